@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The wanted state of one node's kernel: plain values, deduplicated by key, sorted. plan/ builds it from the
+ * model; plane/ compares it with what the kernel has and sends the difference. Devices are named, not numbered:
+ * the plane resolves names, and an entry whose device does not exist yet waits.
+ *
+ * Life cycle: wanted_init, the wanted_add_* (copies), wanted_finish (sorts, drops doubles), read, wanted_free.
+ */
+#pragma once
+
+#include "base/addr.h"
+#include "base/buf.h"
+
+#include <net/if.h>
+
+#define ROUTE_PROTOCOL_TULLE 84
+
+enum wanted_link_kind {
+	LINK_VXLAN,
+	LINK_CARRIER, /* veth pair NAME + NAME"p": IFF_NOARP, its program adds the outer header (plane/carrier.h) */
+};
+
+struct wanted_link {
+	char name[IFNAMSIZ];
+	enum wanted_link_kind kind;
+	uint32_t mtu;
+	struct mac mac;         /* vxlan */
+	/* vxlan (reference/flannel.md 4.1.2) */
+	uint32_t vni;
+	uint16_t port;          /* host order; 0: kernel default 8472 */
+	bool port_configured;   /* an existing device on another port is only then wrong (4.1.4) */
+	bool gbp, learning;
+	char lower[IFNAMSIZ];
+	struct addr local;
+	/* addresses on it; others inside "foreign" are removed (IPv6: every other one that is not link-local) */
+	struct prefix addr;     /* host prefix, e.g. 10.42.7.0/32 */
+	struct prefix foreign;  /* the cluster's network of that family */
+};
+
+enum wanted_route_kind { ROUTE_UNICAST, ROUTE_BLACKHOLE };
+
+struct wanted_route {
+	struct prefix dst;
+	struct addr via;          /* unset: scope link */
+	char dev[IFNAMSIZ];       /* "" for blackhole */
+	uint8_t kind;
+	bool onlink;
+};
+
+struct wanted_neigh {
+	struct addr addr;
+	struct mac mac;
+	char dev[IFNAMSIZ];
+};
+
+struct wanted_fdb {
+	struct mac mac;
+	struct addr dst;
+	char dev[IFNAMSIZ];
+};
+
+/* One remote block behind a carrier (encapsulation by eBPF): packets to dst go to peer, and packets from peer
+ * are accepted. */
+struct wanted_tunnel {
+	struct prefix dst;
+	struct addr peer;
+};
+
+struct wanted_carrier {
+	bool enabled;
+	uint16_t port;                      /* host order */
+	char uplink[IFNAMSIZ];
+	struct addr local[FAMILY_COUNT];    /* outer source */
+	struct wanted_tunnel *tunnels;      /* sorted by dst */
+	size_t tunnel_count;
+};
+
+struct wanted {
+	struct wanted_link *links;
+	size_t link_count;
+	struct wanted_route *routes; /* sorted by dst */
+	size_t route_count;
+	struct wanted_neigh *neighs; /* sorted by dev, addr */
+	size_t neigh_count;
+	struct wanted_fdb *fdbs;     /* sorted by dev, mac */
+	size_t fdb_count;
+	struct wanted_carrier carrier;
+	struct buf nft;              /* the whole ruleset of table inet tulle, as "nft -f -" takes it; empty: none */
+	struct prefix forward[FAMILY_COUNT]; /* prefixes that foreign FORWARD chains must accept; unset: none */
+	bool sweep;                  /* stale routes, neighbours, FDB entries may go: the first full list is in */
+	size_t links_room, routes_room, neighs_room, fdbs_room, tunnels_room; /* allocated */
+};
+
+void wanted_init(struct wanted *wanted);
+int wanted_add_link(struct wanted *wanted, const struct wanted_link *link);
+int wanted_add_route(struct wanted *wanted, const struct wanted_route *route);
+int wanted_add_neigh(struct wanted *wanted, const struct wanted_neigh *neigh);
+int wanted_add_fdb(struct wanted *wanted, const struct wanted_fdb *fdb);
+int wanted_add_tunnel(struct wanted *wanted, const struct wanted_tunnel *tunnel);
+/* Sorts, and drops doubles (the first one added wins). */
+void wanted_finish(struct wanted *wanted);
+void wanted_free(struct wanted *wanted);
+
+/* Order of the arrays above, also used by the plane to walk wanted and actual side by side. */
+int wanted_route_compare(const void *a, const void *b);
+int wanted_neigh_compare(const void *a, const void *b);
+int wanted_fdb_compare(const void *a, const void *b);
+
+/* One line an entry, for golden tests and "tullectl": stable text. */
+void wanted_format(const struct wanted *wanted, struct buf *buf);
