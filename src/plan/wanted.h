@@ -32,9 +32,10 @@ struct wanted_link {
 	bool gbp, learning;
 	char lower[IFNAMSIZ];
 	struct addr local;
-	/* addresses on it; others inside "foreign" are removed (IPv6: every other one that is not link-local) */
-	struct prefix addr;     /* host prefix, e.g. 10.42.7.0/32 */
-	struct prefix foreign;  /* the cluster's network of that family */
+	/* addresses on it, by family (vxlan: one family only; carrier: those that the network has); others inside
+	 * "foreign" are removed (IPv6: every other one that is not link-local). Unset: leave that family alone. */
+	struct prefix addr[FAMILY_COUNT];    /* host prefix, e.g. 10.42.7.0/32 */
+	struct prefix foreign[FAMILY_COUNT]; /* the cluster's network of that family */
 };
 
 enum wanted_route_kind { ROUTE_UNICAST, ROUTE_BLACKHOLE };
