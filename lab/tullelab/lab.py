@@ -1,0 +1,220 @@
+"""The lab as a whole: brought up in order, found again by name, taken down from its state."""
+
+import os
+import threading
+from pathlib import Path
+
+from . import address, netconf, proc, teardown
+from .capture import Capture
+from .errors import LabError
+from .etcd import EtcdStore
+from .host import Host
+from .node import Node
+from .pod import Pod, serve
+from .state import State, broken, choose
+from .store import DirectoryStore
+from .underlay import Underlay
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PLUGINS = ("tulle", "ptp", "bridge")
+OUTSIDE_PORT = 8080
+
+
+class Lab:
+    """See __init__'s arguments for what can be varied.  As a context manager it is up inside and leaves nothing."""
+
+    def __init__(self, name=None, nodes=2, backend="vxlan", store="directory", underlay="flat", family="4", mtu=1500,
+                 ip_masq=True, agent_args=(), net_conf=None, plugin="tulle", etcd_members=1, etcd_tls=False,
+                 agents=True, held=True, progress=None):
+        """agents: start tulled on every node and wait until it is ready.  held: the lab ends with this process's
+        interest in it; `down --all` leaves it alone while the process lives.  plugin: the CNI plugin; ptp and bridge
+        are Debian's, for comparison, without an agent.  net_conf: keys that replace those of netconf.build."""
+        options = dict(nodes=nodes, backend=backend, store=store, underlay=underlay, family=family, mtu=mtu,
+                       ip_masq=ip_masq, agent_args=list(agent_args), net_conf=net_conf, plugin=plugin,
+                       etcd_members=etcd_members, etcd_tls=etcd_tls, build=build_directory())
+        _validate(options)
+        self._agents, self._held, self._progress = agents, held, progress
+        self._prepare(name or f"{'t' if held else 'lab'}{os.getpid()}x{_count()}", options)
+
+    def _prepare(self, name: str, options: dict) -> None:
+        for key, value in options.items():
+            if key not in ("nodes", "store", "underlay"):
+                setattr(self, key, value)
+        self.name, self.options = name, options
+        self.state = State(name)
+        self.backgrounds, self._captures = [], []
+        self.underlay = Underlay(name, options["underlay"], options["family"], options["mtu"])
+        self.outside = Host(self, "outside", address.outside(self.family))
+        self.nodes = [Node(self, i + 1) for i in range(options["nodes"])]
+        if options["store"] == "etcd":
+            self.store = EtcdStore(self, options["etcd_members"], options["etcd_tls"])
+        else:
+            self.store = DirectoryStore(self)
+
+    @classmethod
+    def open(cls, name=None) -> "Lab":
+        """A lab that another command brought up."""
+        state = choose(name)
+        data = state.read()
+        if broken(data):
+            raise LabError(f"lab {state.name} is broken (its creator died): tulle-lab down --lab {state.name}")
+        if not data["ready"]:
+            raise LabError(f"lab {state.name} is still coming up")
+        lab = cls.__new__(cls)
+        lab._agents, lab._held, lab._progress = True, False, None
+        lab._prepare(state.name, data["options"])
+        for host in lab.hosts:
+            host.init = data["hosts"][host.name]["init"]
+        return lab
+
+    # --- up and down ---
+
+    def up(self) -> "Lab":
+        """Bring everything up; on any failure, Ctrl-C included, take down what was made and pass the failure on."""
+        proc.need("ip", "nsenter", "unshare", "setpriv", "sysctl")
+        if os.geteuid() != 0:
+            raise LabError("the lab needs root (network and mount namespaces)")
+        self.state = State.create(self.name, self.options, self._held)
+        try:
+            self._build()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def _build(self) -> None:
+        (self.state.dir / "log").mkdir()
+        conf = netconf.build(self.backend, self.family, self.net_conf)
+        self.store.create(conf)
+        with self.state.change() as data:
+            data["netns"] = [self.underlay.netns] + [host.netns for host in self.hosts]
+        names = "".join(f"{ip} {host.name}\n" for host in self.hosts for ip in host.ips)
+        files = {"/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{names}"}
+        for host in self.hosts:
+            is_node = isinstance(host, Node)
+            host.begin(self.store.binds if is_node else (), files, {"net.ipv4.ip_forward": 0} if is_node else None)
+        self.underlay.create()
+        for host in self.hosts:
+            host.ready()
+        self.underlay.attach({host.name: (host.netns, host.port) for host in self.hosts})
+        self.say(f"{len(self.nodes)} nodes on a {self.underlay.kind} underlay, IPv{self.family}, MTU {self.mtu}"
+                 .replace("IPvdual", "IPv4 and IPv6"))
+        if isinstance(self.store, EtcdStore):
+            self.store.start()
+        serve(self.outside, "outside", OUTSIDE_PORT)
+        self.store.ready()
+        self.say(f"store: {' '.join(self.store.agent_args[:4])}")
+        for node in self.nodes:
+            node.configure()
+        if self.plugin != "tulle":
+            for node in self.nodes:
+                node.route_by_hand()
+            self.say(f"Debian's {self.plugin} plugin instead of Tulle, no agents")
+        elif self._agents:
+            self.agents_start()
+            self.say(f"tulled ready on {', '.join(node.name for node in self.nodes)} (backend {self.backend})")
+        with self.state.change() as data:
+            data["ready"] = True
+
+    def agents_start(self, timeout: float = 20) -> None:
+        """All at once, then wait for each."""
+        for node in self.nodes:
+            node.agent_start(ready=False)
+        for node in self.nodes:
+            node.agent_ready(timeout)
+
+    def down(self) -> None:
+        for background in self.backgrounds:
+            background.stop(9)
+        teardown.remove(self.state, reap=[host.reap for host in self.hosts])
+
+    def __enter__(self) -> "Lab":
+        return self.up()
+
+    def __exit__(self, *_) -> None:
+        self.down()
+
+    # --- what there is ---
+
+    @property
+    def hosts(self) -> list:
+        return [self.outside, *getattr(self.store, "hosts", []), *self.nodes]
+
+    def node(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise LabError(f"no node {name} in lab {self.name} (there are {', '.join(n.name for n in self.nodes)})")
+
+    @property
+    def pods(self) -> dict:
+        """Name → Pod."""
+        return {name: Pod(self.node(record["node"]), name, record) for name, record in self.state.read()["pods"].items()}
+
+    def pod(self, name: str) -> Pod:
+        pods = self.pods
+        if name not in pods:
+            raise LabError(f"no pod {name} in lab {self.name} (there are {', '.join(sorted(pods)) or 'none'})")
+        return pods[name]
+
+    def place(self, name: str):
+        """A pod, node or other host by name."""
+        pods = self.pods
+        if name in pods:
+            return pods[name]
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        known = ", ".join([*sorted(pods), *(host.name for host in self.hosts)])
+        raise LabError(f"no pod or node {name} in lab {self.name} (there are {known})")
+
+    def capture(self, host, interface: str, expression: str = "", **options) -> Capture:
+        return Capture(host, interface, expression, **options)
+
+    def log_path(self, name: str) -> Path:
+        return self.state.dir / "log" / (name if "." in name else f"{name}.log")
+
+    # --- for the parts ---
+
+    def say(self, text: str) -> None:
+        if self._progress:
+            self._progress(text)
+
+    def remember_process(self, pid: int, what: str) -> None:
+        with self.state.change() as data:
+            data["processes"].append(dict(proc.identity(pid) or {"pid": pid, "start": 0}, what=what))
+
+
+def build_directory() -> str:
+    return str(Path(os.environ.get("TULLE_BUILD") or REPOSITORY / "build").resolve())
+
+
+def _validate(options: dict) -> None:
+    def one_of(key, known):
+        if options[key] not in known:
+            raise LabError(f"{key} {options[key]!r}: expected one of {', '.join(known)}")
+    one_of("backend", netconf.BACKENDS)
+    one_of("store", ("directory", "etcd"))
+    one_of("underlay", ("flat", "routed"))
+    one_of("family", tuple(address.FAMILIES))
+    one_of("plugin", PLUGINS)
+    if not 1 <= options["nodes"] <= address.MOST_NODES:
+        raise LabError(f"nodes {options['nodes']}: expected 1 to {address.MOST_NODES}")
+    least = 576 if options["family"] == "4" else 1280
+    if not least <= options["mtu"] <= 65535:
+        raise LabError(f"mtu {options['mtu']}: expected {least} to 65535 with family {options['family']}")
+    if options["etcd_members"] not in (1, 3):
+        raise LabError(f"etcd members {options['etcd_members']}: expected 1 or 3")
+    if options["plugin"] != "tulle" and not Path("/usr/lib/cni", options["plugin"]).exists():
+        raise LabError(f"plugin {options['plugin']}: /usr/lib/cni/{options['plugin']} is not installed "
+                       "(apt-get install containernetworking-plugins)")
+
+
+_counter, _counter_lock = 0, threading.Lock()
+
+
+def _count() -> int:
+    global _counter
+    with _counter_lock:
+        _counter += 1
+        return _counter

@@ -1,0 +1,51 @@
+"""Taking a lab down from its state alone, whatever part of it was made, and whoever made it."""
+
+import contextlib
+import os
+import signal
+
+from . import proc, wait
+from .kernel import netns_remove
+from .state import State
+
+
+def remove(state: State, reap=()) -> list:
+    """Kill the hosts' first processes (and with them everything inside), remove the namespaces, forget the lab.
+
+    Returns what was removed, in words.  Ctrl-C waits until it is done.  reap: callbacks that collect our own children."""
+    with _uninterrupted():
+        data = state.read()
+        hosts = [host["init"] for host in data["hosts"].values() if host.get("init")]
+        processes = hosts + [{"pid": p["pid"], "start": p["start"]} for p in data["processes"]]
+        living = [who for who in processes if proc.alive(who)]
+        for who in living:
+            proc.send(who, signal.SIGKILL)
+        for collect in reap:
+            collect()
+        wait.until(lambda: not any(proc.alive(who) for who in living), f"lab {state.name}: its processes end", 15)
+        removed = [f"{len(living)} processes"] if living else []
+        for name in data["netns"]:
+            path = f"/run/netns/{name}"
+            if os.path.lexists(path):
+                netns_remove(path)
+                removed.append(name)
+        with contextlib.suppress(OSError):
+            os.rmdir("/run/netns")  # only if it is empty, and then it was we who made it
+        state.remove()
+        return removed
+
+
+@contextlib.contextmanager
+def _uninterrupted():
+    """SIGINT and SIGTERM have to wait; in threads other than the first there is nothing to hold off."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    try:
+        old = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, old):
+            signal.signal(number, handler)
