@@ -8,6 +8,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "model/bandwidth.h"
 #include "model/network.h"
 #include "plan/plan.h"
 
@@ -18,11 +19,6 @@ struct event_base;
 struct attacher;
 
 #define ATTACH_ID_MAX 256
-
-struct bandwidth { /* bits per second, bits; 0 = unlimited */
-	uint64_t ingress_rate, ingress_burst; /* towards the pod */
-	uint64_t egress_rate, egress_burst;   /* from the pod */
-};
 
 struct attach_route { /* an extra route in the pod */
 	struct prefix dst;
