@@ -72,6 +72,7 @@ struct wanted_carrier {
 	uint16_t port;                      /* host order */
 	char uplink[IFNAMSIZ];
 	struct addr local[FAMILY_COUNT];    /* outer source */
+	struct prefix own[FAMILY_COUNT];    /* our own block: no peer may send from it; unset: none */
 	struct wanted_tunnel *tunnels;      /* sorted by dst */
 	size_t tunnel_count;
 };
