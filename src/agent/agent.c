@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/agent.h"
+
+#include "agent/notify.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define RESYNC_DEFAULT_S 60
+
+int64_t agent_now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+void agent_mark(struct agent *agent)
+{
+	if (event_pending(agent->dirty, EV_TIMEOUT, NULL))
+		return;
+	agent->dirty_since_us = agent_now_us();
+	/* Lowest priority: every event that is waiting already comes before it. */
+	event_active(agent->dirty, EV_TIMEOUT, 0);
+}
+
+static void on_dirty(evutil_socket_t fd, short what, void *ctx)
+{
+	agent_replan(ctx);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *ctx)
+{
+	agent_mark(ctx);
+}
+
+static void on_resync(evutil_socket_t fd, short what, void *ctx)
+{
+	struct agent *agent = ctx;
+
+	plane_forget(agent->plane);
+	agent_look_at_uplink(agent);
+	agent_mark(agent);
+}
+
+static void on_signal(evutil_socket_t fd, short what, void *ctx)
+{
+	struct agent *agent = ctx;
+
+	log_info("stopping; the data path stays as it is");
+	/* A second signal has its default action, as with flanneld. */
+	event_del(agent->on_term);
+	event_del(agent->on_int);
+	event_base_loopbreak(agent->base);
+}
+
+static void on_kernel_changed(void *ctx)
+{
+	struct agent *agent = ctx;
+
+	agent_look_at_uplink(agent);
+	agent_mark(agent);
+}
+
+static void on_pods_changed(void *ctx)
+{
+	agent_mark(ctx);
+}
+
+static int make_events(struct agent *agent, struct err *err)
+{
+	agent->base = event_base_new();
+	if (!agent->base || event_base_priority_init(agent->base, 2) < 0)
+		return err_set(err, -ENOMEM, "event loop: out of memory");
+	agent->dirty = event_new(agent->base, -1, 0, on_dirty, agent);
+	agent->retry = event_new(agent->base, -1, 0, on_retry, agent);
+	agent->resync = event_new(agent->base, -1, EV_PERSIST, on_resync, agent);
+	agent->on_term = evsignal_new(agent->base, SIGTERM, on_signal, agent);
+	agent->on_int = evsignal_new(agent->base, SIGINT, on_signal, agent);
+	if (!agent->dirty || !agent->retry || !agent->resync || !agent->on_term || !agent->on_int)
+		return err_set(err, -ENOMEM, "event loop: out of memory");
+	event_priority_set(agent->dirty, 1);
+	event_add(agent->on_term, NULL);
+	event_add(agent->on_int, NULL);
+	return 0;
+}
+
+static int parse_non_masquerade(struct agent *agent, struct err *err)
+{
+	const struct string_list *list = &agent->options.non_masquerade_cidr;
+
+	agent->non_masquerade = calloc(list->count ? list->count : 1, sizeof(*agent->non_masquerade));
+	if (!agent->non_masquerade)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < list->count; i++) {
+		struct prefix *prefix = &agent->non_masquerade[i];
+
+		if (prefix_parse(list->items[i], prefix) < 0)
+			return err_set(err, -EINVAL, "--non-masquerade-cidr: \"%s\" is no CIDR, expected e.g. 10.0.0.0/8",
+				list->items[i]);
+		*prefix = prefix_masked(prefix);
+	}
+	agent->non_masquerade_count = list->count;
+	return 0;
+}
+
+static int open_store(struct agent *agent, struct err *err)
+{
+	const struct options *options = &agent->options;
+	int64_t margin = (int64_t)options->renew_margin * 60;
+
+	if (margin >= options->lease_ttl)
+		margin = options->lease_ttl / 3;
+	if (strcmp(options->store, "etcd") == 0) {
+		struct store_etcd_options etcd = {
+			.endpoints = options->etcd_endpoints,
+			.prefix = options->etcd_prefix,
+			.keyfile = options->etcd_keyfile,
+			.certfile = options->etcd_certfile,
+			.cafile = options->etcd_cafile,
+			.username = options->etcd_username,
+			.password = options->etcd_password,
+			.ttl = options->lease_ttl,
+			.renew_margin = margin,
+		};
+
+		return store_etcd_new(&etcd, agent->base, &agent_store_events, agent, &agent->store, err);
+	}
+	struct store_directory_options directory = {
+		.path = options->store_dir,
+		.ttl = options->lease_ttl,
+		.renew_margin = margin,
+	};
+
+	return store_directory_new(&directory, agent->base, &agent_store_events, agent, &agent->store, err);
+}
+
+static int open_plane(struct agent *agent, struct err *err)
+{
+	struct plane_options options = {
+		.bpffs = agent->options.bpffs,
+		.nft = "nft",
+		.changed = on_kernel_changed,
+		.ctx = agent,
+	};
+
+	return plane_new(agent->base, &options, &agent->plane, err);
+}
+
+static int open_attacher(struct agent *agent, struct err *err)
+{
+	struct attach_options options = {
+		.state_dir = agent->options.state_dir,
+		.cooldown_s = (unsigned)agent->options.address_rest,
+		.bpffs = agent->options.bpffs,
+		.host_local_dir = agent->options.host_local_dir,
+		.flannel_dir = agent->options.flannel_dir,
+		.changed = on_pods_changed,
+		.ctx = agent,
+	};
+	int rc = attach_new(agent->base, &options, &agent->attacher, err);
+
+	return rc < 0 ? rc : attach_recover(agent->attacher, err);
+}
+
+static int open_cni_server(struct agent *agent, struct err *err)
+{
+	char socket_path[PATH_MAX];
+	char spool[PATH_MAX];
+	struct cni_server_options options = {
+		.socket_path = socket_path,
+		.spool_dir = spool,
+		.ip_masq = agent->options.ip_masq,
+		.not_ready = agent_not_ready,
+		.ctx = agent,
+	};
+
+	if (snprintf(socket_path, sizeof(socket_path), "%s/cni.sock", agent->options.run_dir) >= (int)sizeof(socket_path) ||
+		snprintf(spool, sizeof(spool), "%s/spool", agent->options.state_dir) >= (int)sizeof(spool))
+		return err_set(err, -ENAMETOOLONG, "--run-dir or --state-dir: the path is too long");
+	return cni_server_new(agent->base, &options, agent->attacher, &agent->cni, err);
+}
+
+static int open_doors(struct agent *agent, struct err *err)
+{
+	const struct options *options = &agent->options;
+	char path[PATH_MAX];
+	int rc;
+
+	if (snprintf(path, sizeof(path), "%s/ctl.sock", options->run_dir) >= (int)sizeof(path))
+		return err_set(err, -ENAMETOOLONG, "--run-dir: the path is too long");
+	rc = http_listen_unix(agent->base, path, agent_control_routes, agent, &agent->control, err);
+	if (rc < 0 || options->healthz_port == 0)
+		return rc;
+	return http_listen_tcp(agent->base, options->healthz_ip, (uint16_t)options->healthz_port, agent_health_routes, agent,
+		&agent->health, err);
+}
+
+static void start_resync(struct agent *agent)
+{
+	struct timeval every = {.tv_sec = RESYNC_DEFAULT_S};
+
+	if (options_given(&agent->options, "iptables-resync") && agent->options.iptables_resync > 0)
+		every.tv_sec = agent->options.iptables_resync;
+	event_add(agent->resync, &every);
+}
+
+int agent_init(struct agent *agent, struct err *err)
+{
+	int rc;
+
+	agent->counters.started_us = agent_now_us();
+	agent->subnet_env = BUF_INIT(4096);
+	agent->cni_written = BUF_INIT((size_t)1 << 20);
+	agent->peers = peers_new();
+	agent->problems = problems_new();
+	if (!agent->peers || !agent->problems)
+		return err_set(err, -ENOMEM, "out of memory");
+	rc = make_events(agent, err);
+	if (rc == 0)
+		rc = parse_non_masquerade(agent, err);
+	if (rc == 0)
+		rc = file_make_dirs(agent->options.run_dir, 0755, err);
+	if (rc == 0)
+		rc = file_make_dirs(agent->options.state_dir, 0700, err);
+	if (rc == 0)
+		rc = open_plane(agent, err);
+	if (rc == 0)
+		rc = open_attacher(agent, err);
+	if (rc == 0)
+		rc = open_store(agent, err);
+	if (rc == 0)
+		rc = open_cni_server(agent, err);
+	if (rc == 0)
+		rc = open_doors(agent, err);
+	return rc;
+}
+
+int agent_run(struct agent *agent)
+{
+	start_resync(agent);
+	store_start(agent->store);
+	event_base_dispatch(agent->base);
+	notify_send("STOPPING=1");
+	return agent->exit_code;
+}
+
+static void event_release(struct event **event)
+{
+	if (*event)
+		event_free(*event);
+	*event = NULL;
+}
+
+void agent_free(struct agent *agent)
+{
+	http_free(agent->health);
+	http_free(agent->control);
+	if (agent->cni)
+		cni_server_free(agent->cni);
+	if (agent->store)
+		store_free(agent->store);
+	if (agent->attacher)
+		attach_free(agent->attacher);
+	if (agent->plane)
+		plane_free(agent->plane);
+	peers_free(agent->peers);
+	problems_free(agent->problems);
+	free(agent->non_masquerade);
+	free(agent->cni_conf);
+	buf_free(&agent->subnet_env);
+	buf_free(&agent->cni_written);
+	event_release(&agent->dirty);
+	event_release(&agent->retry);
+	event_release(&agent->resync);
+	event_release(&agent->on_term);
+	event_release(&agent->on_int);
+	if (agent->base)
+		event_base_free(agent->base);
+}

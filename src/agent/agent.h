@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The agent: wires store, plan, plane, pod attachment and the CNI server on one libevent loop. This header is the
+ * inside of src/agent/agent*.c; nobody else includes it but main.c.
+ *
+ * What happens: the store gives the network configuration -> the uplink is chosen -> a lease is acquired -> the plan is
+ * made and applied (own device and rules first) -> subnet.env, the CNI configuration, readiness -> peers. Every later
+ * change, of whatever kind, only marks the agent dirty; before the loop sleeps the plan is made again and the plane
+ * sends the difference.
+ */
+#pragma once
+
+#include "agent/attach.h"
+#include "agent/cni_server.h"
+#include "agent/http.h"
+#include "agent/options.h"
+#include "agent/peers.h"
+#include "agent/problems.h"
+#include "agent/uplink.h"
+#include "base/log.h"
+#include "plane/plane.h"
+#include "store/store.h"
+
+#include <event2/event.h>
+
+struct agent_counters {
+	uint64_t plans;
+	uint64_t plan_failures;
+	uint64_t last_plan_us;     /* from mark to applied, microseconds */
+	int64_t started_us;        /* monotonic */
+	int64_t peers_applied_us;  /* first complete list programmed: microseconds after start */
+};
+
+struct agent {
+	struct options options;
+	struct event_base *base;
+	struct event *dirty, *retry, *resync, *on_term, *on_int;
+	struct store *store;
+	struct plane *plane;
+	struct attacher *attacher;
+	struct cni_server *cni;
+	struct http_server *health, *control;
+	struct problems *problems;
+
+	struct network network;
+	bool have_network;
+	struct uplink uplink;
+	bool have_uplink;
+	struct mac vtep_mac[FAMILY_COUNT];
+	struct lease own;
+	bool have_own;
+	struct peers *peers;
+	bool peers_complete;
+	struct prefix *non_masquerade;
+	size_t non_masquerade_count;
+	char *cni_conf;            /* cni-conf.json as the store gave it, or null */
+
+	bool ready;
+	char not_ready[512];       /* why not */
+	struct buf subnet_env;     /* as last written */
+	struct buf cni_written;
+	char forward_note[256];
+	int64_t dirty_since_us;
+	struct agent_counters counters;
+	int exit_code;
+};
+
+int agent_init(struct agent *agent, struct err *err);
+/* Runs until a signal; returns the exit status. */
+int agent_run(struct agent *agent);
+void agent_free(struct agent *agent);
+
+/* Something changed: plan again before the loop sleeps. */
+void agent_mark(struct agent *agent);
+int64_t agent_now_us(void);
+
+/* agent_store.c: the store's events */
+extern const struct store_events agent_store_events;
+/* Looks at the interfaces again and publishes a changed address. At start a failure ends the agent. */
+void agent_look_at_uplink(struct agent *agent);
+
+/* agent_plan.c */
+void agent_replan(struct agent *agent);
+
+/* agent_ready.c: what the node sees of us. 0 when all is written. */
+int agent_publish(struct agent *agent, struct err *err);
+/* Null when pods may be added. */
+const char *agent_not_ready(void *ctx);
+
+/* agent_report.c: tables of the two HTTP doors */
+extern const struct http_route agent_health_routes[];
+extern const struct http_route agent_control_routes[];

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the two HTTP doors show: health, Prometheus metrics, and the JSON behind tullectl.
+ */
+#include "agent/agent.h"
+
+#include "base/cleanup.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+/* -- health -- */
+
+static void get_healthz(void *ctx, struct http_answer *answer)
+{
+	buf_add_str(&answer->body, "tulled is running\n");
+}
+
+static void get_readyz(void *ctx, struct http_answer *answer)
+{
+	const char *why = agent_not_ready(ctx);
+
+	answer->status = why ? 503 : 200;
+	buf_printf(&answer->body, "%s%s\n", why ? "tulled is not ready yet: " : "tulled is ready", why ? why : "");
+}
+
+/* -- metrics -- */
+
+static void metric(struct buf *buf, const char *name, const char *type, const char *help, double value)
+{
+	buf_printf(buf, "# HELP tulle_%s %s\n# TYPE tulle_%s %s\ntulle_%s %.17g\n", name, help, name, type, name, value);
+}
+
+static void metrics_of_attacher(struct agent *agent, struct buf *buf)
+{
+	struct attach_stats stats;
+
+	attach_get_stats(agent->attacher, &stats);
+	metric(buf, "pods", "gauge", "Pods attached to this node.", (double)stats.attached);
+	metric(buf, "attach_failures_total", "counter", "Attachments that failed.", (double)stats.failures);
+	buf_add_str(buf, "# HELP tulle_addresses Addresses of the own blocks, by family and state.\n"
+			 "# TYPE tulle_addresses gauge\n");
+	for (int f = 0; f < FAMILY_COUNT; f++) {
+		const char *family = f == FAMILY_4 ? "4" : "6";
+
+		if (!agent->have_own || !prefix_is_set(&agent->own.subnet[f]))
+			continue;
+		buf_printf(buf, "tulle_addresses{family=\"%s\",state=\"used\"} %zu\n", family, stats.in_use[f]);
+		buf_printf(buf, "tulle_addresses{family=\"%s\",state=\"resting\"} %zu\n", family, stats.resting[f]);
+		buf_printf(buf, "tulle_addresses{family=\"%s\",state=\"free\"} %zu\n", family, stats.free[f]);
+	}
+}
+
+static void metrics_of_plane(struct agent *agent, struct buf *buf)
+{
+	struct plane_stats stats;
+
+	plane_get_stats(agent->plane, &stats);
+	metric(buf, "kernel_routes", "gauge", "Routes in place.", (double)stats.routes);
+	metric(buf, "kernel_neighbours", "gauge", "Permanent neighbours in place.", (double)stats.neighs);
+	metric(buf, "kernel_fdb_entries", "gauge", "FDB entries in place.", (double)stats.fdbs);
+	metric(buf, "kernel_added_total", "counter", "Kernel entries added.", (double)stats.added);
+	metric(buf, "kernel_deleted_total", "counter", "Kernel entries deleted.", (double)stats.deleted);
+	metric(buf, "kernel_failed_total", "counter", "Kernel entries that were refused.", (double)stats.failed);
+	metric(buf, "kernel_repairs_total", "counter", "Entries put back after somebody removed them.",
+		(double)stats.repairs);
+	metric(buf, "kernel_scans_total", "counter", "Full scans of the kernel's tables.", (double)stats.scans);
+	metric(buf, "netlink_overruns_total", "counter", "Lost netlink notifications.", (double)stats.overruns);
+}
+
+static void metrics_of_cni(struct agent *agent, struct buf *buf)
+{
+	static const char *const names[] = {"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "other", "spool"};
+	struct cni_server_stats stats;
+
+	cni_server_get_stats(agent->cni, &stats);
+	buf_add_str(buf, "# HELP tulle_cni_requests_total CNI requests by command.\n"
+			 "# TYPE tulle_cni_requests_total counter\n");
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		buf_printf(buf, "tulle_cni_requests_total{command=\"%s\"} %" PRIu64 "\n", names[i], stats.requests[i]);
+	metric(buf, "cni_errors_total", "counter", "CNI requests answered with an error.", (double)stats.errors);
+	metric(buf, "cni_add_seconds_total", "counter", "Time spent in ADD.", (double)stats.add_ns_total / 1e9);
+	metric(buf, "cni_del_seconds_total", "counter", "Time spent in DEL.", (double)stats.del_ns_total / 1e9);
+}
+
+static void get_metrics(void *ctx, struct http_answer *answer)
+{
+	struct agent *agent = ctx;
+	struct buf *buf = &answer->body;
+
+	answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
+	buf_printf(buf, "# HELP tulle_info Version and backend.\n# TYPE tulle_info gauge\n"
+			"tulle_info{version=\"%s\",backend=\"%s\"} 1\n", TULLE_VERSION, agent->network.backend);
+	metric(buf, "ready", "gauge", "1 when pods can be added.", agent->ready ? 1 : 0);
+	metric(buf, "peers", "gauge", "Other nodes' leases.", (double)peers_count(agent->peers));
+	metric(buf, "peers_synced", "gauge", "1 after the first full list of leases.", agent->peers_complete ? 1 : 0);
+	metric(buf, "problems", "gauge", "Things that are wrong right now; see tullectl status.",
+		(double)problems_count(agent->problems));
+	metric(buf, "plans_total", "counter", "Passes from the model to the kernel.", (double)agent->counters.plans);
+	metric(buf, "plan_failures_total", "counter", "Passes with a failure.", (double)agent->counters.plan_failures);
+	metric(buf, "last_plan_seconds", "gauge", "From the first event to the kernel, last pass.",
+		(double)agent->counters.last_plan_us / 1e6);
+	metric(buf, "peers_applied_seconds", "gauge", "From start to the first full list in the kernel; 0 = not yet.",
+		(double)agent->counters.peers_applied_us / 1e6);
+	metric(buf, "lease_expiry_timestamp_seconds", "gauge", "When the own lease runs out; 0 = never or none.",
+		(double)(agent->have_own ? agent->own.expires : 0));
+	metrics_of_attacher(agent, buf);
+	metrics_of_plane(agent, buf);
+	metrics_of_cni(agent, buf);
+}
+
+/* -- JSON for tullectl -- */
+
+static void answer_json(struct http_answer *answer, json_t *json)
+{
+	char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
+
+	answer->content_type = "application/json";
+	if (text)
+		buf_printf(&answer->body, "%s\n", text);
+	else
+		answer->status = 500;
+	free(text);
+	json_decref(json);
+}
+
+static json_t *json_addr(const struct addr *addr)
+{
+	char text[ADDR_TEXT_MAX];
+
+	return addr_is_set(addr) ? json_string(addr_format(addr, text)) : json_null();
+}
+
+static json_t *json_prefix(const struct prefix *prefix)
+{
+	char text[PREFIX_TEXT_MAX];
+
+	return prefix_is_set(prefix) ? json_string(prefix_format(prefix, text)) : json_null();
+}
+
+static json_t *json_mac(const struct mac *mac)
+{
+	char text[MAC_TEXT_MAX];
+
+	return mac_is_set(mac) ? json_string(mac_format(mac, text)) : json_null();
+}
+
+static json_t *json_lease(const struct agent *agent, const struct lease *lease, bool own)
+{
+	json_t *json = json_object();
+	char object[LEASE_KEY_MAX + 8];
+	const char *problem;
+
+	snprintf(object, sizeof(object), "lease %s", lease->key);
+	problem = problems_text(agent->problems, object);
+	json_object_set_new(json, "key", json_string(lease->key));
+	json_object_set_new(json, "own", json_boolean(own));
+	json_object_set_new(json, "subnet", json_prefix(&lease->subnet[FAMILY_4]));
+	json_object_set_new(json, "ipv6Subnet", json_prefix(&lease->subnet[FAMILY_6]));
+	json_object_set_new(json, "publicIP", json_addr(&lease->public_ip[FAMILY_4]));
+	json_object_set_new(json, "publicIPv6", json_addr(&lease->public_ip[FAMILY_6]));
+	json_object_set_new(json, "backend", json_string(lease->backend));
+	json_object_set_new(json, "vtepMAC", json_mac(&lease->vtep_mac[FAMILY_4]));
+	json_object_set_new(json, "vtepMACv6", json_mac(&lease->vtep_mac[FAMILY_6]));
+	json_object_set_new(json, "expires", lease->expires ? json_integer(lease->expires) : json_null());
+	json_object_set_new(json, "problem", problem ? json_string(problem) : json_null());
+	return json;
+}
+
+static void get_leases(void *ctx, struct http_answer *answer)
+{
+	struct agent *agent = ctx;
+	_cleanup_free_ const struct lease **peers = peers_list(agent->peers);
+	size_t count = peers ? peers_count(agent->peers) : 0;
+	json_t *list = json_array();
+
+	if (agent->have_own)
+		json_array_append_new(list, json_lease(agent, &agent->own, true));
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_lease(agent, peers[i], false));
+	answer_json(answer, json_pack("{s:o}", "leases", list));
+}
+
+static void add_pod(void *ctx, const struct attachment *attachment)
+{
+	json_t *json = json_object();
+
+	json_object_set_new(json, "containerID", json_string(attachment->container_id));
+	json_object_set_new(json, "network", json_string(attachment->network));
+	json_object_set_new(json, "ifname", json_string(attachment->ifname));
+	json_object_set_new(json, "hostInterface", json_string(attachment->host_ifname));
+	json_object_set_new(json, "ip", json_addr(&attachment->addr[FAMILY_4]));
+	json_object_set_new(json, "ipv6", json_addr(&attachment->addr[FAMILY_6]));
+	json_object_set_new(json, "mac", json_mac(&attachment->mac));
+	json_object_set_new(json, "mtu", json_integer(attachment->mtu));
+	json_object_set_new(json, "netns", json_string(attachment->netns_path));
+	json_array_append_new(ctx, json);
+}
+
+static void get_pods(void *ctx, struct http_answer *answer)
+{
+	struct agent *agent = ctx;
+	json_t *list = json_array();
+
+	attach_each(agent->attacher, add_pod, list);
+	answer_json(answer, json_pack("{s:o}", "pods", list));
+}
+
+static json_t *json_ipam(struct agent *agent)
+{
+	json_t *list = json_array();
+	struct attach_stats stats;
+
+	attach_get_stats(agent->attacher, &stats);
+	for (int f = 0; f < FAMILY_COUNT; f++)
+		if (agent->have_own && prefix_is_set(&agent->own.subnet[f]))
+			json_array_append_new(list, json_pack("{s:o,s:I,s:I,s:I}", "block", json_prefix(&agent->own.subnet[f]),
+				"used", (json_int_t)stats.in_use[f], "resting", (json_int_t)stats.resting[f], "free",
+				(json_int_t)(stats.free[f] > INT64_MAX ? INT64_MAX : (json_int_t)stats.free[f])));
+	return list;
+}
+
+static void get_ipam(void *ctx, struct http_answer *answer)
+{
+	answer_json(answer, json_pack("{s:o}", "blocks", json_ipam(ctx)));
+}
+
+static json_t *json_uplink(const struct agent *agent)
+{
+	if (!agent->have_uplink)
+		return json_null();
+	return json_pack("{s:s,s:i,s:o,s:o,s:o,s:o}", "interface", agent->uplink.name, "mtu", (int)agent->uplink.mtu,
+		"ip", json_addr(&agent->uplink.addr[FAMILY_4]), "ipv6", json_addr(&agent->uplink.addr[FAMILY_6]),
+		"publicIP", json_addr(&agent->uplink.public_ip[FAMILY_4]),
+		"publicIPv6", json_addr(&agent->uplink.public_ip[FAMILY_6]));
+}
+
+static void get_status(void *ctx, struct http_answer *answer)
+{
+	struct agent *agent = ctx;
+	const char *why = agent_not_ready(agent);
+	struct attach_stats pods;
+	struct plane_stats plane;
+	json_t *json = json_object();
+
+	attach_get_stats(agent->attacher, &pods);
+	plane_get_stats(agent->plane, &plane);
+	json_object_set_new(json, "version", json_string(TULLE_VERSION));
+	json_object_set_new(json, "node", json_string(agent->options.node_name));
+	json_object_set_new(json, "ready", json_boolean(!why));
+	json_object_set_new(json, "notReady", why ? json_string(why) : json_null());
+	json_object_set_new(json, "store", json_string(agent->options.store));
+	json_object_set_new(json, "backend", agent->have_network ? json_string(agent->network.backend) : json_null());
+	json_object_set_new(json, "network", json_prefix(&agent->network.pool[FAMILY_4].cidr));
+	json_object_set_new(json, "ipv6Network", json_prefix(&agent->network.pool[FAMILY_6].cidr));
+	json_object_set_new(json, "podMTU", agent->have_uplink ?
+		json_integer(network_pod_mtu(&agent->network, agent->uplink.mtu)) : json_null());
+	json_object_set_new(json, "uplink", json_uplink(agent));
+	json_object_set_new(json, "lease", agent->have_own ? json_lease(agent, &agent->own, true) : json_null());
+	json_object_set_new(json, "peers", json_integer((json_int_t)peers_count(agent->peers)));
+	json_object_set_new(json, "peersSynced", json_boolean(agent->peers_complete));
+	json_object_set_new(json, "pods", json_integer((json_int_t)pods.attached));
+	json_object_set_new(json, "blocks", json_ipam(agent));
+	json_object_set_new(json, "kernel", json_pack("{s:I,s:I,s:I,s:I}", "routes", (json_int_t)plane.routes,
+		"neighbours", (json_int_t)plane.neighs, "fdb", (json_int_t)plane.fdbs, "repairs", (json_int_t)plane.repairs));
+	json_object_set_new(json, "forwardNote", json_string(plane_forward_note(agent->plane)));
+	json_object_set_new(json, "problems", problems_json(agent->problems));
+	answer_json(answer, json);
+}
+
+const struct http_route agent_health_routes[] = {
+	{"/healthz", get_healthz},
+	{"/readyz", get_readyz},
+	{"/metrics", get_metrics},
+	{NULL, NULL},
+};
+
+const struct http_route agent_control_routes[] = {
+	{"/healthz", get_healthz},
+	{"/readyz", get_readyz},
+	{"/metrics", get_metrics},
+	{"/v1/status", get_status},
+	{"/v1/leases", get_leases},
+	{"/v1/pods", get_pods},
+	{"/v1/ipam", get_ipam},
+	{NULL, NULL},
+};

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/http.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/listener.h>
+#include <event2/util.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define HTTP_TIMEOUT_S 10
+#define HTTP_HEADERS_MAX 8192
+
+struct http_server {
+	struct evhttp *http;
+	const struct http_route *routes;
+	void *ctx;
+	char path[108]; /* of the Unix socket, removed at the end */
+};
+
+static void on_request(struct evhttp_request *request, void *ctx)
+{
+	struct http_server *server = ctx;
+	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
+	const struct http_route *route = server->routes;
+	struct http_answer answer = {.status = 200, .content_type = "text/plain; charset=utf-8"};
+	struct evbuffer *out;
+
+	while (route->path && (!path || strcmp(route->path, path) != 0))
+		route++;
+	if (!route->path) {
+		evhttp_send_error(request, HTTP_NOTFOUND, NULL);
+		return;
+	}
+	answer.body = BUF_INIT((size_t)64 << 20);
+	route->get(server->ctx, &answer);
+	out = evbuffer_new();
+	if (!out || answer.body.error || evbuffer_add(out, buf_text(&answer.body), answer.body.len) < 0) {
+		evhttp_send_error(request, HTTP_INTERNAL, NULL);
+	} else {
+		evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", answer.content_type);
+		evhttp_send_reply(request, answer.status, NULL, out);
+	}
+	if (out)
+		evbuffer_free(out);
+	buf_free(&answer.body);
+}
+
+static struct http_server *server_new(struct event_base *base, const struct http_route *routes, void *ctx)
+{
+	struct http_server *server = calloc(1, sizeof(*server));
+
+	if (!server)
+		return NULL;
+	server->routes = routes;
+	server->ctx = ctx;
+	server->http = evhttp_new(base);
+	if (!server->http) {
+		free(server);
+		return NULL;
+	}
+	evhttp_set_allowed_methods(server->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
+	evhttp_set_timeout(server->http, HTTP_TIMEOUT_S);
+	evhttp_set_max_headers_size(server->http, HTTP_HEADERS_MAX);
+	evhttp_set_max_body_size(server->http, 0);
+	evhttp_set_gencb(server->http, on_request, server);
+	return server;
+}
+
+int http_listen_tcp(struct event_base *base, const char *ip, uint16_t port, const struct http_route *routes, void *ctx,
+	struct http_server **ret, struct err *err)
+{
+	struct http_server *server = server_new(base, routes, ctx);
+
+	if (!server)
+		return err_set(err, -ENOMEM, "health server: out of memory");
+	if (!evhttp_bind_socket_with_handle(server->http, ip, port)) {
+		int code = errno ? -errno : -EINVAL;
+
+		http_free(server);
+		return err_set(err, code, "--healthz-ip %s --healthz-port %u: cannot listen there: %s", ip, port,
+			strerror(-code));
+	}
+	*ret = server;
+	return 0;
+}
+
+static int unix_socket(const char *path, struct err *err)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = -1;
+	mode_t mask;
+	int rc;
+
+	if (strlen(path) >= sizeof(name.sun_path))
+		return err_set(err, -ENAMETOOLONG, "%s: the path of a socket may have %zu bytes", path,
+			sizeof(name.sun_path) - 1);
+	strcpy(name.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_set(err, -errno, "%s: %s", path, strerror(errno));
+	unlink(path);
+	mask = umask(0177);
+	rc = bind(fd, (const struct sockaddr *)&name, sizeof(name));
+	umask(mask);
+	if (rc < 0 || listen(fd, 64) < 0)
+		return err_set(err, -errno, "%s: cannot listen there: %s", path, strerror(errno));
+	return TAKE_FD(fd);
+}
+
+int http_listen_unix(struct event_base *base, const char *path, const struct http_route *routes, void *ctx,
+	struct http_server **ret, struct err *err)
+{
+	int fd = unix_socket(path, err);
+	struct http_server *server;
+
+	if (fd < 0)
+		return fd;
+	server = server_new(base, routes, ctx);
+	if (!server || evhttp_accept_socket(server->http, fd) < 0) {
+		close(fd);
+		http_free(server);
+		return err_set(err, -ENOMEM, "%s: out of memory", path);
+	}
+	strcpy(server->path, path);
+	*ret = server;
+	return 0;
+}
+
+void http_free(struct http_server *server)
+{
+	if (!server)
+		return;
+	if (server->http)
+		evhttp_free(server->http);
+	if (server->path[0])
+		unlink(server->path);
+	free(server);
+}

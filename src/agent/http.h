@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The agent's two HTTP doors, both GET only: the health port (/healthz, /readyz, /metrics) for kubelets and Prometheus,
+ * and the control socket (/run/tulle/ctl.sock, root only) for tullectl with /v1/... beside these.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct event_base;
+struct http_server;
+
+/* Writes the answer for path into body; status is preset to 200, content_type to text/plain. */
+struct http_answer {
+	int status;
+	const char *content_type;
+	struct buf body;
+};
+
+struct http_route {
+	const char *path;
+	void (*get)(void *ctx, struct http_answer *answer);
+};
+
+/* routes: closed by a null path; must outlive the server. */
+int http_listen_tcp(struct event_base *base, const char *ip, uint16_t port, const struct http_route *routes, void *ctx,
+	struct http_server **ret, struct err *err);
+int http_listen_unix(struct event_base *base, const char *path, const struct http_route *routes, void *ctx,
+	struct http_server **ret, struct err *err);
+void http_free(struct http_server *server);

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tulled: the agent's entry. Flags, then the agent until a signal.
+ */
+#include "agent/agent.h"
+
+#include "base/cleanup.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+
+enum { EXIT_CLEAN = 0, EXIT_START = 1, EXIT_USAGE = 2 };
+
+static int settle(char **field, const char *value)
+{
+	free(*field);
+	*field = strdup(value);
+	return *field ? 0 : -ENOMEM;
+}
+
+/* Defaults that depend on other flags or on the machine. */
+static int complete(struct options *options, struct err *err)
+{
+	const char *const etcd_flags[] = {"etcd-endpoints", "etcd-prefix", "etcd-keyfile", "etcd-certfile", "etcd-cafile",
+		"etcd-username", "etcd-password"};
+	const char *node = getenv("NODE_NAME");
+	struct utsname uts;
+
+	for (size_t i = 0; i < ARRAY_SIZE(etcd_flags); i++)
+		if (!options->store[0] && options_given(options, etcd_flags[i]))
+			settle(&options->store, "etcd");
+	if (!options->store[0])
+		settle(&options->store, "directory");
+	if (!options->node_name[0]) {
+		if (uname(&uts) < 0)
+			return err_set(err, -errno, "uname: %s", strerror(errno));
+		settle(&options->node_name, node && node[0] ? node : uts.nodename);
+	}
+	return 0;
+}
+
+static int validate(const struct options *options, struct err *err)
+{
+	uint8_t address[16];
+
+	if (options->kube_subnet_mgr)
+		return err_set(err, -EOPNOTSUPP,
+			"--kube-subnet-mgr: this version has no Kubernetes store; use --store=directory or --store=etcd");
+	if (strcmp(options->store, "directory") != 0 && strcmp(options->store, "etcd") != 0)
+		return err_set(err, -EINVAL, "--store: the value is \"%s\", expected directory or etcd", options->store);
+	if (inet_pton(AF_INET, options->healthz_ip, address) != 1 && inet_pton(AF_INET6, options->healthz_ip, address) != 1)
+		return err_set(err, -EINVAL, "--healthz-ip: \"%s\" is no IP address", options->healthz_ip);
+	if (strchr(options->cni_conf_name, '/') || !options->cni_conf_name[0])
+		return err_set(err, -EINVAL, "--cni-conf-name: \"%s\" is no file name", options->cni_conf_name);
+	return 0;
+}
+
+static void print_warnings(const struct buf *warnings)
+{
+	const char *line = buf_text(warnings);
+
+	while (*line) {
+		size_t len = strcspn(line, "\n");
+
+		log_warning("%.*s", (int)len, line);
+		line += len + (line[len] == '\n');
+	}
+}
+
+/* 0: go on; otherwise the process ends with *ret_status. */
+static int parse(struct options *options, int argc, char **argv, char **environment, int *ret_status)
+{
+	_cleanup_(buf_free) struct buf warnings = BUF_INIT(65536);
+	_cleanup_(buf_free) struct buf help = BUF_INIT(65536);
+	struct err err = ERR_INIT;
+
+	options_init(options);
+	*ret_status = EXIT_USAGE;
+	if (options_parse(options, argc, argv, environment, &warnings, &err) < 0) {
+		fprintf(stderr, "tulled: %s\n", err_text(&err));
+		return -1;
+	}
+	if (options->help || options->version) {
+		options_help(&help);
+		printf("%s", options->help ? buf_text(&help) : "tulled " TULLE_VERSION "\n");
+		*ret_status = EXIT_CLEAN;
+		return -1;
+	}
+	log_verbosity = options->verbosity;
+	print_warnings(&warnings);
+	if (complete(options, &err) == 0 && validate(options, &err) == 0)
+		return 0;
+	fprintf(stderr, "tulled: %s\n", err_text(&err));
+	return -1;
+}
+
+static void prepare_process(void)
+{
+	struct rlimit unlimited = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+
+	signal(SIGPIPE, SIG_IGN);
+	setrlimit(RLIMIT_MEMLOCK, &unlimited); /* best effort: eBPF accounting is by cgroup since 5.11 */
+}
+
+int main(int argc, char **argv, char **environment)
+{
+	struct agent agent = {0};
+	struct err err = ERR_INIT;
+	int status;
+
+	if (parse(&agent.options, argc, argv, environment, &status) < 0) {
+		options_free(&agent.options);
+		return status;
+	}
+	prepare_process();
+	log_info("tulled %s on %s, store %s", TULLE_VERSION, agent.options.node_name, agent.options.store);
+	status = EXIT_START;
+	if (agent_init(&agent, &err) < 0)
+		log_error("%s", err_text(&err));
+	else
+		status = agent_run(&agent);
+	agent_free(&agent);
+	options_free(&agent.options);
+	return status;
+}
