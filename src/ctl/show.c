@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The verbs that show what the agent knows.
+ */
+#include "ctl/ctl.h"
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "ctl/client.h"
+#include "ctl/table.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static const char *text_of(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+static int no_arguments(const struct ctl *ctl, const char *verb)
+{
+	return ctl->argc ? ctl_fail(CTL_USAGE, "%s takes no argument, got \"%s\"", verb, ctl->argv[0]) : CTL_OK;
+}
+
+/* Asks and prints: as JSON, or by print. */
+static int show(const struct ctl *ctl, const char *path, int (*print)(const json_t *json))
+{
+	_cleanup_(json_cleanup) json_t *json = NULL;
+	struct err err = ERR_INIT;
+
+	if (client_get(ctl->socket_path, path, &json, &err) < 0)
+		return ctl_fail(CTL_FAILED, "%s", err_text(&err));
+	if (!ctl->json)
+		return print(json);
+	json_dumpf(json, stdout, JSON_INDENT(2));
+	putchar('\n');
+	return CTL_OK;
+}
+
+/* "A" or "A, B" of two fields that may be null. */
+static const char *both(const json_t *object, const char *key4, const char *key6, char *text, size_t size)
+{
+	const char *a = text_of(object, key4);
+	const char *b = text_of(object, key6);
+
+	snprintf(text, size, "%s%s%s", a, a[0] && b[0] ? ", " : "", b);
+	return text;
+}
+
+static const char *when(const json_t *expires, char *text, size_t size)
+{
+	time_t at = (time_t)json_integer_value(expires);
+	struct tm tm;
+
+	if (!json_is_integer(expires))
+		return "never";
+	gmtime_r(&at, &tm);
+	strftime(text, size, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return text;
+}
+
+static void print_blocks(const json_t *blocks)
+{
+	size_t i;
+	const json_t *block;
+
+	json_array_foreach(blocks, i, block)
+		printf("Block:      %s: %lld used, %lld resting, %lld free\n", text_of(block, "block"),
+			json_integer_value(json_object_get(block, "used")),
+			json_integer_value(json_object_get(block, "resting")),
+			json_integer_value(json_object_get(block, "free")));
+}
+
+static int print_status(const json_t *json)
+{
+	const json_t *uplink = json_object_get(json, "uplink");
+	const json_t *lease = json_object_get(json, "lease");
+	json_t *problems = json_object_get(json, "problems");
+	bool ready = json_is_true(json_object_get(json, "ready"));
+	const char *object;
+	json_t *problem;
+	char text[128];
+
+	printf("Node:       %s (tulled %s)\n", text_of(json, "node"), text_of(json, "version"));
+	printf("Ready:      %s%s%s\n", ready ? "yes" : "no", ready ? "" : ": ", text_of(json, "notReady"));
+	printf("Store:      %s%s\n", text_of(json, "store"),
+		json_is_true(json_object_get(json, "peersSynced")) ? "" : " (not yet read)");
+	printf("Network:    %s\n", both(json, "network", "ipv6Network", text, sizeof(text)));
+	printf("Backend:    %s, pod MTU %lld\n", text_of(json, "backend"),
+		json_integer_value(json_object_get(json, "podMTU")));
+	printf("Uplink:     %s, %s\n", text_of(uplink, "interface"), both(uplink, "ip", "ipv6", text, sizeof(text)));
+	printf("Published:  %s\n", both(uplink, "publicIP", "publicIPv6", text, sizeof(text)));
+	printf("Lease:      %s", both(lease, "subnet", "ipv6Subnet", text, sizeof(text)));
+	printf(", expires %s\n", when(json_object_get(lease, "expires"), text, sizeof(text)));
+	print_blocks(json_object_get(json, "blocks"));
+	printf("Pods:       %lld\n", json_integer_value(json_object_get(json, "pods")));
+	printf("Peers:      %lld\n", json_integer_value(json_object_get(json, "peers")));
+	if (text_of(json, "forwardNote")[0])
+		printf("Forward:    %s\n", text_of(json, "forwardNote"));
+	json_object_foreach(problems, object, problem)
+		printf("Problem:    %s: %s\n", object, json_string_value(problem));
+	return ready && json_object_size(problems) == 0 ? CTL_OK : CTL_FAILED;
+}
+
+static int print_leases(const json_t *json)
+{
+	static const char *const headings[] = {"SUBNET", "PUBLIC IP", "BACKEND", "VTEP MAC", "EXPIRES", "NOTE", NULL};
+	struct table *table = table_new(headings);
+	size_t i;
+	const json_t *lease;
+
+	if (!table)
+		return CTL_FAILED;
+	json_array_foreach(json_object_get(json, "leases"), i, lease) {
+		char subnet[128];
+		char ip[128];
+		char mac[64];
+		char expires[64];
+		const json_t *at = json_object_get(lease, "expires");
+		const char *problem = text_of(lease, "problem");
+		const char *cells[] = {both(lease, "subnet", "ipv6Subnet", subnet, sizeof(subnet)),
+			both(lease, "publicIP", "publicIPv6", ip, sizeof(ip)), text_of(lease, "backend"),
+			both(lease, "vtepMAC", "vtepMACv6", mac, sizeof(mac)), when(at, expires, sizeof(expires)),
+			problem[0] ? problem : json_is_true(json_object_get(lease, "own")) ? "this node" : ""};
+
+		table_row(table, cells);
+	}
+	table_print(table);
+	table_free(table);
+	return CTL_OK;
+}
+
+static int print_pods(const json_t *json)
+{
+	static const char *const headings[] = {"CONTAINER", "NETWORK", "IFNAME", "HOST INTERFACE", "IP", "MTU", NULL};
+	struct table *table = table_new(headings);
+	size_t i;
+	const json_t *pod;
+
+	if (!table)
+		return CTL_FAILED;
+	json_array_foreach(json_object_get(json, "pods"), i, pod) {
+		char id[16];
+		char ip[128];
+		char mtu[16];
+		const char *cells[] = {id, text_of(pod, "network"), text_of(pod, "ifname"), text_of(pod, "hostInterface"),
+			both(pod, "ip", "ipv6", ip, sizeof(ip)), mtu};
+
+		snprintf(id, sizeof(id), "%.13s", text_of(pod, "containerID"));
+		snprintf(mtu, sizeof(mtu), "%lld", json_integer_value(json_object_get(pod, "mtu")));
+		table_row(table, cells);
+	}
+	table_print(table);
+	table_free(table);
+	return CTL_OK;
+}
+
+static int print_ipam(const json_t *json)
+{
+	static const char *const headings[] = {"BLOCK", "USED", "RESTING", "FREE", NULL};
+	static const char *const keys[] = {"used", "resting", "free"};
+	struct table *table = table_new(headings);
+	size_t i;
+	const json_t *block;
+
+	if (!table)
+		return CTL_FAILED;
+	json_array_foreach(json_object_get(json, "blocks"), i, block) {
+		char numbers[3][24];
+		const char *cells[] = {text_of(block, "block"), numbers[0], numbers[1], numbers[2]};
+
+		for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
+			snprintf(numbers[k], sizeof(numbers[k]), "%lld",
+				json_integer_value(json_object_get(block, keys[k])));
+		table_row(table, cells);
+	}
+	table_print(table);
+	table_free(table);
+	return CTL_OK;
+}
+
+int ctl_status(const struct ctl *ctl)
+{
+	return no_arguments(ctl, "status") ? CTL_USAGE : show(ctl, "/v1/status", print_status);
+}
+
+int ctl_leases(const struct ctl *ctl)
+{
+	return no_arguments(ctl, "leases") ? CTL_USAGE : show(ctl, "/v1/leases", print_leases);
+}
+
+int ctl_pods(const struct ctl *ctl)
+{
+	return no_arguments(ctl, "pods") ? CTL_USAGE : show(ctl, "/v1/pods", print_pods);
+}
+
+int ctl_ipam(const struct ctl *ctl)
+{
+	if (ctl->argc != 1 || strcmp(ctl->argv[0], "show") != 0)
+		return ctl_fail(CTL_USAGE, "usage: tullectl ipam show");
+	return show(ctl, "/v1/ipam", print_ipam);
+}
+
+int ctl_metrics(const struct ctl *ctl)
+{
+	_cleanup_free_ char *text = NULL;
+	struct err err = ERR_INIT;
+
+	if (no_arguments(ctl, "metrics"))
+		return CTL_USAGE;
+	if (client_get_text(ctl->socket_path, "/metrics", &text, &err) < 0)
+		return ctl_fail(CTL_FAILED, "%s", err_text(&err));
+	fputs(text, stdout);
+	return CTL_OK;
+}

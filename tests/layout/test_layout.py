@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The house rules that a machine can check: who may include whom, and how a file begins."""
+import pathlib
+import re
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SRC = ROOT / "src"
+
+# DESIGN.md section 3: a room may include its own headers and those of the rooms named here.
+MAY_INCLUDE = {
+    "base": set(),
+    "model": {"base"},
+    "plan": {"base", "model"},
+    "store": {"base", "model"},
+    "bpf": set(),
+    "plane": {"base", "model", "plan", "bpf"},
+    "agent": {"base", "model", "plan", "store", "plane"},
+    "cni": {"base"},
+    "ctl": {"base", "model", "plan", "store", "plane"},
+}
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+
+
+def sources():
+    return sorted(p for p in SRC.rglob("*") if p.suffix in (".c", ".h"))
+
+
+def test_every_room_is_known():
+    assert {p.relative_to(SRC).parts[0] for p in sources()} == set(MAY_INCLUDE)
+
+
+def test_include_direction():
+    wrong = []
+    for path in sources():
+        room = path.relative_to(SRC).parts[0]
+        for name in INCLUDE.findall(path.read_text()):
+            target = name.split("/")[0]
+            if target in MAY_INCLUDE and target != room and target not in MAY_INCLUDE[room]:
+                wrong.append(f"{path.relative_to(ROOT)} includes {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_licence_line():
+    missing = []
+    for path in sources():
+        first = path.read_text().split("\n", 1)[0]
+        licence = "GPL-2.0 OR BSD-2-Clause" if path.name.endswith(".bpf.c") else "SPDX-License-Identifier"
+        if licence not in first:
+            missing.append(str(path.relative_to(ROOT)))
+    assert not missing, "\n".join(missing)
+
+
+def test_headers_open_with_their_purpose():
+    bare = []
+    for path in sources():
+        if path.suffix == ".h":
+            text = path.read_text()
+            if "#pragma once" not in text or len(text.split("*/", 1)[0]) < 120:
+                bare.append(str(path.relative_to(ROOT)))
+    assert not bare, "\n".join(bare)
+
+
+def test_nothing_is_left_open():
+    words = r"\b(TO" + r"DO|FIX" + r"ME|XXX)\b|not " + "implemented"
+    found = subprocess.run(["git", "grep", "-nIE", words, "--", "*.c", "*.h", "*.py", "*.md"], cwd=ROOT,
+                           capture_output=True, text=True).stdout
+    assert not found, found
+
+
+def test_no_shell_in_c():
+    """DESIGN.md decision 9: child processes are started by argument vector."""
+    wrong = [str(p.relative_to(ROOT)) for p in sources()
+             if re.search(r"\b(system|popen)\s*\(", p.read_text())]
+    assert not wrong, "\n".join(wrong)
