@@ -39,11 +39,10 @@ class Capture:
                 found[-1][0] += " | " + line.strip()
         return [(text, bytes.fromhex("".join(parts))) for text, parts in found]
 
-    def wait_line(self, part, timeout: float = 3) -> str:
-        """The first packet whose text has part in it (or fulfils the predicate)."""
-        test = part if callable(part) else lambda line: part in line
-        return wait.until(lambda: next((line for line in self.lines if test(line)), None),
-                          f"{self.host.name}: a packet {self.expression!r} with {part!r}", timeout,
+    def wait_line(self, *parts: str, timeout: float = 3) -> str:
+        """The first packet whose text has every part in it."""
+        return wait.until(lambda: next((line for line in self.lines if all(part in line for part in parts)), None),
+                          f"{self.host.name}: a packet {self.expression!r} that shows {', '.join(map(repr, parts))}", timeout,
                           detail=lambda: "\n".join(self.lines[-10:]) or "nothing was captured")
 
     def stop(self) -> None:

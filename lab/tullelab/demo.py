@@ -96,7 +96,7 @@ class Demo:
 
     @staticmethod
     def _find_vxlan(seen, source, target) -> str:
-        return seen.wait_line(lambda line: "VXLAN, flags [I]" in line and "vni 1" in line and f"{source}." in line and f"> {target}.80" in line)
+        return seen.wait_line("VXLAN, flags [I]", "vni 1", f"{source}.", f"> {target}.80")
 
     def _find_udp(self, seen, source, target) -> str:
         seen.wait_line("UDP")
@@ -108,7 +108,7 @@ class Demo:
 
     @staticmethod
     def _find_plain(seen, source, target) -> str:
-        return seen.wait_line(lambda line: f"{source}." in line and f"> {target}.80" in line)
+        return seen.wait_line(f"{source}.", f"> {target}.80")
 
     def title(self, text: str) -> None:
         self.out(f"\n{text}")

@@ -21,6 +21,7 @@ def execute(host, argv, netns=None) -> int:
     child = os.fork()
     if child == 0:
         try:
+            kernel.die_with_parent()
             for number in old:
                 signal.signal(number, signal.SIG_DFL)
             kernel.setns(network, kernel.CLONE_NEWNET)
@@ -44,6 +45,7 @@ def _inside(argv, env) -> int:
     child = os.fork()
     if child == 0:
         try:
+            kernel.die_with_parent()
             os.chdir("/")
             os.execvpe(argv[0], argv, env)
         except OSError as error:

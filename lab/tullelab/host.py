@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from . import address, proc, wait
 from .errors import LabError
+from .interrupt import held_off
 from .kernel import in_netns, netns_create
 from .underlay import QUIET
 
@@ -58,18 +59,21 @@ class Host:
 
     def begin(self, binds=(), files=None, sysctl=None) -> None:
         """Start process 1 in new namespaces; it waits for its line until the pid stands in the state."""
-        netns_create(self.netns_path)
-        argv = ["nsenter", f"--net={self.netns_path}", "unshare", "-m", "-u", "-i", "-p", "-C", "--fork", "--kill-child",
-                "--", proc.PYTHON, "-I", "-S", "-B", str(INIT)]
-        log = open(self.lab.log_path(f"{self.name}-init"), "w")
-        with log:
-            self._outer = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                                           start_new_session=True, env=proc.environment())
-        self.lab.remember_process(self._outer.pid, self.name)
+        with held_off():  # or a namespace appears after its removal, a process before its record
+            netns_create(self.netns_path)
+            self._launch()
         conf = {"hostname": self.name, "binds": list(binds), "sysctl": dict(QUIET, **(sysctl or {})),
                 "files": dict({"/etc/hostname": self.name + "\n", "/etc/resolv.conf": ""}, **(files or {}))}
         self._outer.stdin.write(json.dumps(conf) + "\n")
         self._outer.stdin.close()
+
+    def _launch(self) -> None:
+        argv = ["nsenter", f"--net={self.netns_path}", "unshare", "-m", "-u", "-i", "-p", "-C", "--fork", "--kill-child",
+                "--", proc.PYTHON, "-I", "-S", "-B", str(INIT)]
+        with open(self.lab.log_path(f"{self.name}-init"), "w") as log:
+            self._outer = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                                           start_new_session=True, env=proc.environment())
+        self.lab.remember_process(self._outer.pid, self.name)
 
     def ready(self) -> None:
         """Wait for process 1 to have made the file systems."""

@@ -50,6 +50,11 @@ def sethostname(name: str) -> None:
     _check(_libc.sethostname(_bytes(name), len(_bytes(name))), "sethostname")
 
 
+def die_with_parent() -> None:
+    """Ask for SIGKILL when the parent (thread) ends."""
+    _check(_libc.prctl(1, ctypes.c_ulong(9), 0, 0, 0), "prctl")  # PR_SET_PDEATHSIG
+
+
 def in_thread(function):
     """Run function in a thread of its own and hand over its value or exception: namespaces belong to threads."""
     outcome = {}

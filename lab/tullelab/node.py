@@ -43,7 +43,7 @@ class Node(Host):
         routes = [{"dst": "0.0.0.0/0" if s.version == 4 else "::/0"} for s in subnets]
         ipam = {"type": "host-local", "ranges": [[{"subnet": str(s)}] for s in subnets], "routes": routes}
         extra = {"isGateway": True} if self.lab.plugin == "bridge" else {}
-        return {"type": self.lab.plugin, "ipMasq": self.lab.ip_masq, "mtu": self.lab.underlay.mtu, "ipam": ipam, **extra}
+        return {"type": self.lab.plugin, "ipMasq": False, "mtu": self.lab.underlay.mtu, "ipam": ipam, **extra}
 
     def subnets(self, index: int) -> list:
         """Pod subnets of node `index` where the reference plugins are used; with an agent, the leases say."""
@@ -52,11 +52,15 @@ class Node(Host):
                 for version, (network, length) in numbers.items() if version in address.families(self.lab.family)]
 
     def route_by_hand(self) -> None:
-        """What host-gw would program, for the reference plugins."""
+        """What host-gw and masquerade would program, for the reference plugins."""
         lines = ["sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"]
         for peer in self.lab.nodes:
             if peer is not self and peer.port.rack == self.port.rack:
                 lines += [f"ip route add {subnet} via {peer.ip_of(subnet.version)}" for subnet in self.subnets(peer.index)]
+        if self.lab.ip_masq:
+            rules = "".join(f"{word} saddr {network} {word} daddr != {network} masquerade fully-random\n"
+                            for word, network in (("ip", address.PODS4), ("ip6", address.PODS6)))
+            self.run(["nft", "-f", "-"], input="table inet byhand {\nchain post {\ntype nat hook postrouting priority srcnat;\n" + rules + "}\n}\n")
         self.run(["sh", "-ec", "\n".join(lines)])
 
     # --- agent ---
@@ -119,9 +123,8 @@ class Node(Host):
         return text
 
     def api_status(self, path: str):
-        where = "127.0.0.1" if 4 in address.families(self.lab.family) else "[::1]"
         try:
-            return self.http(f"http://{where}:{HEALTH_PORT}{path}")
+            return self.http(f"http://127.0.0.1:{HEALTH_PORT}{path}")
         except socket.timeout:
             raise LabError(f"{self.name}: tulled does not answer {path}") from None
 

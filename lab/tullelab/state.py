@@ -16,7 +16,7 @@ from pathlib import Path
 from . import proc
 from .errors import LabError
 
-ROOT = Path("/run/tulle-lab")
+ROOT = Path(os.environ.get("TULLE_LAB_DIR", "/run/tulle-lab"))
 NAME = re.compile(r"[a-z][a-z0-9]{0,19}\Z")
 
 

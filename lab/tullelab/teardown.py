@@ -5,6 +5,7 @@ import os
 import signal
 
 from . import proc, wait
+from .interrupt import held_off
 from .kernel import netns_remove
 from .state import State
 
@@ -13,7 +14,7 @@ def remove(state: State, reap=()) -> list:
     """Kill the hosts' first processes (and with them everything inside), remove the namespaces, forget the lab.
 
     Returns what was removed, in words.  Ctrl-C waits until it is done.  reap: callbacks that collect our own children."""
-    with _uninterrupted():
+    with held_off(replay=False):
         data = state.read()
         hosts = [host["init"] for host in data["hosts"].values() if host.get("init")]
         processes = hosts + [{"pid": p["pid"], "start": p["start"]} for p in data["processes"]]
@@ -34,18 +35,3 @@ def remove(state: State, reap=()) -> list:
         state.remove()
         return removed
 
-
-@contextlib.contextmanager
-def _uninterrupted():
-    """SIGINT and SIGTERM have to wait; in threads other than the first there is nothing to hold off."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    try:
-        old = [signal.signal(number, signal.SIG_IGN) for number in numbers]
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, old):
-            signal.signal(number, handler)

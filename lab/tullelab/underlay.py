@@ -4,6 +4,7 @@ Flat: one bridge.  Routed: two bridges (racks), and this namespace routes betwee
 the pod networks, so a pod's packet that leaves a node without masquerade gets no answer."""
 
 from . import address, proc
+from .interrupt import held_off
 from .kernel import netns_create
 
 BRIDGES = ("rack1", "rack2")
@@ -23,7 +24,8 @@ class Underlay:
 
     def create(self) -> None:
         """Make the namespace, which stands in the state already, with its bridges and gateway addresses."""
-        netns_create(self.path)
+        with held_off():
+            netns_create(self.path)
         lines = ["link set lo up"]
         for rack in range(self.racks):
             name = BRIDGES[rack]
