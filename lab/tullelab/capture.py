@@ -12,11 +12,12 @@ PCAP_RAW_IP = 101
 class Capture:
     """with lab.capture(node, "eth0", "udp port 8472") as seen: …; seen.wait_line("VXLAN")."""
 
-    def __init__(self, host, interface: str, expression: str = "", netns=None, verbose: bool = False):
+    def __init__(self, host, interface: str, expression: str = "", netns=None, verbose: bool = False, decode=None):
+        """decode: what tcpdump shall take UDP for, "vxlan" say (it takes port 8472 for OTV otherwise)."""
         proc.need("tcpdump")
         self.host, self.expression = host, expression
         words = ["tcpdump", "-i", interface, "-nn", "-l", "--immediate-mode", "-Z", "root", "-xx"]
-        words += ["-v"] if verbose else []
+        words += (["-v"] if verbose else []) + (["-T", decode] if decode else [])
         self._tcpdump = host.spawn([*words, expression] if expression else words, netns=netns)
         self._tcpdump.wait_line("listening on", 5)
 

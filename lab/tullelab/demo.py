@@ -84,15 +84,15 @@ class Demo:
         outer = (nginx.node.ip_of(family), apache.node.ip_of(family))
         port = UDP_PORT.get(self.lab.backend)
         expression = f"udp dst port {port} and dst host {outer[1]}" if port else f"tcp dst port 80 and dst host {target}"
-        with self.lab.capture(nginx.node, "eth0", expression) as seen:
+        decode = "vxlan" if self.lab.backend == "vxlan" else None
+        command = f"tulle-lab exec node-1 -- tcpdump -nn -i eth0{' -T vxlan' if decode else ''} '{expression}'"
+        with self.lab.capture(nginx.node, "eth0", expression, decode=decode) as seen:
             self._curl(nginx, f"http://{address.url_host(target)}/")
             try:
                 find = {"vxlan": self._find_vxlan, "udp": self._find_udp}.get(self.lab.backend, self._find_plain)
-                line = find(seen, source, target)
+                self.say(True, command, find(seen, source, target))
             except LabError as error:
-                self.say(False, f"tulle-lab exec node-1 -- tcpdump -nn -i eth0 '{expression}'", str(error))
-                return
-        self.say(True, f"tulle-lab exec node-1 -- tcpdump -nn -i eth0 '{expression}'", line)
+                self.say(False, command, str(error))
 
     @staticmethod
     def _find_vxlan(seen, source, target) -> str:

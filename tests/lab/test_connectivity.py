@@ -119,7 +119,8 @@ def test_what_is_on_the_wire(cluster):
     for family in cluster.families:
         source, target = cluster.a.ip_of(family), cluster.b.ip_of(family)
         outer = url_host(node1.ip_of(family)).strip("[]")
-        with lab.capture(node1, "eth0", f"host {lab.nodes[1].ip_of(family)} or host {target}") as seen:
+        with lab.capture(node1, "eth0", f"host {lab.nodes[1].ip_of(family)} or host {target}",
+                         decode="vxlan" if lab.backend == "vxlan" else None) as seen:
             cluster.a.ask(target, PORT)
             if lab.backend == "vxlan":
                 line = seen.wait_line("VXLAN, flags [I]", "vni 1", f"{source}.", f"> {target}.{PORT}")
