@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+ *
+ * What the carrier's programs and the agent share: maps, their keys and values, counters. The maps are pinned and
+ * outlive both; whoever changes a key, a value or a meaning here raises CARRIER_LAYOUT, and the agent then fills new
+ * maps before it replaces the programs. Addresses are 128 bits in network order, IPv4 mapped (::ffff:a.b.c.d).
+ */
+#pragma once
+
+#include <linux/types.h>
+
+#define CARRIER_LAYOUT 1
+#define CARRIER_BLOCKS_MAX 131072
+#define CARRIER_PEERS_MAX 65536
+
+struct carrier_addr {
+	__u32 w[4];
+};
+
+/* Key of the trie "blocks": which node holds this address? */
+struct carrier_block_key {
+	__u32 len; /* of 128; IPv4 prefixes have 96 more */
+	struct carrier_addr addr;
+};
+
+struct carrier_block {
+	struct carrier_addr peer; /* outer address of the node that holds the block; all zero: this node */
+};
+
+/* Frozen into each load of the programs; a change is a new load that replaces the old one atomically. */
+struct carrier_config {
+	__u32 device;      /* index of NAME */
+	__u32 device_twin; /* index of NAME"p" */
+	__u32 uplink;
+	__u16 port;        /* network order */
+	__u8 mac[6];       /* of NAME */
+	struct carrier_addr local[2]; /* outer source by family: IPv4, IPv6; all zero: family not carried */
+};
+
+/* Where packets went; a value per CPU in the array "counts". */
+struct carrier_count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* Written on a packet that the carrier itself sends (skb->tc_index), so that the guard at the uplink tells it from a
+ * forgery. Sockets cannot set it. */
+#define CARRIER_TOKEN 0x7554
+
+#define CARRIER_COUNTS(X)                                                                              \
+	X(SENT, "sent", "packets encapsulated")                                                        \
+	X(RECEIVED, "received", "packets decapsulated")                                                \
+	X(SEGMENTED, "segmented", "super-packets handed to the kernel's segmentation first")           \
+	X(TX_NOT_IP, "tx_not_ip", "neither IPv4 nor IPv6, or shorter than its header")                 \
+	X(TX_NOT_UNICAST, "tx_not_unicast", "destination is multicast, broadcast or link-local")       \
+	X(TX_NO_PEER, "tx_no_peer", "no node holds the destination")                                   \
+	X(TX_NO_FAMILY, "tx_no_family", "this node has no outer address of that family")               \
+	X(TX_PUSH, "tx_push", "the kernel refused to add the outer header")                            \
+	X(RX_FRAGMENT, "rx_fragment", "outer packet is a fragment")                                    \
+	X(RX_OUTER, "rx_outer", "outer header is malformed")                                           \
+	X(RX_NO_NODE, "rx_no_node", "sender is no node")                                               \
+	X(RX_INNER, "rx_inner", "inner packet is malformed")                                           \
+	X(RX_FOREIGN, "rx_foreign", "inner source does not belong to the sending node")                \
+	X(RX_NESTED, "rx_nested", "inner packet is itself a tunnel packet for this node")              \
+	X(RX_CONGESTED, "rx_congested", "outer header marks congestion, inner sender cannot be told")  \
+	X(RX_STRIP, "rx_strip", "the kernel refused to remove the outer header")                       \
+	X(FORGED, "forged", "tunnel packet to a node, not made by the carrier")
+
+enum carrier_count_index {
+#define X(id, name, text) CARRIER_COUNT_##id,
+	CARRIER_COUNTS(X)
+#undef X
+	CARRIER_COUNT_MAX,
+};

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+ *
+ * Decapsulation: tc ingress of the uplink. Takes UDP packets to this node's own address and the carrier's port, and
+ * nothing else. The sender must be a node, and the inner source one that this node may send: an address of its own
+ * blocks, or one that belongs to no node (clients outside that are routed through it). Both are judged before the outer
+ * header is touched. The inner packet is then received on the carrier device.
+ */
+#pragma once
+
+#include "carrier_parse.h"
+
+/* May this peer send packets with this source? */
+static __always_inline int source_fits(const struct carrier_addr *source, const struct carrier_addr *peer, int family)
+{
+	const struct carrier_block *block = block_find(source);
+
+	if (block)
+		return addr_equal(&block->peer, peer);
+	if (addr_equal(source, peer))
+		return 1;
+	return !is_local(source, family) && !bpf_map_lookup_elem(&peers, source);
+}
+
+/* RFC 6040 4.2: congestion met by the outer packet is told to the inner one. 0: it cannot be told, drop. */
+static __always_inline int tell_congestion4(struct __sk_buff *skb, __u8 tos)
+{
+	__u32 offset = ETH_HLEN + OUTER4;
+	__u8 marked = tos | ECN_CE;
+
+	if (!(tos & ECN_MASK))
+		return 0;
+	if (marked == tos)
+		return 1;
+	/* The check field is changed by the helper from the two halves of the header's first word. */
+	if (bpf_l3_csum_replace(skb, offset + __builtin_offsetof(struct iphdr, check), bpf_htons(tos),
+		bpf_htons(marked), 2))
+		return 0;
+	return !bpf_skb_store_bytes(skb, offset + 1, &marked, 1, 0);
+}
+
+static __always_inline int tell_congestion6(struct __sk_buff *skb, __u32 first)
+{
+	__be32 marked = bpf_htonl(first | ECN_CE << 20);
+
+	if (!(first >> 20 & ECN_MASK))
+		return 0;
+	return !bpf_skb_store_bytes(skb, ETH_HLEN + OUTER6, &marked, 4, BPF_F_RECOMPUTE_CSUM);
+}
+
+static __always_inline int deliver(struct __sk_buff *skb, __s32 outer)
+{
+	struct ethhdr *eth;
+
+	if (start(skb) + sizeof(*eth) > end(skb))
+		return drop(skb, CARRIER_COUNT_RX_STRIP);
+	/* Before the strip, which moves these 14 bytes: no pointer has to be checked again. */
+	eth = start(skb);
+	__builtin_memcpy(eth->h_dest, (const void *)config.mac, ETH_ALEN);
+	if (bpf_skb_adjust_room(skb, -outer, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
+		return drop(skb, CARRIER_COUNT_RX_STRIP);
+	skb->tc_index = 0;
+	count(skb, CARRIER_COUNT_RECEIVED);
+	return bpf_redirect(config.device, BPF_F_INGRESS);
+}
+
+/* A UDP packet to us that the outer header's fields do not let us read in place. Only a first fragment, or a header with
+ * options, shows a port; what is not ours is the stack's. */
+static __always_inline int odd_outer(struct __sk_buff *skb, __u32 udp_offset, __u32 reason)
+{
+	__be16 port;
+
+	if (bpf_skb_load_bytes(skb, udp_offset + 2, &port, sizeof(port)) || port != config.port)
+		return PASS;
+	return drop(skb, reason);
+}
+
+static __always_inline int nested(__u8 protocol, const struct udphdr *udp)
+{
+	return protocol == IPPROTO_UDP && udp->dest == config.port;
+}
+
+static __always_inline int inner4(struct __sk_buff *skb, const struct carrier_addr *peer, __u32 payload, int congested)
+{
+	struct carrier_addr source, dst;
+	struct iphdr *ip;
+	__u32 len;
+	__u8 tos;
+
+	if (payload < sizeof(*ip) || !ensure(skb, ETH_HLEN + OUTER4 + sizeof(*ip)) ||
+		start(skb) + ETH_HLEN + OUTER4 + sizeof(*ip) > end(skb))
+		return drop(skb, CARRIER_COUNT_RX_INNER);
+	ip = start(skb) + ETH_HLEN + OUTER4;
+	len = bpf_ntohs(ip->tot_len);
+	tos = ip->tos;
+	if (ip->version != 4 || ip->ihl < 5 || len < ip->ihl * 4 || len > payload || (skb->gso_size && len != payload))
+		return drop(skb, CARRIER_COUNT_RX_INNER);
+	source = mapped(ip->saddr);
+	dst = mapped(ip->daddr);
+	if (!source_fits(&source, peer, 0))
+		return drop(skb, CARRIER_COUNT_RX_FOREIGN);
+	if (is_local(&dst, 0)) {
+		struct udphdr udp = {};
+
+		bpf_skb_load_bytes(skb, ETH_HLEN + OUTER4 + ip->ihl * 4, &udp, sizeof(udp));
+		ip = start(skb) + ETH_HLEN + OUTER4;
+		if ((void *)(ip + 1) > end(skb) || nested(ip->protocol, &udp))
+			return drop(skb, CARRIER_COUNT_RX_NESTED);
+	}
+	if (congested && !tell_congestion4(skb, tos))
+		return drop(skb, CARRIER_COUNT_RX_CONGESTED);
+	return deliver(skb, OUTER4);
+}
+
+static __always_inline int rx4(struct __sk_buff *skb)
+{
+	struct carrier_addr peer;
+	struct udphdr *udp;
+	struct iphdr *ip;
+	__u32 len, udp_len;
+
+	if (!ensure(skb, ETH_HLEN + sizeof(*ip)) || start(skb) + ETH_HLEN + sizeof(*ip) > end(skb))
+		return PASS;
+	ip = start(skb) + ETH_HLEN;
+	if (ip->protocol != IPPROTO_UDP || ip->daddr != config.local[0].w[3] || !ip->daddr)
+		return PASS;
+	if (ip->frag_off & bpf_htons(IP_MORE_OR_OFFSET)) {
+		if (ip->frag_off & bpf_htons(IP_OFFSET))
+			return PASS;
+		return odd_outer(skb, ETH_HLEN + ip->ihl * 4, CARRIER_COUNT_RX_FRAGMENT);
+	}
+	if (ip->ihl != 5)
+		return odd_outer(skb, ETH_HLEN + ip->ihl * 4, CARRIER_COUNT_RX_OUTER);
+	if (!ensure(skb, ETH_HLEN + OUTER4) || start(skb) + ETH_HLEN + OUTER4 > end(skb))
+		return PASS;
+	ip = start(skb) + ETH_HLEN;
+	udp = (void *)(ip + 1);
+	if (udp->dest != config.port)
+		return PASS;
+	peer = mapped(ip->saddr);
+	if (!bpf_map_lookup_elem(&peers, &peer))
+		return drop(skb, CARRIER_COUNT_RX_NO_NODE);
+	len = bpf_ntohs(ip->tot_len);
+	udp_len = bpf_ntohs(udp->len);
+	if (header_sum(ip) != 0xffff || udp_len < sizeof(*udp) || len < sizeof(*ip) + udp_len ||
+		skb->len < ETH_HLEN + len)
+		return drop(skb, CARRIER_COUNT_RX_OUTER);
+	return inner4(skb, &peer, udp_len - sizeof(*udp), (ip->tos & ECN_MASK) == ECN_CE);
+}
+
+static __always_inline int inner6(struct __sk_buff *skb, const struct carrier_addr *peer, __u32 payload, int congested)
+{
+	struct carrier_addr source, dst;
+	struct ipv6hdr *ip;
+	__u32 first, len;
+
+	if (payload < sizeof(*ip) || !ensure(skb, ETH_HLEN + OUTER6 + sizeof(*ip)) ||
+		start(skb) + ETH_HLEN + OUTER6 + sizeof(*ip) > end(skb))
+		return drop(skb, CARRIER_COUNT_RX_INNER);
+	ip = start(skb) + ETH_HLEN + OUTER6;
+	len = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	first = bpf_ntohl(*(__be32 *)ip);
+	if (ip->version != 6 || len > payload || (skb->gso_size && len != payload))
+		return drop(skb, CARRIER_COUNT_RX_INNER);
+	source = addr6(&ip->saddr);
+	dst = addr6(&ip->daddr);
+	if (!source_fits(&source, peer, 1))
+		return drop(skb, CARRIER_COUNT_RX_FOREIGN);
+	if (is_local(&dst, 1)) {
+		struct udphdr udp = {};
+
+		bpf_skb_load_bytes(skb, ETH_HLEN + OUTER6 + sizeof(*ip), &udp, sizeof(udp));
+		ip = start(skb) + ETH_HLEN + OUTER6;
+		if ((void *)(ip + 1) > end(skb) || nested(ip->nexthdr, &udp))
+			return drop(skb, CARRIER_COUNT_RX_NESTED);
+	}
+	if (congested && !tell_congestion6(skb, first))
+		return drop(skb, CARRIER_COUNT_RX_CONGESTED);
+	return deliver(skb, OUTER6);
+}
+
+/* Behind a fragment header: offset and flags at +2, the UDP header at +8 of the first one. */
+static __always_inline int fragment6(struct __sk_buff *skb)
+{
+	const __u32 offset = ETH_HLEN + sizeof(struct ipv6hdr);
+	__be16 place;
+	__u8 next;
+
+	if (bpf_skb_load_bytes(skb, offset, &next, 1) || next != IPPROTO_UDP ||
+		bpf_skb_load_bytes(skb, offset + 2, &place, 2) || place & bpf_htons(0xfff8))
+		return PASS;
+	return odd_outer(skb, offset + 8, CARRIER_COUNT_RX_FRAGMENT);
+}
+
+static __always_inline int rx6(struct __sk_buff *skb)
+{
+	struct carrier_addr peer, dst;
+	struct ipv6hdr *ip;
+	struct udphdr *udp;
+	__u32 len, udp_len;
+
+	if (!ensure(skb, ETH_HLEN + sizeof(*ip)) || start(skb) + ETH_HLEN + sizeof(*ip) > end(skb))
+		return PASS;
+	ip = start(skb) + ETH_HLEN;
+	if (ip->nexthdr != IPPROTO_UDP && ip->nexthdr != NEXTHDR_FRAGMENT)
+		return PASS;
+	dst = addr6(&ip->daddr);
+	if (addr_unset(&dst) || !is_local(&dst, 1))
+		return PASS;
+	if (ip->nexthdr == NEXTHDR_FRAGMENT)
+		return fragment6(skb);
+	if (!ensure(skb, ETH_HLEN + OUTER6) || start(skb) + ETH_HLEN + OUTER6 > end(skb))
+		return PASS;
+	ip = start(skb) + ETH_HLEN;
+	udp = (void *)(ip + 1);
+	if (udp->dest != config.port)
+		return PASS;
+	peer = addr6(&ip->saddr);
+	if (!bpf_map_lookup_elem(&peers, &peer))
+		return drop(skb, CARRIER_COUNT_RX_NO_NODE);
+	len = bpf_ntohs(ip->payload_len);
+	udp_len = bpf_ntohs(udp->len);
+	if (udp_len < sizeof(*udp) || len < udp_len || skb->len < ETH_HLEN + sizeof(*ip) + len)
+		return drop(skb, CARRIER_COUNT_RX_OUTER);
+	return inner6(skb, &peer, udp_len - sizeof(*udp), (bpf_ntohl(*(__be32 *)ip) >> 20 & ECN_MASK) == ECN_CE);
+}
+
+SEC("tc")
+int carrier_rx(struct __sk_buff *skb)
+{
+	/* A tagged frame belongs to a VLAN device above; one to another host is seen in promiscuous mode only. */
+	if (skb->vlan_present || skb->pkt_type != PACKET_HOST)
+		return PASS;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return rx4(skb);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return rx6(skb);
+	return PASS;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the carrier asks of a device by ioctl: its index, address and type, and that it leaves segmentation to the kernel.
+ */
+#pragma once
+
+#include "base/addr.h"
+#include "base/err.h"
+
+struct device {
+	uint32_t index;
+	struct mac mac;
+	bool ethernet, up;
+};
+
+/* -ENODEV with a text when there is none of that name. */
+int device_get(const char *name, struct device *ret, struct err *err);
+/* Switches every segmentation offload for sending off, as "ethtool -K NAME tso off ..." does. */
+int device_stop_segmentation(const char *name, struct err *err);
