@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C tools of bench/, built once, and what machine this is."""
+import os
+import pathlib
+import platform
+import subprocess
+
+_where = {}
+
+
+def build(root: pathlib.Path) -> None:
+    target = root / "build" / "bench"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("netbench", "cnibench"):
+        source = root / "bench" / f"{name}.c"
+        binary = target / name
+        if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
+            subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-D_GNU_SOURCE", str(source), "-o", str(binary)], check=True)
+        _where[name] = str(binary)
+
+
+def path(name: str) -> str:
+    return _where[name]
+
+
+def machine() -> dict:
+    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    return {"kernel": platform.release(), "cpu": cpu, "cpus": os.cpu_count()}
