@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 import re
 import socket
@@ -194,8 +193,7 @@ def ask(place, where, port: int, protocol: str, timeout: float, size: int) -> An
 
 def ping(place, where, size, count, dont_fragment, check, timeout):
     where = str(where)
-    argv = ["ping", "-n", "-q", "-c", str(count), "-i", "0.05", "-W", str(timeout),
-            "-w", str(math.ceil(timeout + count * 0.05))]
+    argv = ["ping", "-n", "-q", "-c", str(count), "-i", "0.05", "-W", str(timeout)]
     if size:
         argv += ["-s", str(size - (48 if ":" in where else 28))]
     if dont_fragment:

@@ -108,7 +108,7 @@ def test_full_size_packets(cluster):
         for client, server in ((cluster.a, cluster.b), (cluster.b, cluster.a), (cluster.a, cluster.near)):
             target = server.ip_of(family)
             client.ping(target, size=client.mtu, dont_fragment=True)
-            assert client.ping(target, size=client.mtu + 1, dont_fragment=True, check=False).returncode != 0
+            assert client.ping(target, size=client.mtu + 1, dont_fragment=True, check=False, timeout=0.1).returncode != 0
             assert client.ask(target, PORT, "udp", size=4000).length == 4000  # fragments
             assert client.ask(target, PORT, "tcp", size=500_000).server == server.name
 

@@ -82,7 +82,7 @@ def test_routed_underlay_has_two_subnets_and_a_router(make_lab):
         assert "ttl=63" in node1.run(["ping", "-n", "-c1", "-W2", node2.ip_of(family)]).stdout
         assert "ttl=64" in node1.run(["ping", "-n", "-c1", "-W2", node3.ip_of(family)]).stdout
         node1.ping(node2.ip_of(family), size=1400, dont_fragment=True)
-        assert node1.ping(node2.ip_of(family), size=1401, dont_fragment=True, check=False).returncode != 0
+        assert node1.ping(node2.ip_of(family), size=1401, dont_fragment=True, check=False, timeout=0.2).returncode != 0
 
 
 def test_pods_are_attached_as_a_runtime_does(plain_lab):
@@ -174,6 +174,47 @@ def test_etcd(make_lab, members, tls, family):
         until(lambda: lab.store.ctl("put", "/x", "1", timeout=3), "two members of three still write", 10)
         lab.store.member_start(lost)
         until(lambda: lab.store.ctl("get", "--print-value-only", "/x", host=lost).stdout == "1\n", "the member is back", 10)
+
+
+FAKE_AGENT = """#!/usr/bin/python3 -IS
+import http.server, sys
+print("started with", *sys.argv[1:], flush=True)
+if "--fail" in sys.argv:
+    sys.exit("as asked")
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path in ("/readyz", "/metrics") else 404)
+        self.end_headers()
+        self.wfile.write(b"fake_metric 1\\n")
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--healthz-port") + 1])), Handler).serve_forever()
+"""
+
+
+def test_agents_life(make_lab, tmp_path, monkeypatch):
+    """Start, ready, stop, kill, restart, dying at the start: with a stand-in that has only the HTTP door."""
+    (tmp_path / "tulled").write_text(FAKE_AGENT)
+    (tmp_path / "tulled").chmod(0o755)
+    monkeypatch.setenv("TULLE_BUILD", str(tmp_path))
+    lab = make_lab(agent_args=["--v=5"])
+    node = lab.nodes[0]
+    assert node.api("/metrics") == "fake_metric 1\n"
+    assert "--store directory --store-dir /var/lib/tulle/store --node-name node-1 --iface eth0 --ip-masq=true" in node.log and "--v=5" in node.log
+    assert (node.root / "var/lib/tulle/store/net-conf.json").read_text() == (lab.store.path / "net-conf.json").read_text()
+    with pytest.raises(LabError, match="404"):
+        node.api("/nothing")
+    with pytest.raises(LabError, match="running already"):
+        node.agent_start()
+    first = node.agent.pid
+    node.agent_kill()
+    assert not node.agent_running
+    node.agent_start()
+    node.agent_restart()
+    assert node.agent_running and node.agent.pid != first and lab.nodes[1].agent_running
+    again = Lab.open(lab.name)
+    assert again.nodes[0].agent.pid == node.agent.pid and again.nodes[0].api("/readyz")
+    node.agent_stop()
+    with pytest.raises(LabError, match="(?s)tulled (has ended|ended at once).*as asked|ended at once"):
+        node.agent_start(["--fail"])
 
 
 # --- the tool ---
