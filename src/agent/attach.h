@@ -19,6 +19,9 @@ struct event_base;
 struct attacher;
 
 #define ATTACH_ID_MAX 256
+/* The pod's next hop. IPv6: the link-local address of the host side's MAC. */
+#define ATTACH_GATEWAY_4 "169.254.1.1"
+#define ATTACH_GATEWAY_6 "fe80::ecee:eeff:feee:eeee"
 
 struct attach_route { /* an extra route in the pod */
 	struct prefix dst;
@@ -68,6 +71,9 @@ struct attach_options {
 	const char *flannel_dir;    /* /var/lib/cni/flannel: state files of Flannel's plugin */
 	/* The set of local pods changed (ADD, DEL, GC): the plan's pods must be read again. */
 	void (*changed)(void *ctx);
+	/* One sentence about something that went wrong and does not make a call fail (a damaged journal, an interface that
+	 * cannot be removed): for the log. May be null. */
+	void (*report)(void *ctx, const char *text);
 	void *ctx;
 };
 
