@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/directory_private.h"
+
+#include "base/cleanup.h"
+#include "store/directory_file.h"
+#include "store/flannel.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NET_CONF "net-conf.json"
+#define CNI_CONF "cni-conf.json"
+#define FILES_MAX 10000
+
+/* One of the two texts, as found so far. */
+struct found {
+	char *text;
+	char *where; /* the file that holds it */
+	bool contradiction;
+};
+
+struct scan {
+	struct directory *dir;
+	struct found net, cni;
+	char **troubled; /* files that are told to be bad in this scan */
+	size_t troubled_count;
+	bool broken; /* the configuration may be in a file that cannot be read: keep the last one */
+};
+
+static void trouble(struct scan *scan, const char *name, const char *text)
+{
+	char **more = realloc(scan->troubled, (scan->troubled_count + 1) * sizeof(*more));
+
+	directory_problem(scan->dir, name, text);
+	if (!more)
+		return;
+	scan->troubled = more;
+	more[scan->troubled_count] = strdup(name);
+	if (more[scan->troubled_count])
+		scan->troubled_count++;
+}
+
+/* Takes the text over. */
+static void offer(struct scan *scan, struct found *found, char *text, const char *name, const char *key)
+{
+	char story[768];
+
+	if (!text)
+		return;
+	if (!found->text) {
+		found->text = text;
+		found->where = strdup(name);
+		return;
+	}
+	if (strcmp(found->text, text) != 0) {
+		snprintf(story, sizeof(story), "%s and %s hold different texts of %s: expected one, nothing changes "
+			"until one of them goes", found->where ? found->where : "?", name, key);
+		trouble(scan, name, story);
+		found->contradiction = true;
+	}
+	free(text);
+}
+
+static void read_manifest(struct scan *scan, const char *name)
+{
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(MANIFEST_FILE_MAX);
+	struct err err = ERR_INIT;
+	char *net = NULL, *cni = NULL;
+	int rc = directory_file_read(scan->dir->path, name, true, &buf, &err);
+
+	if (rc == -ENOENT)
+		return;
+	/* Other manifests lie here, too; they are not ours to judge. */
+	if (rc == 0 && !strstr(buf_text(&buf), "ConfigMap"))
+		return;
+	if (rc == 0)
+		rc = flannel_manifest_parse(buf_text(&buf), buf.len, name, &net, &cni, &err);
+	if (rc < 0 && rc != -ENOENT)
+		trouble(scan, name, err_text(&err));
+	if (rc < 0)
+		return;
+	offer(scan, &scan->net, net, name, NET_CONF);
+	offer(scan, &scan->cni, cni, name, CNI_CONF);
+}
+
+/* The file of this very name wins over every manifest. */
+static void read_plain(struct scan *scan, struct found *found, const char *name)
+{
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(MANIFEST_FILE_MAX);
+	struct err err = ERR_INIT;
+	int rc = directory_file_read(scan->dir->path, name, true, &buf, &err);
+
+	if (rc == -ENOENT)
+		return;
+	if (rc < 0) {
+		trouble(scan, name, err_text(&err));
+		scan->broken = true;
+		return;
+	}
+	free(found->text);
+	free(found->where);
+	*found = (struct found){strdup(buf_text(&buf)), strdup(name), false};
+}
+
+static int is_manifest(const struct dirent *entry)
+{
+	const char *name = entry->d_name;
+
+	if (*name == '.' || strcmp(name, NET_CONF) == 0 || strcmp(name, CNI_CONF) == 0)
+		return 0;
+	return directory_file_ends(name, ".yaml") || directory_file_ends(name, ".yml") ||
+		directory_file_ends(name, ".json");
+}
+
+static void read_all(struct scan *scan)
+{
+	struct dirent **names = NULL;
+	int n = scandir(scan->dir->path, &names, is_manifest, alphasort);
+
+	for (int i = 0; i < n; i++) {
+		if (i < FILES_MAX)
+			read_manifest(scan, names[i]->d_name);
+		free(names[i]);
+	}
+	free(names);
+	read_plain(scan, &scan->net, NET_CONF);
+	read_plain(scan, &scan->cni, CNI_CONF);
+}
+
+/* Stories of files that are good again or gone end. */
+static void end_stories(struct scan *scan)
+{
+	struct directory *dir = scan->dir;
+
+	for (size_t i = 0; i < dir->troubled_count; i++) {
+		bool still = false;
+
+		for (size_t j = 0; j < scan->troubled_count && !still; j++)
+			still = strcmp(dir->troubled[i], scan->troubled[j]) == 0;
+		if (!still)
+			directory_problem(dir, dir->troubled[i], "");
+		free(dir->troubled[i]);
+	}
+	free(dir->troubled);
+	dir->troubled = scan->troubled;
+	dir->troubled_count = scan->troubled_count;
+}
+
+static bool said_before(char **said, const struct found *found)
+{
+	char *now = NULL;
+
+	if (asprintf(&now, "%s\n%s", found->where ? found->where : "", found->text) < 0)
+		return false;
+	if (*said && strcmp(*said, now) == 0) {
+		free(now);
+		return true;
+	}
+	free(*said);
+	*said = now;
+	return false;
+}
+
+static void tell_absence(struct scan *scan)
+{
+	struct directory *dir = scan->dir;
+
+	dir->kv.events->config(dir->kv.ctx, NULL, 0, NET_CONF);
+	trouble(scan, NET_CONF, dir->had_config ?
+		"the network configuration is gone: expected net-conf.json or a ConfigMap that holds it; the last one stays "
+		"in force" : "there is no network configuration: expected net-conf.json or a ConfigMap that holds it");
+	free(dir->config_said);
+	dir->config_said = NULL;
+}
+
+static void deliver(struct scan *scan)
+{
+	struct directory *dir = scan->dir;
+	const struct kv_events *events = dir->kv.events;
+
+	if (scan->cni.text && !scan->cni.contradiction && !said_before(&dir->cni_said, &scan->cni))
+		events->cni_conf(dir->kv.ctx, scan->cni.text);
+	if (scan->broken || !scan->net.text || !scan->net.where || scan->net.contradiction)
+		return;
+	dir->had_config = true;
+	if (!said_before(&dir->config_said, &scan->net))
+		events->config(dir->kv.ctx, scan->net.text, strlen(scan->net.text), scan->net.where);
+}
+
+void directory_config_scan(struct directory *dir)
+{
+	struct scan scan = {.dir = dir};
+
+	read_all(&scan);
+	if (!scan.broken && !scan.net.text)
+		tell_absence(&scan);
+	end_stories(&scan);
+	deliver(&scan);
+	free(scan.net.text);
+	free(scan.net.where);
+	free(scan.cni.text);
+	free(scan.cni.where);
+}
+
+void directory_config_done(struct directory *dir)
+{
+	for (size_t i = 0; i < dir->troubled_count; i++)
+		free(dir->troubled[i]);
+	free(dir->troubled);
+	free(dir->config_said);
+	free(dir->cni_said);
+}
