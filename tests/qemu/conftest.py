@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One guest for all tests of this directory: booted once, every step's output kept.
+
+/usr/bin/python3 -m pytest tests/qemu (as root; TULLE_BUILD names the build directory)."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(REPOSITORY / "lab"))
+
+from tullelab.lab import build_directory  # noqa: E402
+
+import machine  # noqa: E402
+
+BACKENDS = ("vxlan", "host-gw", "udp")
+MODULES = """crc32c_generic libcrc32c nf_tables nft_chain_nat nft_masq nft_ct nft_compat nf_conntrack bridge veth vxlan tun sch_ingress sch_tbf
+ sch_fq cls_bpf act_bpf xt_MASQUERADE ip_tables ip6_tables""".split()
+# Names of kernel features as the kernel's own type information spells them.
+FEATURES = {"tcx": "BPF_TCX_INGRESS", "netkit": "BPF_NETKIT_PRIMARY", "decap-l3": "BPF_F_ADJ_ROOM_DECAP_L3_IPV4",
+            "ct-kfunc": "bpf_skb_ct_lookup", "redirect-peer": "BPF_FUNC_redirect_peer"}
+
+
+def steps(directory: Path) -> list:
+    probes = "; ".join(f"cat /sys/kernel/btf/* | grep -qa {word} && echo has {name} || echo lacks {name}"
+                       for name, word in FEATURES.items())
+    before = [machine.Step("modules", f"set -e; for m in {' '.join(MODULES)}; do modprobe $m; done; lsmod", 60),
+              machine.Step("kernel", f"uname -r; {probes}", 60)]
+    demo = shlex.quote(str(REPOSITORY / "lab" / "tulle-lab"))
+    demos = [machine.Step(f"demo-{backend}", f"cd {shlex.quote(str(directory))}; {demo} demo --backend {backend}", 180)
+             for backend in BACKENDS]
+    return before + demos + [machine.Step("dmesg", "dmesg --level=emerg,alert,crit,err,warn", 20)]
+
+
+@pytest.fixture(scope="session")
+def guest(tmp_path_factory):
+    """The guest's outcome.  What is missing to make one is a failure: `make check` installs it and builds first."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the root file system is shared with the guest")
+    build = Path(build_directory())
+    missing = [name for name in ("tulled", "tulle", "tullectl") if not (build / name).exists()]
+    if missing:
+        pytest.fail(f"{', '.join(missing)} not in {build}: run `make`, or set TULLE_BUILD")
+    directory = tmp_path_factory.mktemp("guest")
+    outcome = machine.run(steps(directory), directory, {"TULLE_BUILD": str(build)})
+    print(f"guest: {outcome.seconds:.0f} s; {outcome.trouble or 'went down by itself'}")
+    return outcome
