@@ -49,10 +49,10 @@ struct plan_input {
 	struct plan_options options;
 };
 
-/* Why a peer is left out; for the log, the metrics and "tullectl leases". */
+/* Why a peer is left out, altogether or in one family; for the log, the metrics and "tullectl leases". */
 struct plan_complaint {
-	char key[LEASE_KEY_MAX]; /* the lease */
-	char text[200];          /* names field, value and expectation */
+	char key[LEASE_KEY_MAX]; /* the lease; one complaint each, sorted by it */
+	char text[320];          /* names field, value and expectation */
 };
 
 struct plan_result {
@@ -62,9 +62,11 @@ struct plan_result {
 	size_t complaint_room;
 };
 
-/* 0 or -ENOMEM. A lease that contradicts another (foreign backend, subnet outside the network or overlapping ours
- * or an older lease's, our own public address, a VTEP MAC that is ours or already taken, a host-gw peer that is
- * not on-link, a bad or missing MAC) is left out with a complaint; the others are planned. */
+/* 0 or -ENOMEM (ret untouched). A lease that contradicts another (foreign backend, subnet outside the network or
+ * overlapping ours or an older lease's, our own public address, a VTEP MAC that is ours or already taken, a host-gw
+ * peer that is not on-link, a bad or missing MAC) is left out with a complaint; the others are planned. Each family
+ * is judged for itself. Of two leases the one that ends first counts as the older, a reservation as the youngest;
+ * then the key decides. */
 int plan_build(const struct plan_input *input, struct plan_result *ret);
 void plan_result_free(struct plan_result *result);
 

@@ -99,11 +99,12 @@ int wanted_add_route(struct wanted *wanted, const struct wanted_route *route);
 int wanted_add_neigh(struct wanted *wanted, const struct wanted_neigh *neigh);
 int wanted_add_fdb(struct wanted *wanted, const struct wanted_fdb *fdb);
 int wanted_add_tunnel(struct wanted *wanted, const struct wanted_tunnel *tunnel);
-/* Sorts, and drops doubles (the first one added wins). */
-void wanted_finish(struct wanted *wanted);
+/* Sorts, and drops doubles (the first one added wins). 0, or -ENOMEM: then some arrays are not sorted. */
+int wanted_finish(struct wanted *wanted);
 void wanted_free(struct wanted *wanted);
 
-/* Order of the arrays above, also used by the plane to walk wanted and actual side by side. */
+/* Order of the arrays above, also used by the plane to walk wanted and actual side by side: keys only, which are dst;
+ * dev and addr; dev and mac. */
 int wanted_route_compare(const void *a, const void *b);
 int wanted_neigh_compare(const void *a, const void *b);
 int wanted_fdb_compare(const void *a, const void *b);

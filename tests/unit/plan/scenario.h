@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Input of the plan as a text file (tests/golden/plan/NAME.in), one thing a line:
+ *
+ *   network JSON                     net-conf.json
+ *   own KEY JSON                     a lease as the store holds it; absent: none is held
+ *   peer KEY JSON                    any number
+ *   uplink NAME mtu N [addr A]... [on-link PREFIX]...
+ *   public-ip A...                   what we publish; default: the addresses of the uplink
+ *   vtep-mac MAC [MAC]               IPv4 device, IPv6 device
+ *   pod IFNAME MAC A...
+ *   option ip-masq | random-fully | forward-rules | blackhole | mark N | non-masquerade PREFIX
+ *   complete                         the first full list has arrived
+ */
+#pragma once
+
+#include "plan/plan.h"
+
+struct scenario {
+	struct plan_input input;
+	struct network network;
+	struct lease own;
+	struct lease **peers;
+	struct plan_pod *pods;
+	struct prefix *on_link, *excluded;
+};
+
+/* 0 or negative errno with the line in the message. */
+int scenario_read(const char *path, struct scenario *ret, struct err *err);
+void scenario_free(struct scenario *scenario);
