@@ -70,6 +70,7 @@ struct plan_result {
 int plan_build(const struct plan_input *input, struct plan_result *ret);
 void plan_result_free(struct plan_result *result);
 
-/* Device names: flannel.<VNI>, flannel-v6.<VNI>, flannel0 (udp). */
+/* Device names: flannel.<VNI>, flannel-v6.<VNI>, flannel0 (udp). Where the VNI makes them longer than an interface's
+ * name may be (flanneld fails there): fl.<VNI>, fl-v6.<VNI>. */
 void plan_vxlan_name(uint32_t vni, int family_index, char name[IFNAMSIZ]);
 #define PLAN_CARRIER_NAME "flannel0"

@@ -11,7 +11,10 @@
 
 void plan_vxlan_name(uint32_t vni, int family_index, char name[IFNAMSIZ])
 {
-	snprintf(name, IFNAMSIZ, family_index == FAMILY_4 ? "flannel.%u" : "flannel-v6.%u", vni);
+	const char *suffix = family_index == FAMILY_4 ? "" : "-v6";
+
+	if (snprintf(name, IFNAMSIZ, "flannel%s.%u", suffix, vni) >= IFNAMSIZ)
+		snprintf(name, IFNAMSIZ, "fl%s.%u", suffix, vni);
 }
 
 static int add_device(const struct plan_input *input, int f, const char *name, struct wanted *wanted)
