@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clusters from namespaces on one machine.
 
 A *lab* is an underlay (bridges and a router in one network namespace), nodes (network, mount, UTS, IPC, PID and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Who has which address on the underlay.  Documentation prefixes only, so that nothing can be mistaken for a real network.
 
     rack 1   192.0.2.0/24     2001:db8:0:1::/64    gateway .254, ::fe      etcd members .250 … .252

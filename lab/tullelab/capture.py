@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looking at packets: tcpdump on a host's interface, as text or as bytes."""
 
 import signal

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A certificate authority for one lab, by the openssl command."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A container runtime's half of CNI: what libcni does with a conflist, in one readable place.
 
 reference: CNI specification 1.1.0, sections 3 to 5; libcni 1.x for what the text leaves open (results cached under

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`tulle-lab demo`: the walk-through of every article about Flannel, with every claim checked."""
 
 import time

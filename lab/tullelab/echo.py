@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lab's echo server.  Run as a script: echo.py NAME PORT.
 
 TCP: one HTTP answer a connection.  UDP: one datagram, padded to the size of the question.  Both say

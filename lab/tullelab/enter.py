@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`tulle-lab exec`: a command inside, on the caller's own terminal.
 
 Unlike nsenter, which Ctrl-C would end under the feet of an interactive shell, this process ignores the terminal's signals while it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What can go wrong, in words for the person at the terminal."""
 
 import shlex

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real etcd on the underlay: one or three members, each on a host of its own; TLS if asked for."""
 
 import base64

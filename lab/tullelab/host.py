@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A machine of the lab: its namespaces, and ways to run and read things inside.  Nodes, etcd members and the outside are hosts."""
 
 import contextlib

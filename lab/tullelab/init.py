@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Process 1 of a host of the lab.  Run as a script inside fresh mount, UTS, IPC, PID and cgroup namespaces.
 
 Reads one line of JSON from stdin: only then, once its pid stands in the state file, it begins (end of file: the creator died, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ctrl-C and SIGTERM at the right moment: between steps, never in the middle of one that could not be undone."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The few system calls that Python 3.11 does not offer: setns, unshare, mount, umount2.  Linux only, root only."""
 
 import ctypes

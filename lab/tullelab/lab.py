@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lab as a whole: brought up in order, found again by name, taken down from its state."""
 
 import os

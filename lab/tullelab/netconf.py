@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Flannel's network configuration for a lab."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A node: a host with an agent, a CNI configuration and pods."""
 
 import json

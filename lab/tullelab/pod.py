@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pod: a network namespace made on a node, attached by the node's CNI conflist, with processes in it."""
 
 import hashlib

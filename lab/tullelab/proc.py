@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Processes: identity that survives pid reuse, commands with a deadline, background processes that always end."""
 
 import os

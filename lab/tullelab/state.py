@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lab's memory: /run/tulle-lab/NAME/state.json, written before each resource is made.
 
 Only what stands here is ever removed, and processes are named by pid and start time.  Several tulle-lab commands may

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the cluster's state lies: a directory that all nodes share.  (etcd: see etcd.py, the same methods.)"""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Taking a lab down from its state alone, whatever part of it was made, and whoever made it."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The physical network: one namespace that is switch, router and gateway.
 
 Flat: one bridge.  Routed: two bridges (racks), and this namespace routes between them.  Both: a link to the outside host.  It has no route to

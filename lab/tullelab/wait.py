@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waiting on conditions with a deadline.  Nothing in the lab sleeps for a guessed time."""
 
 import time

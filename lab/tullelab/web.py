@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The two web servers of the demo, from Debian's packages, each with the least configuration and a page that names itself."""
 
 from . import wait

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures of the lab tests.  Run them with /usr/bin/python3 -m pytest tests/lab (as root)."""
 
 import os

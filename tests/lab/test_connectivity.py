@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everybody reaches everybody: backends × families × underlays × stores, in sensible pairs."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lab itself: it gives what it says, and leaves nothing, whatever happens to it.  Needs none of our binaries."""
 
 import json
