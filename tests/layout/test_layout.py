@@ -19,6 +19,8 @@ MAY_INCLUDE = {
     "cni": {"base"},
     "ctl": {"base", "model", "plan", "store", "plane"},
 }
+# "tullectl config check" takes a CNI configuration exactly as the server does, without an agent.
+DOORS = {("ctl", "agent/cni_server.h")}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 
@@ -36,7 +38,9 @@ def test_include_direction():
         room = path.relative_to(SRC).parts[0]
         for name in INCLUDE.findall(path.read_text()):
             target = name.split("/")[0]
-            if target in MAY_INCLUDE and target != room and target not in MAY_INCLUDE[room]:
+            if target not in MAY_INCLUDE or target == room or (room, name) in DOORS:
+                continue
+            if target not in MAY_INCLUDE[room]:
                 wrong.append(f"{path.relative_to(ROOT)} includes {name}")
     assert not wrong, "\n".join(wrong)
 
