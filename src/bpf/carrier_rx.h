@@ -55,7 +55,8 @@ static __always_inline int deliver(struct __sk_buff *skb, __s32 outer)
 		return drop(skb, CARRIER_COUNT_RX_STRIP);
 	/* Before the strip, which moves these 14 bytes: no pointer has to be checked again. */
 	eth = start(skb);
-	__builtin_memcpy(eth->h_dest, (const void *)config.mac, ETH_ALEN);
+	for (int i = 0; i < ETH_ALEN; i++)
+		eth->h_dest[i] = config.mac[i]; /* memcpy would read the volatile as the zeros it is compiled with */
 	if (bpf_skb_adjust_room(skb, -outer, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return drop(skb, CARRIER_COUNT_RX_STRIP);
 	skb->tc_index = 0;

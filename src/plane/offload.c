@@ -18,7 +18,8 @@
 static int request(int fd, unsigned long what, const char *name, struct ifreq *req)
 {
 	snprintf(req->ifr_name, sizeof(req->ifr_name), "%s", name);
-	return ioctl(fd, what, req) ? -errno : 0;
+	/* ETHTOOL_SFEATURES answers with notes above 0. */
+	return ioctl(fd, what, req) < 0 ? -errno : 0;
 }
 
 int device_get(const char *name, struct device *ret, struct err *err)
@@ -72,7 +73,8 @@ static int feature_count(int fd, const char *name, uint32_t *ret)
 
 static bool is_segmentation(const char *feature)
 {
-	return !strncmp(feature, "tx-", 3) && (strstr(feature, "segmentation") || !strcmp(feature, "tx-gso-list"));
+	return !strncmp(feature, "tx-", 3) && strcmp(feature, "tx-generic-segmentation") &&
+		(strstr(feature, "segmentation") || !strcmp(feature, "tx-gso-list"));
 }
 
 static int stop_segmentation(int fd, const char *name)
@@ -104,8 +106,7 @@ static int stop_segmentation(int fd, const char *name)
 		if (is_segmentation(feature))
 			set->features[i / 32].valid |= 1U << i % 32;
 	}
-	r = ethtool(fd, name, set);
-	return r < 0 ? r : 0;
+	return ethtool(fd, name, set);
 }
 
 int device_stop_segmentation(const char *name, struct err *err)
