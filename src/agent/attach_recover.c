@@ -63,6 +63,19 @@ static void drop_pod(struct attacher *attacher, struct attach_pod *pod)
 	attach_pod_free(pod);
 }
 
+/* An interface of this name was deleted before it was made again, even if the record of that is lost. */
+static void forget_closed(struct attacher *attacher, const char *host_ifname)
+{
+	struct attach_pod *pod, *next;
+
+	DL_FOREACH_SAFE(attacher->closing, pod, next) {
+		if (strcmp(pod->host_ifname, host_ifname) == 0) {
+			attach_pod_remove(attacher, pod);
+			attach_pod_free(pod);
+		}
+	}
+}
+
 static int replay_begun(struct attacher *attacher, uint64_t serial, const struct attachment *attachment,
 	const void *data, size_t len)
 {
@@ -70,6 +83,7 @@ static int replay_begun(struct attacher *attacher, uint64_t serial, const struct
 
 	if (pod)
 		drop_pod(attacher, pod);
+	forget_closed(attacher, attachment->host_ifname);
 	pod = attach_pod_new(serial, attachment, data, len);
 	if (!pod)
 		return -ENOMEM;

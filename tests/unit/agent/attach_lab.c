@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "attach_lab.h"
+
+#include "base/cleanup.h"
+#include "plane/plane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+void lab_enter(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		exit(77);
+	/* addresses of the node, without which it could not talk to its pods */
+	if (lab_run(-1, "ip link set lo up") != 0 || lab_run(-1, "ip addr add 192.0.2.1/32 dev lo") != 0 ||
+		lab_run(-1, "ip addr add 2001:db8::1/128 dev lo") != 0)
+		exit(77);
+}
+
+static int own_netns(void)
+{
+	int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+int lab_run(int netns, const char *words)
+{
+	char copy[512], *argv[40], *rest = copy;
+	int n = 0, status;
+	pid_t pid;
+
+	snprintf(copy, sizeof(copy), "%s", words);
+	while (n < 39 && (argv[n] = strsep(&rest, " ")))
+		n++;
+	argv[n] = NULL;
+	pid = fork();
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR);
+
+		if (netns >= 0 && setns(netns, CLONE_NEWNET) < 0)
+			_exit(126);
+		dup2(null, 0);
+		dup2(null, 1);
+		if (!getenv("VERBOSE"))
+			dup2(null, 2);
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+static void count_change(void *ctx)
+{
+	((struct lab *)ctx)->changes++;
+}
+
+static void keep_report(void *ctx, const char *text)
+{
+	struct lab *lab = ctx;
+	size_t used = strlen(lab->reports);
+
+	snprintf(lab->reports + used, sizeof(lab->reports) - used, "%s\n", text);
+	if (getenv("VERBOSE"))
+		fprintf(stderr, "report: %s\n", text);
+}
+
+void lab_start(struct lab *lab)
+{
+	struct attach_options options = {.state_dir = lab->dir, .boot_id = lab->boot_id, .cooldown_s = lab->cooldown_s,
+		.host_local_dir = lab->host_local, .flannel_dir = lab->flannel, .changed = count_change,
+		.report = keep_report, .ctx = lab};
+	struct err err = ERR_INIT;
+
+	if (attach_new(lab->base, &options, &lab->attacher, &err) < 0)
+		fail_msg("%s", err_text(&err));
+	if (attach_recover(lab->attacher, &err) < 0)
+		fail_msg("%s", err_text(&err));
+	attach_set_network(lab->attacher, &lab->network, &lab->own, 1450);
+}
+
+void lab_stop(struct lab *lab)
+{
+	attach_free(lab->attacher);
+	lab->attacher = NULL;
+}
+
+static void set_block(struct lab *lab, int family, const char *block)
+{
+	lab->own.subnet[family] = (struct prefix){0};
+	lab->network.pool[family].cidr = (struct prefix){0};
+	if (!block)
+		return;
+	assert_int_equal(prefix_parse(block, &lab->own.subnet[family]), 0);
+	assert_int_equal(prefix_parse(family == FAMILY_4 ? "10.1.0.0/16" : "fd00:1::/48",
+		&lab->network.pool[family].cidr), 0);
+}
+
+void lab_network(struct lab *lab, const char *v4, const char *v6)
+{
+	set_block(lab, FAMILY_4, v4);
+	set_block(lab, FAMILY_6, v6);
+	if (lab->attacher)
+		attach_set_network(lab->attacher, &lab->network, &lab->own, 1450);
+}
+
+int lab_setup(void **state)
+{
+	struct lab *lab = calloc(1, sizeof(*lab));
+
+	strcpy(lab->dir, "/tmp/tulle-attach-XXXXXX");
+	assert_non_null(mkdtemp(lab->dir));
+	snprintf(lab->host_local, sizeof(lab->host_local), "%s/networks", lab->dir);
+	snprintf(lab->flannel, sizeof(lab->flannel), "%s/flannel", lab->dir);
+	assert_int_equal(mkdir(lab->host_local, 0755), 0);
+	assert_int_equal(mkdir(lab->flannel, 0700), 0);
+	lab->base = event_base_new();
+	lab->boot_id = "boot";
+	lab->cooldown_s = 60;
+	memset(lab->netns, -1, sizeof(lab->netns));
+	lab_network(lab, "10.1.2.0/24", "fd00:1:2::/64");
+	lab_start(lab);
+	*state = lab;
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+int lab_teardown(void **state)
+{
+	struct lab *lab = *state;
+
+	lab_stop(lab);
+	for (int i = 0; i < LAB_PODS; i++)
+		lab_pod_gone(lab, i);
+	event_base_free(lab->base);
+	nftw(lab->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(lab);
+	return 0;
+}
+
+int lab_pod(struct lab *lab, int n)
+{
+	_cleanup_close_ int own = -1;
+
+	if (lab->netns[n] >= 0)
+		return lab->netns[n];
+	own = own_netns();
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	lab->netns[n] = own_netns();
+	assert_int_equal(setns(own, CLONE_NEWNET), 0);
+	return lab->netns[n];
+}
+
+void lab_pod_gone(struct lab *lab, int n)
+{
+	if (lab->netns[n] >= 0)
+		close(lab->netns[n]);
+	lab->netns[n] = -1;
+}
+
+struct attach_request lab_request(struct lab *lab, int n)
+{
+	static char ids[LAB_PODS][16], paths[LAB_PODS][32];
+
+	snprintf(ids[n], sizeof(ids[n]), "c%d", n);
+	snprintf(paths[n], sizeof(paths[n]), "/run/netns/pod%d", n);
+	return (struct attach_request){.network = "net", .container_id = ids[n], .ifname = "eth0",
+		.netns_path = paths[n], .netns_fd = lab_pod(lab, n), .host_prefix = "tul", .default_route = true};
+}
+
+void lab_add(struct lab *lab, int n, struct attachment *ret)
+{
+	struct attach_request request = lab_request(lab, n);
+	struct err err = ERR_INIT;
+
+	if (attach_add(lab->attacher, &request, ret, &err) < 0)
+		fail_msg("ADD of pod %d: %s", n, err_text(&err));
+}
+
+void lab_del(struct lab *lab, int n)
+{
+	struct attach_request request = lab_request(lab, n);
+	struct err err = ERR_INIT;
+
+	if (attach_del(lab->attacher, &request, &err) < 0)
+		fail_msg("DEL of pod %d: %s", n, err_text(&err));
+}
+
+void lab_turn(struct lab *lab, int ms)
+{
+	for (int64_t end = attach_now() + ms; lab->attacher->closing && attach_now() < end;) {
+		struct timeval tv = {.tv_usec = 20000};
+
+		event_base_loopexit(lab->base, &tv);
+		event_base_dispatch(lab->base);
+	}
+}
+
+bool lab_pings(struct lab *lab, int n, const struct addr *to)
+{
+	char text[ADDR_TEXT_MAX], words[100];
+
+	snprintf(words, sizeof(words), "ping -n -c 1 -W 1 %s", addr_format(to, text));
+	return lab_run(n < 0 ? -1 : lab_pod(lab, n), words) == 0;
+}
+
+size_t lab_links(void)
+{
+	_cleanup_free_ struct plane_link *links = NULL;
+	size_t count = 0;
+
+	assert_int_equal(plane_list_links(&links, &count, NULL), 0);
+	return count - 1;
+}
+
+void lab_assert_clean(struct lab *lab)
+{
+	_cleanup_free_ struct plane_route *routes = NULL;
+	size_t count = 0;
+
+	assert_int_equal(lab_links(), 0);
+	assert_int_equal(plane_list_routes(&routes, &count, NULL), 0);
+	for (size_t i = 0; i < count; i++)
+		assert_int_not_equal(routes[i].protocol, ROUTE_PROTOCOL_TULLE);
+	for (int i = 0; i < LAB_PODS; i++) {
+		if (lab->netns[i] >= 0)
+			assert_int_not_equal(lab_run(lab->netns[i], "ip link show eth0"), 0);
+	}
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A node for the kernel tests of pod attachment: a network namespace of the test process's own, pods as further
+ * namespaces, a state directory, an attacher. lab_enter once in main, lab_setup and lab_teardown around each test.
+ */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "agent/attach.h"
+#include "agent/attach_internal.h"
+
+#include <event2/event.h>
+
+#define LAB_PODS 256
+
+struct lab {
+	char dir[64], host_local[96], flannel[96];
+	struct event_base *base;
+	struct attacher *attacher;
+	struct network network;
+	struct lease own;
+	const char *boot_id;
+	unsigned cooldown_s;
+	int netns[LAB_PODS]; /* of pods, -1 = none yet */
+	int changes;
+	char reports[8192];
+};
+
+/* Into namespaces of its own; exits with 77 (skipped) without the right to. */
+void lab_enter(void);
+int lab_setup(void **state);      /* dual stack, 10.1.2.0/24 and fd00:1:2::/64 */
+int lab_teardown(void **state);
+void lab_network(struct lab *lab, const char *v4, const char *v6); /* blocks; null: none. Told to the attacher */
+void lab_start(struct lab *lab);  /* the attacher, recovered */
+void lab_stop(struct lab *lab);
+
+int lab_pod(struct lab *lab, int n); /* namespace of pod n, made when it is missing */
+void lab_pod_gone(struct lab *lab, int n);
+/* Request for pod n: container "cN", eth0, default route. */
+struct attach_request lab_request(struct lab *lab, int n);
+void lab_add(struct lab *lab, int n, struct attachment *ret);
+void lab_del(struct lab *lab, int n);
+void lab_turn(struct lab *lab, int ms); /* runs the loop at most so long, until nothing is closing */
+
+/* Runs a program (words separated by one space) inside a namespace (-1: the node's); its exit status. */
+int lab_run(int netns, const char *words);
+bool lab_pings(struct lab *lab, int n, const struct addr *to);
+/* No interface but lo, no route of ours; and no eth0 in the pods. */
+void lab_assert_clean(struct lab *lab);
+size_t lab_links(void); /* interfaces on the node, lo left out */
