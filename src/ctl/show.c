@@ -108,7 +108,7 @@ static int print_status(const json_t *json)
 static int print_leases(const json_t *json)
 {
 	static const char *const headings[] = {"SUBNET", "PUBLIC IP", "BACKEND", "VTEP MAC", "EXPIRES", "NOTE", NULL};
-	struct table *table = table_new(headings);
+	struct text_table *table = text_table_new(headings);
 	size_t i;
 	const json_t *lease;
 
@@ -126,17 +126,17 @@ static int print_leases(const json_t *json)
 			both(lease, "vtepMAC", "vtepMACv6", mac, sizeof(mac)), when(at, expires, sizeof(expires)),
 			problem[0] ? problem : json_is_true(json_object_get(lease, "own")) ? "this node" : ""};
 
-		table_row(table, cells);
+		text_table_row(table, cells);
 	}
-	table_print(table);
-	table_free(table);
+	text_table_print(table);
+	text_table_free(table);
 	return CTL_OK;
 }
 
 static int print_pods(const json_t *json)
 {
 	static const char *const headings[] = {"CONTAINER", "NETWORK", "IFNAME", "HOST INTERFACE", "IP", "MTU", NULL};
-	struct table *table = table_new(headings);
+	struct text_table *table = text_table_new(headings);
 	size_t i;
 	const json_t *pod;
 
@@ -151,10 +151,10 @@ static int print_pods(const json_t *json)
 
 		snprintf(id, sizeof(id), "%.13s", text_of(pod, "containerID"));
 		snprintf(mtu, sizeof(mtu), "%lld", json_integer_value(json_object_get(pod, "mtu")));
-		table_row(table, cells);
+		text_table_row(table, cells);
 	}
-	table_print(table);
-	table_free(table);
+	text_table_print(table);
+	text_table_free(table);
 	return CTL_OK;
 }
 
@@ -162,7 +162,7 @@ static int print_ipam(const json_t *json)
 {
 	static const char *const headings[] = {"BLOCK", "USED", "RESTING", "FREE", NULL};
 	static const char *const keys[] = {"used", "resting", "free"};
-	struct table *table = table_new(headings);
+	struct text_table *table = text_table_new(headings);
 	size_t i;
 	const json_t *block;
 
@@ -175,10 +175,10 @@ static int print_ipam(const json_t *json)
 		for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
 			snprintf(numbers[k], sizeof(numbers[k]), "%lld",
 				json_integer_value(json_object_get(block, keys[k])));
-		table_row(table, cells);
+		text_table_row(table, cells);
 	}
-	table_print(table);
-	table_free(table);
+	text_table_print(table);
+	text_table_free(table);
 	return CTL_OK;
 }
 

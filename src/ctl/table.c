@@ -6,16 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct table {
+struct text_table {
 	const char *const *headings;
 	size_t columns;
 	char **cells; /* rows times columns */
 	size_t count;
 };
 
-struct table *table_new(const char *const *headings)
+struct text_table *text_table_new(const char *const *headings)
 {
-	struct table *table = calloc(1, sizeof(*table));
+	struct text_table *table = calloc(1, sizeof(*table));
 
 	if (!table)
 		return NULL;
@@ -25,7 +25,7 @@ struct table *table_new(const char *const *headings)
 	return table;
 }
 
-int table_row(struct table *table, const char *const *cells)
+int text_table_row(struct text_table *table, const char *const *cells)
 {
 	char **grown = realloc(table->cells, (table->count + table->columns) * sizeof(*grown));
 
@@ -41,7 +41,7 @@ int table_row(struct table *table, const char *const *cells)
 	return 0;
 }
 
-static int width_of(const struct table *table, size_t column)
+static int width_of(const struct text_table *table, size_t column)
 {
 	size_t width = strlen(table->headings[column]);
 
@@ -51,7 +51,7 @@ static int width_of(const struct table *table, size_t column)
 	return (int)width;
 }
 
-static void print_cell(const struct table *table, size_t column, const char *text, int width)
+static void print_cell(const struct text_table *table, size_t column, const char *text, int width)
 {
 	if (column + 1 == table->columns)
 		printf("%s\n", text);
@@ -59,7 +59,7 @@ static void print_cell(const struct table *table, size_t column, const char *tex
 		printf("%-*s  ", width, text);
 }
 
-void table_print(const struct table *table)
+void text_table_print(const struct text_table *table)
 {
 	int *widths = calloc(table->columns, sizeof(*widths));
 
@@ -74,7 +74,7 @@ void table_print(const struct table *table)
 	free(widths);
 }
 
-void table_free(struct table *table)
+void text_table_free(struct text_table *table)
 {
 	if (!table)
 		return;

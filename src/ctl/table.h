@@ -6,11 +6,11 @@
 
 #include <stddef.h>
 
-struct table;
+struct text_table;
 
 /* headings: closed by null; borrowed. */
-struct table *table_new(const char *const *headings);
+struct text_table *text_table_new(const char *const *headings);
 /* One row, a cell for each heading; a null or empty cell is printed as "-". Copied. 0 or -ENOMEM. */
-int table_row(struct table *table, const char *const *cells);
-void table_print(const struct table *table);
-void table_free(struct table *table);
+int text_table_row(struct text_table *table, const char *const *cells);
+void text_table_print(const struct text_table *table);
+void text_table_free(struct text_table *table);
