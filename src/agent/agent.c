@@ -199,8 +199,9 @@ static int open_doors(struct agent *agent, struct err *err)
 	rc = http_listen_unix(agent->base, path, agent_control_routes, agent, &agent->control, err);
 	if (rc < 0 || options->healthz_port == 0)
 		return rc;
-	return http_listen_tcp(agent->base, options->healthz_ip, (uint16_t)options->healthz_port, agent_health_routes, agent,
-		&agent->health, err);
+	/* Flannel's default 0.0.0.0 means everywhere; an IPv6-only node is asked by IPv6. */
+	return http_listen_tcp(agent->base, options_given(options, "healthz-ip") ? options->healthz_ip : "",
+		(uint16_t)options->healthz_port, agent_health_routes, agent, &agent->health, err);
 }
 
 static void start_resync(struct agent *agent)

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -74,19 +75,47 @@ static struct http_server *server_new(struct event_base *base, const struct http
 	return server;
 }
 
+/* A listening socket on a literal address; "" is every address of both families. */
+static int tcp_socket(const char *ip, uint16_t port)
+{
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = in6addr_any};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_ANY)};
+	bool v6 = !ip[0] || inet_pton(AF_INET6, ip, &in6.sin6_addr) == 1;
+	_cleanup_close_ int fd = -1;
+	int both = ip[0] != 0;
+	int one = 1;
+
+	if (!v6 && inet_pton(AF_INET, ip, &in.sin_addr) != 1)
+		return -EINVAL;
+	fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 && !ip[0] && errno == EAFNOSUPPORT) { /* a kernel without IPv6 */
+		v6 = false;
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	}
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (v6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &both, sizeof(both));
+	if (bind(fd, v6 ? (const struct sockaddr *)&in6 : (const struct sockaddr *)&in, v6 ? sizeof(in6) : sizeof(in)) < 0 ||
+		listen(fd, 64) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
 int http_listen_tcp(struct event_base *base, const char *ip, uint16_t port, const struct http_route *routes, void *ctx,
 	struct http_server **ret, struct err *err)
 {
-	struct http_server *server = server_new(base, routes, ctx);
+	int fd = tcp_socket(ip, port);
+	struct http_server *server;
 
-	if (!server)
-		return err_set(err, -ENOMEM, "health server: out of memory");
-	if (!evhttp_bind_socket_with_handle(server->http, ip, port)) {
-		int code = errno ? -errno : -EINVAL;
-
+	if (fd < 0)
+		return err_set(err, fd, "--healthz-ip %s --healthz-port %u: cannot listen there: %s", ip, port, strerror(-fd));
+	server = server_new(base, routes, ctx);
+	if (!server || evhttp_accept_socket(server->http, fd) < 0) {
+		close(fd);
 		http_free(server);
-		return err_set(err, code, "--healthz-ip %s --healthz-port %u: cannot listen there: %s", ip, port,
-			strerror(-code));
+		return err_set(err, -ENOMEM, "health server: out of memory");
 	}
 	*ret = server;
 	return 0;

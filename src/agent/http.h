@@ -26,7 +26,7 @@ struct http_route {
 	void (*get)(void *ctx, struct http_answer *answer);
 };
 
-/* routes: closed by a null path; must outlive the server. */
+/* routes: closed by a null path; must outlive the server. ip: a literal address, "" = all of both families. */
 int http_listen_tcp(struct event_base *base, const char *ip, uint16_t port, const struct http_route *routes, void *ctx,
 	struct http_server **ret, struct err *err);
 int http_listen_unix(struct event_base *base, const char *path, const struct http_route *routes, void *ctx,
