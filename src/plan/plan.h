@@ -13,8 +13,8 @@
 struct plan_uplink {
 	char name[IFNAMSIZ];
 	uint32_t mtu;
-	struct addr addr[FAMILY_COUNT];   /* the interface's own addresses */
-	const struct prefix *on_link;     /* destinations that the uplink reaches without a gateway */
+	struct addr addr[FAMILY_COUNT]; /* the interface's own addresses */
+	const struct prefix *on_link;   /* destinations that the uplink reaches without a gateway */
 	size_t on_link_count;
 };
 
@@ -26,21 +26,21 @@ struct plan_pod {
 };
 
 struct plan_options {
-	bool ip_masq;             /* --ip-masq */
-	bool random_fully;        /* unless --ip-masq-fully-random-disable */
-	bool forward_rules;       /* --iptables-forward-rules */
-	bool blackhole;           /* --ip-blackhole-route */
+	bool ip_masq;                        /* --ip-masq */
+	bool random_fully;                   /* unless --ip-masq-fully-random-disable */
+	bool forward_rules;                  /* --iptables-forward-rules */
+	bool blackhole;                      /* --ip-blackhole-route */
 	const struct prefix *non_masquerade; /* destinations that are never masqueraded */
 	size_t non_masquerade_count;
-	uint32_t mark_mask;       /* of kube-proxy: 0x4000 */
+	uint32_t mark_mask; /* of kube-proxy: 0x4000 */
 };
 
 struct plan_input {
 	const struct network *network;
-	const struct lease *own;            /* null before a lease is held: nothing is wanted */
-	const struct lease *const *peers;   /* every other lease that the store shows */
+	const struct lease *own;          /* null before a lease is held: nothing is wanted */
+	const struct lease *const *peers; /* every other lease that the store shows */
 	size_t peer_count;
-	bool peers_complete;                /* the first full list has arrived */
+	bool peers_complete; /* the first full list has arrived */
 	struct plan_uplink uplink;
 	struct addr public_ip[FAMILY_COUNT]; /* what we publish; vxlan's tunnel source */
 	struct mac vtep_mac[FAMILY_COUNT];
@@ -62,15 +62,15 @@ struct plan_result {
 	size_t complaint_room;
 };
 
-/* 0 or -ENOMEM (ret untouched). A lease that contradicts another (foreign backend, subnet outside the network or
- * overlapping ours or an older lease's, our own public address, a VTEP MAC that is ours or already taken, a host-gw
- * peer that is not on-link, a bad or missing MAC) is left out with a complaint; the others are planned. Each family
- * is judged for itself. Of two leases the one that ends first counts as the older, a reservation as the youngest;
- * then the key decides. */
+/* 0 or -ENOMEM (ret untouched). A lease that contradicts another (foreign backend, subnet outside the network
+ * or overlapping ours or an older lease's, our own public address, a VTEP MAC that is ours or already taken,
+ * a host-gw peer that is not on-link, a bad or missing MAC) is left out with a complaint; the others are
+ * planned. Each family is judged for itself. Of two leases the one that ends first counts as the older, a
+ * reservation as the youngest; then the key decides. */
 int plan_build(const struct plan_input *input, struct plan_result *ret);
 void plan_result_free(struct plan_result *result);
 
-/* Device names: flannel.<VNI>, flannel-v6.<VNI>, flannel0 (udp). Where the VNI makes them longer than an interface's
- * name may be (flanneld fails there): fl.<VNI>, fl-v6.<VNI>. */
+/* Device names: flannel.<VNI>, flannel-v6.<VNI>, flannel0 (udp). Where the VNI makes them longer than an
+ * interface's name may be (flanneld fails there): fl.<VNI>, fl-v6.<VNI>. */
 void plan_vxlan_name(uint32_t vni, int family_index, char name[IFNAMSIZ]);
 #define PLAN_CARRIER_NAME "flannel0"

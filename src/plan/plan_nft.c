@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Masquerade and forward rules (reference/flannel.md 5.1) as one table of our own. The text replaces the whole table in
- * one transaction: the kernel goes from the old rules to the new ones at once.
+ * Masquerade and forward rules (reference/flannel.md 5.1) as one table of our own. The text replaces the
+ * whole table in one transaction: the kernel goes from the old rules to the new ones at once.
  */
 #include "plan/plan_internal.h"
 
@@ -59,12 +59,16 @@ static int add_masquerade(const struct plan_input *input, int f, struct buf *buf
 	prefix_format(&input->network->pool[f].cidr, n);
 	prefix_format(&input->own->subnet[f], p);
 	r = add_excluded(&input->options, f, buf);
-	buf_printf(buf, "\t\t%s saddr %s %s daddr %s return comment \"local pod to any pod\"\n", ip, p, ip, n);
-	buf_printf(buf, "\t\t%s saddr %s %s daddr %s return comment \"any pod to local pod\"\n", ip, n, ip, p);
-	buf_printf(buf, "\t\t%s saddr != %s %s daddr %s return comment \"outside to local pod\"\n", ip, n, ip, p);
+	buf_printf(
+		buf, "\t\t%s saddr %s %s daddr %s return comment \"local pod to any pod\"\n", ip, p, ip, n);
+	buf_printf(
+		buf, "\t\t%s saddr %s %s daddr %s return comment \"any pod to local pod\"\n", ip, n, ip, p);
+	buf_printf(buf, "\t\t%s saddr != %s %s daddr %s return comment \"outside to local pod\"\n", ip, n, ip,
+		p);
 	buf_printf(buf, "\t\t%s saddr %s %s daddr != %s masquerade%s comment \"pod to outside\"\n", ip, n, ip,
 		families[f].multicast, flags);
-	buf_printf(buf, "\t\t%s saddr != %s %s daddr %s masquerade%s comment \"host to remote pod\"\n", ip, n, ip, n, flags);
+	buf_printf(buf, "\t\t%s saddr != %s %s daddr %s masquerade%s comment \"host to remote pod\"\n", ip, n,
+		ip, n, flags);
 	return r;
 }
 
@@ -73,9 +77,12 @@ static int add_postrouting(const struct plan_input *input, struct buf *buf)
 	uint32_t mark = input->options.mark_mask;
 	int r = 0;
 
-	buf_add_str(buf, "\tchain postrouting {\n\t\ttype nat hook postrouting priority 100; policy accept;\n");
+	buf_add_str(
+		buf, "\tchain postrouting {\n\t\ttype nat hook postrouting priority 100; policy accept;\n");
 	if (mark)
-		buf_printf(buf, "\t\tmeta mark & 0x%08x == 0x%08x return comment \"kube-proxy masquerades it\"\n", mark, mark);
+		buf_printf(buf,
+			"\t\tmeta mark & 0x%08x == 0x%08x return comment \"kube-proxy masquerades it\"\n",
+			mark, mark);
 	for (int f = 0; f < FAMILY_COUNT && r == 0; f++)
 		if (plan_has(input, f))
 			r = add_masquerade(input, f, buf);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which peers are believed. Every lease is judged by itself first; then those that are sound so far are judged
- * against each other, where the older one keeps what both claim. All of it costs O(n log n).
+ * Which peers are believed. Every lease is judged by itself first; then those that are sound so far are
+ * judged against each other, where the older one keeps what both claim. All of it costs O(n log n).
  */
 #include "plan/plan_internal.h"
 
@@ -40,7 +40,8 @@ static int refused(int complained)
 	return complained < 0 ? complained : 0;
 }
 
-static int judge_subnet(const struct plan_input *input, const struct lease *lease, int f, struct plan_result *result)
+static int judge_subnet(
+	const struct plan_input *input, const struct lease *lease, int f, struct plan_result *result)
 {
 	const struct prefix *subnet = &lease->subnet[f];
 	const struct prefix *cidr = &input->network->pool[f].cidr;
@@ -48,62 +49,69 @@ static int judge_subnet(const struct plan_input *input, const struct lease *leas
 
 	prefix_format(cidr, other);
 	if (!prefix_is_set(subnet))
-		return refused(plan_complain(result, lease, "%s subnet is missing, expected a part of %s", family_name[f],
-			other));
+		return refused(plan_complain(
+			result, lease, "%s subnet is missing, expected a part of %s", family_name[f], other));
 	prefix_format(subnet, text);
 	if (!prefix_contains_prefix(cidr, subnet))
-		return refused(plan_complain(result, lease, "subnet is %s, expected a part of the network %s", text, other));
+		return refused(plan_complain(
+			result, lease, "subnet is %s, expected a part of the network %s", text, other));
 	if (prefix_overlaps(subnet, &input->own->subnet[f]))
-		return refused(plan_complain(result, lease, "subnet is %s, expected one that does not overlap ours, %s", text,
+		return refused(plan_complain(result, lease,
+			"subnet is %s, expected one that does not overlap ours, %s", text,
 			prefix_format(&input->own->subnet[f], other)));
 	if (takes_over_nodes(input, subnet, f))
-		return refused(plan_complain(result, lease, "subnet is %s, expected one beside the addresses of the nodes "
-			"at %s", text, input->uplink.name));
+		return refused(plan_complain(result, lease,
+			"subnet is %s, expected one beside the nodes' own addresses at %s",
+			text, input->uplink.name));
 	return 1;
 }
 
-static int judge_public_ip(const struct plan_input *input, const struct lease *lease, int f,
-	struct plan_result *result)
+static int judge_public_ip(
+	const struct plan_input *input, const struct lease *lease, int f, struct plan_result *result)
 {
 	const struct addr *addr = &lease->public_ip[f];
 	const char *name = public_ip_name[f];
 	char text[ADDR_TEXT_MAX], other[PREFIX_TEXT_MAX];
 
 	if (!addr_is_set(addr))
-		return refused(plan_complain(result, lease, "%s is missing, expected the node's %s address", name,
-			family_name[f]));
+		return refused(plan_complain(result, lease, "%s is missing, expected the node's %s address",
+			name, family_name[f]));
 	addr_format(addr, text);
 	if (family_index(addr_family(addr)) != f || addr_is_multicast(addr) || addr_is_loopback(addr))
-		return refused(plan_complain(result, lease, "%s is %s, expected a unicast %s address of the node", name, text,
-			family_name[f]));
+		return refused(plan_complain(result, lease,
+			"%s is %s, expected a unicast %s address of the node", name, text, family_name[f]));
 	if (addr_equal(addr, &input->public_ip[f]) || addr_equal(addr, &input->uplink.addr[f]))
-		return refused(plan_complain(result, lease, "%s is %s, which is this node's own; expected another", name,
-			text));
+		return refused(plan_complain(
+			result, lease, "%s is %s, which is this node's own; expected another", name, text));
 	if (prefix_contains(&lease->subnet[f], addr))
-		return refused(plan_complain(result, lease, "%s is %s, expected one outside the lease's subnet %s", name, text,
-			prefix_format(&lease->subnet[f], other)));
+		return refused(
+			plan_complain(result, lease, "%s is %s, expected one outside the lease's subnet %s",
+				name, text, prefix_format(&lease->subnet[f], other)));
 	return 1;
 }
 
-static int judge_mac(const struct plan_input *input, const struct lease *lease, int f, struct plan_result *result)
+static int judge_mac(
+	const struct plan_input *input, const struct lease *lease, int f, struct plan_result *result)
 {
 	const struct mac *mac = &lease->vtep_mac[f];
 	char text[MAC_TEXT_MAX];
 
 	if (!mac_is_set(mac))
-		return refused(plan_complain(result, lease, "VtepMAC of %s is missing, expected a unicast MAC address",
-			family_name[f]));
+		return refused(plan_complain(result, lease,
+			"VtepMAC of %s is missing, expected a unicast MAC address", family_name[f]));
 	mac_format(mac, text);
 	if (mac->b[0] & 1)
-		return refused(plan_complain(result, lease, "VtepMAC of %s is %s, expected a unicast MAC address",
-			family_name[f], text));
+		return refused(plan_complain(result, lease,
+			"VtepMAC of %s is %s, expected a unicast MAC address", family_name[f], text));
 	if (mac_equal(mac, &input->vtep_mac[f]))
-		return refused(plan_complain(result, lease, "VtepMAC of %s is %s, which is this node's own; expected another",
-			family_name[f], text));
+		return refused(plan_complain(result, lease,
+			"VtepMAC of %s is %s, which is this node's own; expected another", family_name[f],
+			text));
 	return 1;
 }
 
-static int judge_reach(const struct plan_input *input, struct plan_peer *peer, int f, struct plan_result *result)
+static int judge_reach(
+	const struct plan_input *input, struct plan_peer *peer, int f, struct plan_result *result)
 {
 	const struct network *network = input->network;
 	const struct addr *addr = &peer->lease->public_ip[f];
@@ -113,9 +121,10 @@ static int judge_reach(const struct plan_input *input, struct plan_peer *peer, i
 	if (network->encap == ENCAP_NONE) {
 		peer->direct[f] = plan_on_link(&input->uplink, addr);
 		if (!peer->direct[f])
-			return refused(plan_complain(result, peer->lease, "%s is %s, expected an address that %s reaches "
-				"without a gateway (host-gw needs it)", public_ip_name[f], addr_format(addr, text),
-				input->uplink.name));
+			return refused(plan_complain(result, peer->lease,
+				"%s is %s, expected an address that %s reaches "
+				"without a gateway (host-gw needs it)",
+				public_ip_name[f], addr_format(addr, text), input->uplink.name));
 	} else if (network->encap == ENCAP_VXLAN) {
 		peer->direct[f] = network->direct_routing && plan_on_link(&input->uplink, addr);
 		if (!peer->direct[f])
@@ -130,8 +139,8 @@ static int judge(const struct plan_input *input, struct plan_peer *peer, struct 
 	const char *type = backend_type(input->network);
 
 	if (strcmp(lease->backend, type) != 0)
-		return plan_complain(result, lease, "BackendType is \"%s\", expected \"%s\" (backend %s)", lease->backend,
-			type, input->network->backend);
+		return plan_complain(result, lease, "BackendType is \"%s\", expected \"%s\" (backend %s)",
+			lease->backend, type, input->network->backend);
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		int r = 0;
 
@@ -152,7 +161,8 @@ static int judge(const struct plan_input *input, struct plan_peer *peer, struct 
 
 static int seniority_compare(const void *a, const void *b)
 {
-	const struct lease *one = ((const struct plan_peer *)a)->lease, *other = ((const struct plan_peer *)b)->lease;
+	const struct lease *one = ((const struct plan_peer *)a)->lease,
+			   *other = ((const struct plan_peer *)b)->lease;
 	/* unsigned: "never" (0) comes last */
 	uint64_t ends = (uint64_t)one->expires - 1, other_ends = (uint64_t)other->expires - 1;
 
@@ -189,12 +199,14 @@ static int by_mac(const void *a, const void *b, void *family)
 	return d ? d : peer_compare(one, other);
 }
 
-static int complain_overlap(struct plan_peer *peer, const struct plan_peer *holder, int f, struct plan_result *result)
+static int complain_overlap(
+	struct plan_peer *peer, const struct plan_peer *holder, int f, struct plan_result *result)
 {
 	char text[PREFIX_TEXT_MAX], other[PREFIX_TEXT_MAX];
 
 	peer->served[f] = false;
-	return plan_complain(result, peer->lease, "subnet is %s, expected one that does not overlap %s of the older lease %s",
+	return plan_complain(result, peer->lease,
+		"subnet is %s, expected one that does not overlap %s of the older lease %s",
 		prefix_format(&peer->lease->subnet[f], text), prefix_format(&holder->lease->subnet[f], other),
 		holder->lease->key);
 }
@@ -275,14 +287,16 @@ static int judge_macs(struct plan_peer **some, size_t count, int f, struct plan_
 			holder = some[i];
 		} else if (!addr_equal(&holder->lease->public_ip[f], &lease->public_ip[f])) {
 			some[i]->served[f] = false;
-			r = plan_complain(result, lease, "VtepMAC of %s is %s, expected another than that of the older lease %s",
+			r = plan_complain(result, lease,
+				"VtepMAC of %s is %s, expected another than that of the older lease %s",
 				family_name[f], mac_format(&lease->vtep_mac[f], text), holder->lease->key);
 		}
 	}
 	return r;
 }
 
-static size_t select_served(struct plan_peer *peers, size_t count, int f, bool tunnelled, struct plan_peer **some)
+static size_t select_served(
+	struct plan_peer *peers, size_t count, int f, bool tunnelled, struct plan_peer **some)
 {
 	size_t n = 0;
 
@@ -292,8 +306,8 @@ static size_t select_served(struct plan_peer *peers, size_t count, int f, bool t
 	return n;
 }
 
-static int judge_together(const struct plan_input *input, struct plan_peer *peers, size_t count,
-	struct plan_result *result)
+static int judge_together(
+	const struct plan_input *input, struct plan_peer *peers, size_t count, struct plan_result *result)
 {
 	_cleanup_free_ struct plan_peer **some = reallocarray(NULL, count, sizeof(*some));
 	int r = 0;
@@ -314,7 +328,8 @@ static int judge_together(const struct plan_input *input, struct plan_peer *peer
 	return r;
 }
 
-int plan_peers(const struct plan_input *input, struct plan_result *result, struct plan_peer **ret, size_t *ret_count)
+int plan_peers(
+	const struct plan_input *input, struct plan_result *result, struct plan_peer **ret, size_t *ret_count)
 {
 	_cleanup_free_ struct plan_peer *peers = NULL;
 	size_t count = input->peer_count, n = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * This node's own pods: a host route and a permanent neighbour for each address, and the blackhole behind them.
+ * This node's own pods: a host route and a permanent neighbour for each address, and the blackhole behind
+ * them.
  */
 #include "plan/plan_internal.h"
 
@@ -19,8 +20,8 @@ static int add_address(const struct plan_pod *pod, const struct addr *addr, stru
 	return r == 0 ? wanted_add_route(wanted, &route) : r;
 }
 
-/* Only when asked for (--ip-blackhole-route): where a bridge of Flannel's still owns the block, its connected route
- * has the same destination. */
+/* Only when asked for (--ip-blackhole-route): where a bridge of Flannel's still owns the block, its connected
+ * route has the same destination. */
 static int add_blackholes(const struct plan_input *input, struct wanted *wanted)
 {
 	int r = 0;

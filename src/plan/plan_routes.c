@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-int plan_direct_route(const struct plan_input *input, const struct plan_peer *peer, int f,
-	struct plan_result *result)
+int plan_direct_route(
+	const struct plan_input *input, const struct plan_peer *peer, int f, struct plan_result *result)
 {
 	struct wanted_route route = {
 		.dst = peer->lease->subnet[f],

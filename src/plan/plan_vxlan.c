@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Flannel's vxlan backend (reference/flannel.md 4.1): one device a family; for each peer a neighbour that stands for
- * its block, an FDB entry that says where its MAC lives, and a route.
+ * Flannel's vxlan backend (reference/flannel.md 4.1): one device a family; for each peer a neighbour that
+ * stands for its block, an FDB entry that says where its MAC lives, and a route.
  */
 #include "plan/plan_internal.h"
 
@@ -46,7 +46,8 @@ static int add_peer(const struct lease *lease, int f, const char *name, struct w
 	const struct prefix *subnet = &lease->subnet[f];
 	struct wanted_neigh neigh = {.addr = subnet->addr, .mac = lease->vtep_mac[f]};
 	struct wanted_fdb fdb = {.mac = lease->vtep_mac[f], .dst = lease->public_ip[f]};
-	struct wanted_route route = {.dst = *subnet, .via = subnet->addr, .kind = ROUTE_UNICAST, .onlink = true};
+	struct wanted_route route = {
+		.dst = *subnet, .via = subnet->addr, .kind = ROUTE_UNICAST, .onlink = true};
 	int r;
 
 	memcpy(neigh.dev, name, sizeof(neigh.dev));

@@ -36,12 +36,14 @@ int wanted_add_link(struct wanted *wanted, const struct wanted_link *link)
 
 int wanted_add_route(struct wanted *wanted, const struct wanted_route *route)
 {
-	return append((void **)&wanted->routes, &wanted->route_count, &wanted->routes_room, route, sizeof(*route));
+	return append(
+		(void **)&wanted->routes, &wanted->route_count, &wanted->routes_room, route, sizeof(*route));
 }
 
 int wanted_add_neigh(struct wanted *wanted, const struct wanted_neigh *neigh)
 {
-	return append((void **)&wanted->neighs, &wanted->neigh_count, &wanted->neighs_room, neigh, sizeof(*neigh));
+	return append(
+		(void **)&wanted->neighs, &wanted->neigh_count, &wanted->neighs_room, neigh, sizeof(*neigh));
 }
 
 int wanted_add_fdb(struct wanted *wanted, const struct wanted_fdb *fdb)
@@ -51,8 +53,8 @@ int wanted_add_fdb(struct wanted *wanted, const struct wanted_fdb *fdb)
 
 int wanted_add_tunnel(struct wanted *wanted, const struct wanted_tunnel *tunnel)
 {
-	return append((void **)&wanted->carrier.tunnels, &wanted->carrier.tunnel_count, &wanted->tunnels_room, tunnel,
-		sizeof(*tunnel));
+	return append((void **)&wanted->carrier.tunnels, &wanted->carrier.tunnel_count, &wanted->tunnels_room,
+		tunnel, sizeof(*tunnel));
 }
 
 static int link_compare(const void *a, const void *b)
@@ -83,7 +85,8 @@ int wanted_fdb_compare(const void *a, const void *b)
 
 static int tunnel_compare(const void *a, const void *b)
 {
-	return prefix_compare(&((const struct wanted_tunnel *)a)->dst, &((const struct wanted_tunnel *)b)->dst);
+	return prefix_compare(
+		&((const struct wanted_tunnel *)a)->dst, &((const struct wanted_tunnel *)b)->dst);
 }
 
 /* Where equal entries meet, the one at the lower address was added first. */
@@ -97,8 +100,8 @@ static int compare_slots(const void *a, const void *b, void *ctx)
 }
 
 /* Sorts, keeps the first of equal entries, gives back unused memory. */
-static int sort_unique(void **array, size_t *count, size_t *room, size_t size,
-	int (*compare)(const void *, const void *))
+static int sort_unique(
+	void **array, size_t *count, size_t *room, size_t size, int (*compare)(const void *, const void *))
 {
 	_cleanup_free_ const char **slots = NULL;
 	char *sorted;
@@ -130,8 +133,8 @@ int wanted_finish(struct wanted *wanted)
 	struct wanted_carrier *carrier = &wanted->carrier;
 	int r;
 
-	r = sort_unique((void **)&wanted->links, &wanted->link_count, &wanted->links_room, sizeof(*wanted->links),
-		link_compare);
+	r = sort_unique((void **)&wanted->links, &wanted->link_count, &wanted->links_room,
+		sizeof(*wanted->links), link_compare);
 	if (r == 0)
 		r = sort_unique((void **)&wanted->routes, &wanted->route_count, &wanted->routes_room,
 			sizeof(*wanted->routes), wanted_route_compare);
@@ -139,8 +142,8 @@ int wanted_finish(struct wanted *wanted)
 		r = sort_unique((void **)&wanted->neighs, &wanted->neigh_count, &wanted->neighs_room,
 			sizeof(*wanted->neighs), wanted_neigh_compare);
 	if (r == 0)
-		r = sort_unique((void **)&wanted->fdbs, &wanted->fdb_count, &wanted->fdbs_room, sizeof(*wanted->fdbs),
-			wanted_fdb_compare);
+		r = sort_unique((void **)&wanted->fdbs, &wanted->fdb_count, &wanted->fdbs_room,
+			sizeof(*wanted->fdbs), wanted_fdb_compare);
 	if (r == 0)
 		r = sort_unique((void **)&carrier->tunnels, &carrier->tunnel_count, &wanted->tunnels_room,
 			sizeof(*carrier->tunnels), tunnel_compare);

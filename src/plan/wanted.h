@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The wanted state of one node's kernel: plain values, deduplicated by key, sorted. plan/ builds it from the
- * model; plane/ compares it with what the kernel has and sends the difference. Devices are named, not numbered:
- * the plane resolves names, and an entry whose device does not exist yet waits.
+ * model; plane/ compares it with what the kernel has and sends the difference. Devices are named, not
+ * numbered: the plane resolves names, and an entry whose device does not exist yet waits.
  *
- * Life cycle: wanted_init, the wanted_add_* (copies), wanted_finish (sorts, drops doubles), read, wanted_free.
+ * Life cycle: wanted_init, the wanted_add_* (copies), wanted_finish (sorts, drops doubles), read,
+ * wanted_free.
  */
 #pragma once
 
@@ -17,23 +18,25 @@
 
 enum wanted_link_kind {
 	LINK_VXLAN,
-	LINK_CARRIER, /* veth pair NAME + NAME"p": IFF_NOARP, its program adds the outer header (plane/carrier.h) */
+	LINK_CARRIER, /* veth pair NAME + NAME"p": IFF_NOARP, its program adds the outer header
+			 (plane/carrier.h) */
 };
 
 struct wanted_link {
 	char name[IFNAMSIZ];
 	enum wanted_link_kind kind;
 	uint32_t mtu;
-	struct mac mac;         /* vxlan */
+	struct mac mac; /* vxlan */
 	/* vxlan (reference/flannel.md 4.1.2) */
 	uint32_t vni;
-	uint16_t port;          /* host order; 0: kernel default 8472 */
-	bool port_configured;   /* an existing device on another port is only then wrong (4.1.4) */
+	uint16_t port;        /* host order; 0: kernel default 8472 */
+	bool port_configured; /* an existing device on another port is only then wrong (4.1.4) */
 	bool gbp, learning;
 	char lower[IFNAMSIZ];
 	struct addr local;
-	/* addresses on it, by family (vxlan: one family only; carrier: those that the network has); others inside
-	 * "foreign" are removed (IPv6: every other one that is not link-local). Unset: leave that family alone. */
+	/* addresses on it, by family (vxlan: one family only; carrier: those that the network has); others
+	 * inside "foreign" are removed (IPv6: every other one that is not link-local). Unset: leave that
+	 * family alone. */
 	struct prefix addr[FAMILY_COUNT];    /* host prefix, e.g. 10.42.7.0/32 */
 	struct prefix foreign[FAMILY_COUNT]; /* the cluster's network of that family */
 };
@@ -42,8 +45,8 @@ enum wanted_route_kind { ROUTE_UNICAST, ROUTE_BLACKHOLE };
 
 struct wanted_route {
 	struct prefix dst;
-	struct addr via;          /* unset: scope link */
-	char dev[IFNAMSIZ];       /* "" for blackhole */
+	struct addr via;    /* unset: scope link */
+	char dev[IFNAMSIZ]; /* "" for blackhole */
 	uint8_t kind;
 	bool onlink;
 };
@@ -69,11 +72,11 @@ struct wanted_tunnel {
 
 struct wanted_carrier {
 	bool enabled;
-	uint16_t port;                      /* host order */
+	uint16_t port; /* host order */
 	char uplink[IFNAMSIZ];
-	struct addr local[FAMILY_COUNT];    /* outer source */
-	struct prefix own[FAMILY_COUNT];    /* our own block: no peer may send from it; unset: none */
-	struct wanted_tunnel *tunnels;      /* sorted by dst */
+	struct addr local[FAMILY_COUNT]; /* outer source */
+	struct prefix own[FAMILY_COUNT]; /* our own block: no peer may send from it; unset: none */
+	struct wanted_tunnel *tunnels;   /* sorted by dst */
 	size_t tunnel_count;
 };
 
@@ -84,12 +87,13 @@ struct wanted {
 	size_t route_count;
 	struct wanted_neigh *neighs; /* sorted by dev, addr */
 	size_t neigh_count;
-	struct wanted_fdb *fdbs;     /* sorted by dev, mac */
+	struct wanted_fdb *fdbs; /* sorted by dev, mac */
 	size_t fdb_count;
 	struct wanted_carrier carrier;
-	struct buf nft;              /* the whole ruleset of table inet tulle, as "nft -f -" takes it; empty: none */
-	struct prefix forward[FAMILY_COUNT]; /* prefixes that foreign FORWARD chains must accept; unset: none */
-	bool sweep;                  /* stale routes, neighbours, FDB entries may go: the first full list is in */
+	struct buf nft; /* the whole ruleset of table inet tulle, as "nft -f -" takes it; empty: none */
+	struct prefix
+		forward[FAMILY_COUNT]; /* prefixes that foreign FORWARD chains must accept; unset: none */
+	bool sweep; /* stale routes, neighbours, FDB entries may go: the first full list is in */
 	size_t links_room, routes_room, neighs_room, fdbs_room, tunnels_room; /* allocated */
 };
 
@@ -103,8 +107,8 @@ int wanted_add_tunnel(struct wanted *wanted, const struct wanted_tunnel *tunnel)
 int wanted_finish(struct wanted *wanted);
 void wanted_free(struct wanted *wanted);
 
-/* Order of the arrays above, also used by the plane to walk wanted and actual side by side: keys only, which are dst;
- * dev and addr; dev and mac. */
+/* Order of the arrays above, also used by the plane to walk wanted and actual side by side: keys only, which
+ * are dst; dev and addr; dev and mac. */
 int wanted_route_compare(const void *a, const void *b);
 int wanted_neigh_compare(const void *a, const void *b);
 int wanted_fdb_compare(const void *a, const void *b);

@@ -22,9 +22,10 @@ static void format_link(const struct wanted_link *link, struct buf *buf)
 	char mac[MAC_TEXT_MAX];
 
 	if (link->kind == LINK_VXLAN) {
-		buf_printf(buf, "link %s vxlan mtu %u mac %s vni %u port %u%s%s%s lower %s", link->name, link->mtu,
-			mac_format(&link->mac, mac), link->vni, link->port, link->port_configured ? " configured" : "",
-			link->gbp ? " gbp" : "", link->learning ? " learning" : "", link->lower);
+		buf_printf(buf, "link %s vxlan mtu %u mac %s vni %u port %u%s%s%s lower %s", link->name,
+			link->mtu, mac_format(&link->mac, mac), link->vni, link->port,
+			link->port_configured ? " configured" : "", link->gbp ? " gbp" : "",
+			link->learning ? " learning" : "", link->lower);
 		add_addr(buf, "local", &link->local);
 	} else {
 		buf_printf(buf, "link %s carrier mtu %u", link->name, link->mtu);

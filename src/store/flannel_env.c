@@ -109,7 +109,8 @@ int flannel_env_parse(const char *text, size_t len, struct flannel_env *ret, str
 	if (len > ENV_MAX)
 		return err_set(err, -EINVAL, "subnet file: has %zu bytes, expected at most %d", len, ENV_MAX);
 	if (!is_text(text, len))
-		return err_set(err, -EINVAL, "subnet file: has control characters, expected lines such as "
+		return err_set(err, -EINVAL,
+			"subnet file: has control characters, expected lines such as "
 			"FLANNEL_SUBNET=10.244.7.1/24");
 	while (text < end) {
 		const char *eol = memchr(text, '\n', (size_t)(end - text));

@@ -13,12 +13,14 @@ int flannel_object_parse(const char *text, size_t len, const char *where, json_t
 	int r;
 
 	if (len > FLANNEL_TEXT_MAX)
-		return err_set(err, -EMSGSIZE, "%s: has %zu bytes, expected at most %u", where, len, FLANNEL_TEXT_MAX);
+		return err_set(err, -EMSGSIZE, "%s: has %zu bytes, expected at most %u", where, len,
+			FLANNEL_TEXT_MAX);
 	r = json_parse(text, len, where, &json, err);
 	if (r < 0)
 		return r;
 	if (!json_is_object(json))
-		return err_set(err, -EINVAL, "%s: the JSON value is no object, expected {\"KEY\": VALUE, ...}", where);
+		return err_set(err, -EINVAL,
+			"%s: the JSON value is no object, expected {\"KEY\": VALUE, ...}", where);
 	*ret = TAKE_PTR(json);
 	return 0;
 }
@@ -57,7 +59,8 @@ int flannel_get_bool(const json_t *object, const char *where, const char *key, b
 	return json_get_bool(object, where, flannel_spelling(object, key), ret, err);
 }
 
-int flannel_get_string(const json_t *object, const char *where, const char *key, const char **ret, struct err *err)
+int flannel_get_string(
+	const json_t *object, const char *where, const char *key, const char **ret, struct err *err)
 {
 	return json_get_string(object, where, flannel_spelling(object, key), ret, err);
 }
@@ -69,8 +72,8 @@ static const char *family_name(int family)
 
 static int null_refused(const char *where, const char *key, const char *wanted, int family, struct err *err)
 {
-	return err_set(err, -EINVAL, "%s: key \"%s\" is null, expected an %s %s", where, key, family_name(family),
-		wanted);
+	return err_set(err, -EINVAL, "%s: key \"%s\" is null, expected an %s %s", where, key,
+		family_name(family), wanted);
 }
 
 int flannel_get_addr(const json_t *object, const char *where, const char *key, int family, bool null_ok,
@@ -88,14 +91,15 @@ int flannel_get_addr(const json_t *object, const char *where, const char *key, i
 	if (strcmp(text, family == AF_INET ? "0.0.0.0" : "::") == 0)
 		return 0;
 	if (addr_parse(text, &addr) < 0 || addr_family(&addr) != family)
-		return err_set(err, -EINVAL, "%s: key \"%s\" is \"%.60s\", expected an %s address such as %s", where, key,
-			text, family_name(family), family == AF_INET ? "10.244.1.0" : "fd00:42:0:1::");
+		return err_set(err, -EINVAL, "%s: key \"%s\" is \"%.60s\", expected an %s address such as %s",
+			where, key, text, family_name(family),
+			family == AF_INET ? "10.244.1.0" : "fd00:42:0:1::");
 	*ret = addr;
 	return 1;
 }
 
-int flannel_get_prefix(const json_t *object, const char *where, const char *key, int family, struct prefix *ret,
-	struct err *err)
+int flannel_get_prefix(const json_t *object, const char *where, const char *key, int family,
+	struct prefix *ret, struct err *err)
 {
 	const char *text = NULL;
 	struct prefix prefix;
@@ -107,8 +111,9 @@ int flannel_get_prefix(const json_t *object, const char *where, const char *key,
 	if (r <= 0)
 		return r;
 	if (prefix_parse(text, &prefix) < 0 || prefix.family != family)
-		return err_set(err, -EINVAL, "%s: key \"%s\" is \"%.60s\", expected an %s CIDR such as %s", where, key,
-			text, family_name(family), family == AF_INET ? "10.244.0.0/16" : "fd00:42::/56");
+		return err_set(err, -EINVAL, "%s: key \"%s\" is \"%.60s\", expected an %s CIDR such as %s",
+			where, key, text, family_name(family),
+			family == AF_INET ? "10.244.0.0/16" : "fd00:42::/56");
 	*ret = prefix_masked(&prefix);
 	return 1;
 }

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Names of subnets (reference/flannel.md 3.3.1). A node without IPv4 gets "0.0.0.0-0" for that half, which is what
- * flanneld makes of an empty IPv4 subnet. */
+/* Names of subnets (reference/flannel.md 3.3.1). A node without IPv4 gets "0.0.0.0-0" for that half, which is
+ * what flanneld makes of an empty IPv4 subnet. */
 #define NO_SUBNET_4 "0.0.0.0-0"
 
 static bool only(const char *text, const char *accept)
@@ -29,10 +29,12 @@ static int half_parse(const char *text, int family, struct prefix *ret)
 		return -EINVAL;
 	memcpy(cidr, text, head);
 	cidr[head] = 0;
-	if (!only(cidr, family == AF_INET ? "0123456789." : "0123456789abcdef:") || !only(dash + 1, "0123456789"))
+	if (!only(cidr, family == AF_INET ? "0123456789." : "0123456789abcdef:") ||
+		!only(dash + 1, "0123456789"))
 		return -EINVAL;
 	snprintf(cidr + head, sizeof(cidr) - head, "/%s", dash + 1);
-	if (prefix_parse(cidr, &prefix) < 0 || prefix.family != family || prefix.len >= prefix_max_len(&prefix))
+	if (prefix_parse(cidr, &prefix) < 0 || prefix.family != family ||
+		prefix.len >= prefix_max_len(&prefix))
 		return -EINVAL;
 	*ret = prefix;
 	return 0;
@@ -46,8 +48,8 @@ static int check_half(const char *key, const struct prefix *subnet, struct err *
 	if (!prefix_has_host_bits(subnet))
 		return 0;
 	masked = prefix_masked(subnet);
-	return err_set(err, -EINVAL, "lease key \"%.*s\": subnet is %s, expected its first address, %s", LEASE_KEY_MAX, key,
-		prefix_format(subnet, text), prefix_format(&masked, other));
+	return err_set(err, -EINVAL, "lease key \"%.*s\": subnet is %s, expected its first address, %s",
+		LEASE_KEY_MAX, key, prefix_format(subnet, text), prefix_format(&masked, other));
 }
 
 int flannel_key_parse(const char *key, struct prefix subnet[FAMILY_COUNT], struct err *err)
@@ -70,7 +72,8 @@ int flannel_key_parse(const char *key, struct prefix subnet[FAMILY_COUNT], struc
 	}
 	if (r < 0 || (prefix_is_set(&half[FAMILY_4]) && half[FAMILY_4].len == 0))
 		return err_set(err, -EINVAL,
-			"lease key \"%.*s\": is no subnet, expected one like 10.5.72.0-24 or 10.5.72.0-24&fd00:5:0:48::-64",
+			"lease key \"%.*s\": is no subnet, expected one like 10.5.72.0-24 or "
+			"10.5.72.0-24&fd00:5:0:48::-64",
 			LEASE_KEY_MAX, name);
 	for (int f = 0; f < FAMILY_COUNT && r == 0; f++)
 		r = check_half(name, &half[f], err);

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Foreign words end up in logs and in files: what is no printable ASCII, or needs JSON escapes, becomes '?'. */
+/* Foreign words end up in logs and files: what is no printable ASCII, or needs JSON escapes, becomes '?'. */
 static void copy_word(char *to, size_t size, const char *from)
 {
 	size_t n = 0;
@@ -41,8 +41,9 @@ static int vxlan_data_parse(const json_t *attrs, const char *where, const char *
 	if (r <= 0 || !*text)
 		return r;
 	if (mac_parse(text, mac) < 0)
-		return err_set(err, -EINVAL, "%s: key \"VtepMAC\" is \"%.60s\", expected a MAC address such as "
-			"aa:bb:cc:dd:ee:ff", where, text);
+		return err_set(err, -EINVAL,
+			"%s: key \"VtepMAC\" is \"%.60s\", expected one such as aa:bb:cc:dd:ee:ff",
+			where, text);
 	return 0;
 }
 
@@ -53,7 +54,8 @@ static int attributes_parse(const json_t *attrs, const char *where, struct lease
 
 	r = flannel_get_addr(attrs, where, "PublicIP", AF_INET, false, &lease->public_ip[FAMILY_4], err);
 	if (r >= 0)
-		r = flannel_get_addr(attrs, where, "PublicIPv6", AF_INET6, true, &lease->public_ip[FAMILY_6], err);
+		r = flannel_get_addr(
+			attrs, where, "PublicIPv6", AF_INET6, true, &lease->public_ip[FAMILY_6], err);
 	if (r >= 0)
 		r = flannel_get_string(attrs, where, "BackendType", &text, err);
 	if (r < 0)
@@ -63,7 +65,8 @@ static int attributes_parse(const json_t *attrs, const char *where, struct lease
 	if (strcmp(lease->backend, "vxlan") == 0) {
 		r = vxlan_data_parse(attrs, where, "BackendData", &lease->vtep_mac[FAMILY_4], lease, err);
 		if (r >= 0)
-			r = vxlan_data_parse(attrs, where, "BackendV6Data", &lease->vtep_mac[FAMILY_6], lease, err);
+			r = vxlan_data_parse(
+				attrs, where, "BackendV6Data", &lease->vtep_mac[FAMILY_6], lease, err);
 	}
 	return r < 0 ? r : 0;
 }
@@ -76,8 +79,9 @@ static int expiration_parse(const json_t *attrs, const char *where, int64_t *ret
 	if (r <= 0)
 		return r;
 	if (flannel_time_parse(text, ret) < 0)
-		return err_set(err, -EINVAL, "%s: key \"Expiration\" is \"%.60s\", expected a time such as "
-			"2026-01-02T03:04:05Z", where, text);
+		return err_set(err, -EINVAL,
+			"%s: key \"Expiration\" is \"%.60s\", expected one such as 2026-01-02T03:04:05Z",
+			where, text);
 	return 0;
 }
 
@@ -106,7 +110,8 @@ int flannel_lease_parse(const char *key, const char *text, size_t len, struct le
 	return 0;
 }
 
-static void vxlan_data_format(const struct lease *lease, const char *key, const struct mac *mac, struct buf *buf)
+static void vxlan_data_format(
+	const struct lease *lease, const char *key, const struct mac *mac, struct buf *buf)
 {
 	char text[MAC_TEXT_MAX];
 

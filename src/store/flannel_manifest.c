@@ -39,8 +39,9 @@ static void texts_merge(struct texts *all, struct texts *one)
 
 static int not_text(const char *where, const char *key, struct err *err)
 {
-	return err_set(err, -EINVAL, "%s: ConfigMap, data: key \"%s\" is no text, expected JSON as a block of text (\"%s: "
-		"|\")", where, key, key);
+	return err_set(err, -EINVAL,
+		"%s: ConfigMap, data: key \"%s\" is no text, expected JSON as a block of text (\"%s: |\")",
+		where, key, key);
 }
 
 /* -- JSON -- */
@@ -103,8 +104,8 @@ static int reader_next(struct reader *reader)
 		yaml_event_delete(&reader->event);
 	reader->has_event = false;
 	if (!yaml_parser_parse(&reader->parser, &reader->event))
-		return err_set(reader->err, -EINVAL, "%s: not valid YAML: line %zu column %zu: %s", reader->where,
-			parser->problem_mark.line + 1, parser->problem_mark.column + 1,
+		return err_set(reader->err, -EINVAL, "%s: not valid YAML: line %zu column %zu: %s",
+			reader->where, parser->problem_mark.line + 1, parser->problem_mark.column + 1,
 			parser->problem ? parser->problem : "out of memory");
 	reader->has_event = true;
 	return 0;
@@ -141,15 +142,16 @@ static const char *scalar(const struct reader *reader)
 {
 	const yaml_event_t *event = &reader->event;
 
-	if (event->type != YAML_SCALAR_EVENT || strlen((const char *)event->data.scalar.value) != event->data.scalar.length)
+	if (event->type != YAML_SCALAR_EVENT ||
+		strlen((const char *)event->data.scalar.value) != event->data.scalar.length)
 		return NULL;
 	return (const char *)event->data.scalar.value;
 }
 
-/* Walks a mapping whose start is the current event. For each key that is a plain word, value() is called with the
- * value's first event current; it must read to the end of that node. */
-static int reader_mapping(struct reader *reader, int (*value)(struct reader *reader, const char *key, void *ctx),
-	void *ctx)
+/* Walks a mapping whose start is the current event. For each key that is a plain word, value() is called with
+ * the value's first event current; it must read to the end of that node. */
+static int reader_mapping(
+	struct reader *reader, int (*value)(struct reader *reader, const char *key, void *ctx), void *ctx)
 {
 	int r;
 
@@ -212,8 +214,9 @@ static int yaml_document(struct reader *reader, struct texts *ret)
 	int r = reader_next(reader);
 
 	if (r == 0)
-		r = reader->event.type == YAML_MAPPING_START_EVENT ? reader_mapping(reader, root_value, &document) :
-								     reader_skip(reader);
+		r = reader->event.type == YAML_MAPPING_START_EVENT
+			    ? reader_mapping(reader, root_value, &document)
+			    : reader_skip(reader);
 	if (r == 0 && document.config_map && document.bad)
 		r = not_text(reader->where, document.bad_key, reader->err);
 	if (r == 0 && document.config_map)
@@ -228,7 +231,8 @@ static int yaml_manifest(const char *text, size_t len, const char *where, struct
 	int r;
 
 	if (len > FLANNEL_TEXT_MAX)
-		return err_set(err, -EMSGSIZE, "%s: has %zu bytes, expected at most %u", where, len, FLANNEL_TEXT_MAX);
+		return err_set(err, -EMSGSIZE, "%s: has %zu bytes, expected at most %u", where, len,
+			FLANNEL_TEXT_MAX);
 	if (!yaml_parser_initialize(&reader.parser))
 		return err_set(err, -ENOMEM, "%s: out of memory", where);
 	yaml_parser_set_input_string(&reader.parser, (const unsigned char *)text, len);
@@ -243,8 +247,8 @@ static int yaml_manifest(const char *text, size_t len, const char *where, struct
 	return r;
 }
 
-int flannel_manifest_parse(const char *text, size_t len, const char *where, char **ret_net, char **ret_cni,
-	struct err *err)
+int flannel_manifest_parse(
+	const char *text, size_t len, const char *where, char **ret_net, char **ret_cni, struct err *err)
 {
 	_cleanup_(texts_free) struct texts texts = {0};
 	size_t start = 0;
@@ -259,8 +263,10 @@ int flannel_manifest_parse(const char *text, size_t len, const char *where, char
 	if (r < 0)
 		return r;
 	if (!texts.net && !texts.cni)
-		return err_set(err, -ENOENT, "%s: holds neither a network configuration ({\"Network\": ...}) nor a ConfigMap "
-			"with key \"net-conf.json\" or \"cni-conf.json\"", where);
+		return err_set(err, -ENOENT,
+			"%s: holds neither a network configuration ({\"Network\": ...}) nor a ConfigMap "
+			"with key \"net-conf.json\" or \"cni-conf.json\"",
+			where);
 	*ret_net = TAKE_PTR(texts.net);
 	*ret_cni = TAKE_PTR(texts.cni);
 	return 0;

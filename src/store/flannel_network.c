@@ -12,16 +12,16 @@
 static const struct family_rules {
 	int family;
 	const char *enable, *network, *len, *min, *max;
-	unsigned len_max;       /* longest SubnetLen */
-	unsigned network_max;   /* longest network from which a SubnetLen can be derived */
-	unsigned roomy;         /* networks up to this length get ... */
-	unsigned len_default;   /* ... this SubnetLen */
+	unsigned len_max;     /* longest SubnetLen */
+	unsigned network_max; /* longest network from which a SubnetLen can be derived */
+	unsigned roomy;       /* networks up to this length get ... */
+	unsigned len_default; /* ... this SubnetLen */
 	const char *example;
 } family_rules[FAMILY_COUNT] = {
 	[FAMILY_4] = {AF_INET, "EnableIPv4", "Network", "SubnetLen", "SubnetMin", "SubnetMax", 30, 28, 22, 24,
 		"10.244.0.0/16"},
-	[FAMILY_6] = {AF_INET6, "EnableIPv6", "IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax", 126,
-		124, 62, 64, "fd00:42::/56"},
+	[FAMILY_6] = {AF_INET6, "EnableIPv6", "IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin",
+		"IPv6SubnetMax", 126, 124, 62, 64, "fd00:42::/56"},
 };
 
 /* The keys of one family as they stand in the text. */
@@ -49,21 +49,23 @@ static int family_read(const json_t *conf, const char *where, const struct famil
 	return r < 0 ? r : 0;
 }
 
-static int check_cidr(const char *where, const struct family_rules *rules, const struct prefix *cidr,
-	struct err *err)
+static int check_cidr(
+	const char *where, const struct family_rules *rules, const struct prefix *cidr, struct err *err)
 {
 	char text[PREFIX_TEXT_MAX];
 
 	if (!prefix_is_set(cidr))
-		return err_set(err, -EINVAL, "%s: key \"%s\" is missing, expected a CIDR such as \"%s\", or \"%s\": false",
-			where, rules->network, rules->example, rules->enable);
+		return err_set(err, -EINVAL,
+			"%s: key \"%s\" is missing, expected a CIDR such as \"%s\", or \"%s\": false", where,
+			rules->network, rules->example, rules->enable);
 	prefix_format(cidr, text);
 	if (cidr->len == 0)
-		return err_set(err, -EINVAL, "%s: key \"%s\" is %s, expected a part of the address space such as %s", where,
+		return err_set(err, -EINVAL,
+			"%s: key \"%s\" is %s, expected a part of the address space such as %s", where,
 			rules->network, text, rules->example);
 	if (addr_is_multicast(&cidr->addr) || addr_is_loopback(&cidr->addr))
-		return err_set(err, -EINVAL, "%s: key \"%s\" is %s, expected unicast addresses such as %s", where,
-			rules->network, text, rules->example);
+		return err_set(err, -EINVAL, "%s: key \"%s\" is %s, expected unicast addresses such as %s",
+			where, rules->network, text, rules->example);
 	return 0;
 }
 
@@ -76,34 +78,37 @@ static int choose_len(const char *where, const struct family_rules *rules, const
 	prefix_format(&in->cidr, text);
 	if (in->len) {
 		if (shortest > rules->len_max)
-			return err_set(err, -EINVAL, "%s: key \"%s\" is %s, expected room for four subnets: a length of at most %u",
+			return err_set(err, -EINVAL,
+				"%s: key \"%s\" is %s, expected room for four subnets: at most /%u",
 				where, rules->network, text, rules->len_max - 2);
 		if (in->len < shortest || in->len > rules->len_max)
-			return err_set(err, -ERANGE, "%s: key \"%s\" is %lld, expected %u to %u (at least four subnets in %s)",
+			return err_set(err, -ERANGE,
+				"%s: key \"%s\" is %lld, expected %u to %u (at least four subnets in %s)",
 				where, rules->len, (long long)in->len, shortest, rules->len_max, text);
 		*ret = (uint8_t)in->len;
 		return 0;
 	}
 	if (in->cidr.len > rules->network_max)
-		return err_set(err, -EINVAL, "%s: key \"%s\" is %s, expected a length of at most %u", where, rules->network,
-			text, rules->network_max);
+		return err_set(err, -EINVAL, "%s: key \"%s\" is %s, expected a length of at most %u", where,
+			rules->network, text, rules->network_max);
 	*ret = (uint8_t)(in->cidr.len <= rules->roomy ? rules->len_default : shortest);
 	return 0;
 }
 
-static int check_bound(const char *where, const char *key, const struct addr *bound, const struct prefix *cidr,
-	unsigned len, struct err *err)
+static int check_bound(const char *where, const char *key, const struct addr *bound,
+	const struct prefix *cidr, unsigned len, struct err *err)
 {
 	struct prefix block = prefix_make(bound, len);
 	char text[ADDR_TEXT_MAX], other[PREFIX_TEXT_MAX];
 
 	addr_format(bound, text);
 	if (!prefix_contains(cidr, bound))
-		return err_set(err, -EINVAL, "%s: key \"%s\" is %s, expected an address inside %s", where, key, text,
-			prefix_format(cidr, other));
+		return err_set(err, -EINVAL, "%s: key \"%s\" is %s, expected an address inside %s", where,
+			key, text, prefix_format(cidr, other));
 	if (!addr_equal(&block.addr, bound))
-		return err_set(err, -EINVAL, "%s: key \"%s\" is %s, expected the first address of a /%u such as %s", where,
-			key, text, len, addr_format(&block.addr, other));
+		return err_set(err, -EINVAL,
+			"%s: key \"%s\" is %s, expected the first address of a /%u such as %s", where, key,
+			text, len, addr_format(&block.addr, other));
 	return 0;
 }
 
@@ -142,8 +147,9 @@ static int pool_make(const char *where, const struct family_rules *rules, const 
 	if (r < 0)
 		return r;
 	if (addr_compare(&pool.block_min, &pool.block_max) > 0)
-		return err_set(err, -EINVAL, "%s: key \"%s\" is %s, expected at most \"%s\", which is %s", where, rules->min,
-			addr_format(&pool.block_min, text), rules->max, addr_format(&pool.block_max, other));
+		return err_set(err, -EINVAL, "%s: key \"%s\" is %s, expected at most \"%s\", which is %s",
+			where, rules->min, addr_format(&pool.block_min, text), rules->max,
+			addr_format(&pool.block_max, other));
 	*ret = pool;
 	return 0;
 }
@@ -216,13 +222,14 @@ static int refuse_backend(const char *where, const char *name, struct err *err)
 	for (size_t i = 0; i < ARRAY_SIZE(missing_backends); i++)
 		if (strcasecmp(name, missing_backends[i]) == 0)
 			return err_set(err, -EOPNOTSUPP,
-				"%s: key \"Type\" is \"%s\": Flannel has this backend, Tulle has not yet; expected " BACKENDS_TEXT,
+				"%s: key \"Type\" is \"%s\": Flannel has this backend, Tulle has not yet; "
+				"expected " BACKENDS_TEXT,
 				where, missing_backends[i]);
 	return err_set(err, -EINVAL, "%s: key \"Type\" is \"%.60s\", expected " BACKENDS_TEXT, where, name);
 }
 
-/* 576: what every IPv4 host takes (RFC 791). 1280: what every IPv6 link must carry (RFC 8200), so the pods' links
- * must have it after the overhead. */
+/* 576: what every IPv4 host takes (RFC 791). 1280: what every IPv6 link must carry (RFC 8200), so the pods'
+ * links must have it after the overhead. */
 static int read_mtu(const json_t *conf, const char *where, struct network *network, struct err *err)
 {
 	int64_t least = network_has(network, FAMILY_6) ? 1280 + network_overhead(network, AF_INET6) : 576;
@@ -232,8 +239,9 @@ static int read_mtu(const json_t *conf, const char *where, struct network *netwo
 	if (r <= 0)
 		return r;
 	if (mtu && (mtu < least || mtu > UINT16_MAX))
-		return err_set(err, -ERANGE, "%s: key \"MTU\" is %lld, expected 0 (that of the interface) or %lld to %d",
-			where, (long long)mtu, (long long)least, UINT16_MAX);
+		return err_set(err, -ERANGE,
+			"%s: key \"MTU\" is %lld, expected 0 (that of the interface) or %lld to %d", where,
+			(long long)mtu, (long long)least, UINT16_MAX);
 	network->mtu = (uint32_t)mtu;
 	return 0;
 }
@@ -263,8 +271,9 @@ static int backend_read(const json_t *conf, const char *outer, struct network *n
 	snprintf(where, sizeof(where), "%.100s, Backend", outer);
 	r = json_get_object(conf, outer, key, &object, err);
 	if (r == 0 && flannel_has_null(conf, key))
-		return err_set(err, -EINVAL, "%s: key \"%s\" is null, expected an object with \"Type\": " BACKENDS_TEXT,
-			outer, key);
+		return err_set(err, -EINVAL,
+			"%s: key \"%s\" is null, expected an object with \"Type\": " BACKENDS_TEXT, outer,
+			key);
 	if (r > 0)
 		r = read_type(object, where, &backend, err);
 	if (r < 0)
@@ -280,7 +289,8 @@ static int backend_read(const json_t *conf, const char *outer, struct network *n
 	return r < 0 ? r : 0;
 }
 
-int flannel_network_parse(const char *text, size_t len, const char *where, struct network *ret, struct err *err)
+int flannel_network_parse(
+	const char *text, size_t len, const char *where, struct network *ret, struct err *err)
 {
 	struct family_text families[FAMILY_COUNT] = {[FAMILY_4] = {.enabled = true}};
 	_cleanup_(json_cleanup) json_t *conf = NULL;
@@ -296,7 +306,8 @@ int flannel_network_parse(const char *text, size_t len, const char *where, struc
 	if (r < 0)
 		return r;
 	if (!families[FAMILY_4].enabled && !families[FAMILY_6].enabled)
-		return err_set(err, -EINVAL, "%s: keys \"EnableIPv4\" and \"EnableIPv6\" are both false, expected one true",
+		return err_set(err, -EINVAL,
+			"%s: keys \"EnableIPv4\" and \"EnableIPv6\" are both false, expected one true",
 			where);
 	for (int f = 0; f < FAMILY_COUNT && r >= 0; f++)
 		if (families[f].enabled)

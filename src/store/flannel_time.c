@@ -53,7 +53,8 @@ static bool offset(const char **p, int *ret)
 	if (mark(p, 'Z'))
 		return **p == 0;
 	sign = **p == '-' ? -1 : 1;
-	if (!mark(p, sign < 0 ? '-' : '+') || !digits(p, 2, &hours) || !mark(p, ':') || !digits(p, 2, &minutes))
+	if (!mark(p, sign < 0 ? '-' : '+') || !digits(p, 2, &hours) || !mark(p, ':') ||
+		!digits(p, 2, &minutes))
 		return false;
 	*ret = sign * (hours * 3600 + minutes * 60);
 	return hours < 24 && minutes < 60 && **p == 0;
@@ -67,11 +68,12 @@ int flannel_time_parse(const char *text, int64_t *ret)
 	int shift, day;
 
 	if (!digits(&p, 4, &tm.tm_year) || !mark(&p, '-') || !digits(&p, 2, &tm.tm_mon) || !mark(&p, '-') ||
-		!digits(&p, 2, &tm.tm_mday) || !mark(&p, 'T') || !digits(&p, 2, &tm.tm_hour) || !mark(&p, ':') ||
-		!digits(&p, 2, &tm.tm_min) || !mark(&p, ':') || !digits(&p, 2, &tm.tm_sec) || !fraction(&p) ||
-		!offset(&p, &shift))
+		!digits(&p, 2, &tm.tm_mday) || !mark(&p, 'T') || !digits(&p, 2, &tm.tm_hour) ||
+		!mark(&p, ':') || !digits(&p, 2, &tm.tm_min) || !mark(&p, ':') ||
+		!digits(&p, 2, &tm.tm_sec) || !fraction(&p) || !offset(&p, &shift))
 		return -EINVAL;
-	if (tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 59)
+	if (tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_hour > 23 || tm.tm_min > 59 ||
+		tm.tm_sec > 59)
 		return -EINVAL;
 	tm.tm_year -= 1900;
 	tm.tm_mon--;

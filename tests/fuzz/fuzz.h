@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a fuzz target is made of: the entry that libFuzzer (or fuzz_main.c) calls with one input, and a check that
- * ends the process, so that both see a broken property as a crash.
+ * What a fuzz target is made of: the entry that libFuzzer (or fuzz_main.c) calls with one input, and a check
+ * that ends the process, so that both see a broken property as a crash.
  */
 #pragma once
 
@@ -12,10 +12,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define FUZZ_CHECK(condition)                                                              \
-	do {                                                                               \
-		if (!(condition)) {                                                        \
+#define FUZZ_CHECK(condition)                                                           \
+	do {                                                                            \
+		if (!(condition)) {                                                     \
 			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-			abort();                                                           \
-		}                                                                          \
+			abort();                                                        \
+		}                                                                       \
 	} while (0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Input: the key, a line feed, the value. What is accepted must come out of the formatter as something that is read as
- * the same lease.
+ * Input: the key, a line feed, the value. What is accepted must come out of the formatter as something that
+ * is read as the same lease.
  */
 #include "fuzz.h"
 

@@ -9,8 +9,10 @@ static void check_pool(const struct pool *pool)
 	if (!prefix_is_set(&pool->cidr))
 		return;
 	FUZZ_CHECK(!prefix_has_host_bits(&pool->cidr) && pool->cidr.len > 0);
-	FUZZ_CHECK(pool->block_len >= pool->cidr.len + 2 && pool->block_len <= prefix_max_len(&pool->cidr) - 2);
-	FUZZ_CHECK(prefix_contains(&pool->cidr, &pool->block_min) && prefix_contains(&pool->cidr, &pool->block_max));
+	FUZZ_CHECK(
+		pool->block_len >= pool->cidr.len + 2 && pool->block_len <= prefix_max_len(&pool->cidr) - 2);
+	FUZZ_CHECK(prefix_contains(&pool->cidr, &pool->block_min) &&
+		   prefix_contains(&pool->cidr, &pool->block_max));
 	FUZZ_CHECK(addr_compare(&pool->block_min, &pool->block_max) <= 0);
 }
 

@@ -44,8 +44,8 @@ static int read_addr(const char *text, struct addr addr[FAMILY_COUNT], struct er
 	return 0;
 }
 
-static int read_prefix(const char *text, struct prefix **list, const struct prefix **shown, size_t *count,
-	struct err *err)
+static int read_prefix(
+	const char *text, struct prefix **list, const struct prefix **shown, size_t *count, struct err *err)
 {
 	struct prefix prefix;
 
@@ -68,7 +68,8 @@ static int read_own(struct scenario *scenario, char *rest, struct err *err)
 	char *key = word(&rest);
 
 	scenario->input.own = &scenario->own;
-	return flannel_lease_parse(key ? key : "", rest ? rest : "", rest ? strlen(rest) : 0, &scenario->own, err);
+	return flannel_lease_parse(
+		key ? key : "", rest ? rest : "", rest ? strlen(rest) : 0, &scenario->own, err);
 }
 
 static int read_peer(struct scenario *scenario, char *rest, struct err *err)
@@ -101,7 +102,8 @@ static int read_uplink(struct scenario *scenario, char *rest, struct err *err)
 		else if (strcmp(text, "addr") == 0)
 			r = read_addr(value, uplink->addr, err);
 		else if (strcmp(text, "on-link") == 0)
-			r = read_prefix(value, &scenario->on_link, &uplink->on_link, &uplink->on_link_count, err);
+			r = read_prefix(
+				value, &scenario->on_link, &uplink->on_link, &uplink->on_link_count, err);
 		else
 			r = bad_word("mtu, addr or on-link", text, err);
 	}

@@ -24,8 +24,10 @@ static struct flannel_env parse(const char *text)
 static void round_trip(void **state)
 {
 	static const char *const texts[] = {
-		"FLANNEL_NETWORK=10.42.0.0/16\nFLANNEL_SUBNET=10.42.7.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
-		"FLANNEL_NETWORK=10.42.0.0/16\nFLANNEL_SUBNET=10.42.7.1/24\nFLANNEL_IPV6_NETWORK=fd00:42::/56\n"
+		"FLANNEL_NETWORK=10.42.0.0/16\nFLANNEL_SUBNET=10.42.7.1/"
+		"24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n",
+		"FLANNEL_NETWORK=10.42.0.0/16\nFLANNEL_SUBNET=10.42.7.1/24\nFLANNEL_IPV6_NETWORK=fd00:42::/"
+		"56\n"
 		"FLANNEL_IPV6_SUBNET=fd00:42:0:7::1/64\nFLANNEL_MTU=1430\nFLANNEL_IPMASQ=false\n",
 		"FLANNEL_IPV6_NETWORK=fd00:42::/56\nFLANNEL_IPV6_SUBNET=fd00:42:0:7::1/64\nFLANNEL_MTU=1500\n"
 		"FLANNEL_IPMASQ=true\n",
@@ -44,8 +46,9 @@ static void round_trip(void **state)
 
 static void forms(void **state)
 {
-	struct flannel_env env = parse("# comment\r\n export FLANNEL_NETWORK=\"10.42.0.0/16\"\r\nFLANNEL_SUBNET='10.42.7.1/24'\n"
-				       "\nnonsense\n=\nUNKNOWN=1\nFLANNEL_MTU = 1450 \nFLANNEL_IPMASQ=true");
+	struct flannel_env env = parse(
+		"# comment\r\n export FLANNEL_NETWORK=\"10.42.0.0/16\"\r\nFLANNEL_SUBNET='10.42.7.1/24'\n"
+		"\nnonsense\n=\nUNKNOWN=1\nFLANNEL_MTU = 1450 \nFLANNEL_IPMASQ=true");
 	char text[PREFIX_TEXT_MAX];
 
 	assert_string_equal(prefix_format(&env.network[FAMILY_4], text), "10.42.0.0/16");
@@ -57,8 +60,9 @@ static void forms(void **state)
 
 static void lists(void **state)
 {
-	struct flannel_env env = parse("FLANNEL_NETWORK=bad,10.42.0.0/16,10.300.0.0/16\nFLANNEL_SUBNET=10.42.7.1/24,10.42.8.1/24\n"
-				       "FLANNEL_IPV6_NETWORK=10.42.0.0/16\nFLANNEL_IPMASQ=True\nFLANNEL_MTU=1450x\n");
+	struct flannel_env env = parse(
+		"FLANNEL_NETWORK=bad,10.42.0.0/16,10.300.0.0/16\nFLANNEL_SUBNET=10.42.7.1/24,10.42.8.1/24\n"
+		"FLANNEL_IPV6_NETWORK=10.42.0.0/16\nFLANNEL_IPMASQ=True\nFLANNEL_MTU=1450x\n");
 	char text[PREFIX_TEXT_MAX];
 
 	assert_string_equal(prefix_format(&env.network[FAMILY_4], text), "10.42.0.0/16");

@@ -41,14 +41,19 @@ static void round_trip(void **state)
 		const char *key, *text;
 	} cases[] = {
 		{"10.1.5.0-24", "{\"PublicIP\":\"1.2.3.4\",\"PublicIPv6\":null}"},
-		{KEY4, "{\"PublicIP\":\"192.0.2.7\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\",\"BackendData\":{\"VNI\":1,"
+		{KEY4, "{\"PublicIP\":\"192.0.2.7\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\","
+		       "\"BackendData\":{\"VNI\":1,"
 		       "\"VtepMAC\":\"02:00:5e:10:00:07\"}}"},
-		{KEY4, "{\"PublicIP\":\"192.0.2.7\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\",\"BackendData\":{"
+		{KEY4, "{\"PublicIP\":\"192.0.2.7\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\","
+		       "\"BackendData\":{"
 		       "\"VtepMAC\":\"02:00:5e:10:00:07\"}}"},
-		{KEY64, "{\"PublicIP\":\"192.0.2.7\",\"PublicIPv6\":\"2001:db8::7\",\"BackendType\":\"vxlan\",\"BackendData\":"
-			"{\"VNI\":1,\"VtepMAC\":\"02:00:5e:10:00:07\"},\"BackendV6Data\":{\"VNI\":1,\"VtepMAC\":"
+		{KEY64, "{\"PublicIP\":\"192.0.2.7\",\"PublicIPv6\":\"2001:db8::7\",\"BackendType\":"
+			"\"vxlan\",\"BackendData\":"
+			"{\"VNI\":1,\"VtepMAC\":\"02:00:5e:10:00:07\"},\"BackendV6Data\":{\"VNI\":1,"
+			"\"VtepMAC\":"
 			"\"02:00:5e:10:00:08\"}}"},
-		{"0.0.0.0-0&fd00:5:0:48::-64", "{\"PublicIP\":\"0.0.0.0\",\"PublicIPv6\":\"2001:db8::7\",\"BackendType\":"
+		{"0.0.0.0-0&fd00:5:0:48::-64",
+			"{\"PublicIP\":\"0.0.0.0\",\"PublicIPv6\":\"2001:db8::7\",\"BackendType\":"
 			"\"vxlan\",\"BackendV6Data\":{\"VNI\":4095,\"VtepMAC\":\"02:00:5e:10:00:08\"}}"},
 		{KEY4, "{\"PublicIP\":\"192.0.2.7\",\"PublicIPv6\":null,\"BackendType\":\"host-gw\"}"},
 		{KEY4, "{\"PublicIP\":\"0.0.0.0\",\"PublicIPv6\":null}"},
@@ -66,7 +71,8 @@ static void round_trip(void **state)
 static void values(void **state)
 {
 	struct lease lease = good("/coreos.com/network/subnets/" KEY64,
-		"{ \"backendtype\":\"vxlan\", \"BACKENDV6DATA\":{\"vtepmac\":\"02-00-5E-10-00-08\"},\n\"more\":[1],"
+		"{ \"backendtype\":\"vxlan\", "
+		"\"BACKENDV6DATA\":{\"vtepmac\":\"02-00-5E-10-00-08\"},\n\"more\":[1],"
 		"\"backenddata\":{\"vtepMac\":\"0200.5e10.0007\",\"vni\":7},\"publicipv6\":\"2001:DB8::7\","
 		"\"publicIP\":\"192.0.2.7\"}");
 	char text[PREFIX_TEXT_MAX];
@@ -89,18 +95,22 @@ static void strangers_are_tolerated(void **state)
 
 	lease = good(KEY4, "{}");
 	assert_false(addr_is_set(&lease.public_ip[FAMILY_4]));
-	lease = good(KEY4, "{\"PublicIP\":\"1.2.3.4\",\"BackendType\":\"extension\",\"BackendData\":\"any text\"}");
+	lease = good(KEY4,
+		"{\"PublicIP\":\"1.2.3.4\",\"BackendType\":\"extension\",\"BackendData\":\"any text\"}");
 	assert_string_equal(lease.backend, "extension");
-	lease = good(KEY4, "{\"PublicIP\":\"1.2.3.4\",\"BackendType\":\"wireguard\",\"BackendData\":{\"PublicKey\":\"x\","
+	lease = good(KEY4, "{\"PublicIP\":\"1.2.3.4\",\"BackendType\":\"wireguard\",\"BackendData\":{"
+			   "\"PublicKey\":\"x\","
 			   "\"Port\":51820}}");
 	assert_string_equal(lease.backend, "wireguard");
-	lease = good(KEY4, "{\"PublicIP\":\"1.2.3.4\",\"BackendType\":\"a-type-of-many-letters\",\"BackendData\":[7]}");
+	lease = good(KEY4,
+		"{\"PublicIP\":\"1.2.3.4\",\"BackendType\":\"a-type-of-many-letters\",\"BackendData\":[7]}");
 	assert_string_equal(lease.backend, "a-type-of-many-");
 	lease = good(KEY4, "{\"PublicIP\":\"1.2.3.4\",\"BackendType\":\"a\\n\\\"b\\u001bc\"}");
 	assert_string_equal(lease.backend, "a??b?c");
 	lease = good(KEY4, "{\"PublicIP\":\"1.2.3.4\",\"BackendType\":\"vxlan\",\"BackendData\":null}");
 	assert_false(mac_is_set(&lease.vtep_mac[FAMILY_4]));
-	lease = good(KEY4, "{\"PublicIP\":\"1.2.3.4\",\"BackendType\":\"vxlan\",\"BackendData\":{\"VNI\":1}}");
+	lease = good(
+		KEY4, "{\"PublicIP\":\"1.2.3.4\",\"BackendType\":\"vxlan\",\"BackendData\":{\"VNI\":1}}");
 	assert_false(mac_is_set(&lease.vtep_mac[FAMILY_4]));
 	lease = good(KEY4, "{\"PublicIP\":\"1.2.3.4\",\"BackendType\":null}");
 	assert_string_equal(lease.backend, "");
@@ -122,14 +132,16 @@ static void expiration(void **state)
 		{"9999-12-31T23:59:59Z", 253402300799},
 	};
 	static const char *const bad[] = {"", "2026-01-02", "2026-01-02 03:04:05Z", "2026-01-02T03:04:05",
-		"2026-13-02T03:04:05Z", "2026-02-30T03:04:05Z", "2026-01-02T24:04:05Z", "2026-01-02T03:04:05.Z",
-		"2026-01-02T03:04:05+2:00", "2026-01-02T03:04:05Zx", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-01:00",
-		"2026-01-00T03:04:05Z", "2026-00-01T03:04:05Z", "2026-1-2T03:04:05Z"};
+		"2026-13-02T03:04:05Z", "2026-02-30T03:04:05Z", "2026-01-02T24:04:05Z",
+		"2026-01-02T03:04:05.Z", "2026-01-02T03:04:05+2:00", "2026-01-02T03:04:05Zx",
+		"1969-12-31T23:59:59Z", "9999-12-31T23:59:59-01:00", "2026-01-00T03:04:05Z",
+		"2026-00-01T03:04:05Z", "2026-1-2T03:04:05Z"};
 	struct lease lease;
 	char text[256];
 
 	for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
-		snprintf(text, sizeof(text), "{\"PublicIP\":\"1.2.3.4\",\"expiration\":\"%s\"}", times[i].text);
+		snprintf(text, sizeof(text), "{\"PublicIP\":\"1.2.3.4\",\"expiration\":\"%s\"}",
+			times[i].text);
 		lease = good(KEY4, text);
 		assert_int_equal(lease.expires, times[i].seconds);
 	}
@@ -142,7 +154,8 @@ static void expiration(void **state)
 		assert_non_null(strstr(err_text(&err), "\"Expiration\""));
 	}
 	lease = good(KEY4, "{\"PublicIP\":\"1.2.3.4\",\"Expiration\":\"2026-01-02T03:04:05Z\"}");
-	assert_format(&lease, true, "{\"PublicIP\":\"1.2.3.4\",\"PublicIPv6\":null,\"Expiration\":\"2026-01-02T03:04:05Z\"}");
+	assert_format(&lease, true,
+		"{\"PublicIP\":\"1.2.3.4\",\"PublicIPv6\":null,\"Expiration\":\"2026-01-02T03:04:05Z\"}");
 	assert_format(&lease, false, "{\"PublicIP\":\"1.2.3.4\",\"PublicIPv6\":null}");
 }
 
@@ -160,13 +173,19 @@ static void refused(void **state)
 		{KEY4, "{\"PublicIP\":\"1.2.3\"}", {"\"PublicIP\"", "1.2.3", "IPv4 address"}},
 		{KEY4, "{\"PublicIP\":\"2001:db8::7\"}", {"\"PublicIP\"", "2001:db8::7", "IPv4"}},
 		{KEY4, "{\"PublicIP\":12}", {"\"PublicIP\"", "number", "string"}},
-		{KEY4, "{\"PublicIP\":\"1.2.3.4\",\"PublicIPv6\":\"1.2.3.4\"}", {"\"PublicIPv6\"", "1.2.3.4", "IPv6"}},
-		{KEY4, "{\"PublicIP\":\"1.2.3.4\",\"BackendType\":[]}", {"\"BackendType\"", "list", "string"}},
-		{KEY4, "{\"BackendType\":\"vxlan\",\"BackendData\":\"x\"}", {"\"BackendData\"", "\"x\"", "object"}},
-		{KEY4, "{\"BackendType\":\"vxlan\",\"BackendData\":{\"VNI\":\"1\"}}", {"\"VNI\"", "\"1\"", "number"}},
+		{KEY4, "{\"PublicIP\":\"1.2.3.4\",\"PublicIPv6\":\"1.2.3.4\"}",
+			{"\"PublicIPv6\"", "1.2.3.4", "IPv6"}},
+		{KEY4, "{\"PublicIP\":\"1.2.3.4\",\"BackendType\":[]}",
+			{"\"BackendType\"", "list", "string"}},
+		{KEY4, "{\"BackendType\":\"vxlan\",\"BackendData\":\"x\"}",
+			{"\"BackendData\"", "\"x\"", "object"}},
+		{KEY4, "{\"BackendType\":\"vxlan\",\"BackendData\":{\"VNI\":\"1\"}}",
+			{"\"VNI\"", "\"1\"", "number"}},
 		{KEY4, "{\"BackendType\":\"vxlan\",\"BackendData\":{\"VNI\":-1}}", {"\"VNI\"", "-1"}},
-		{KEY4, "{\"BackendType\":\"vxlan\",\"BackendData\":{\"VtepMAC\":\"02:00\"}}", {"\"VtepMAC\"", "02:00", "MAC"}},
-		{KEY4, "{\"BackendType\":\"vxlan\",\"BackendData\":{\"VtepMAC\":7}}", {"\"VtepMAC\"", "number", "string"}},
+		{KEY4, "{\"BackendType\":\"vxlan\",\"BackendData\":{\"VtepMAC\":\"02:00\"}}",
+			{"\"VtepMAC\"", "02:00", "aa:bb:cc"}},
+		{KEY4, "{\"BackendType\":\"vxlan\",\"BackendData\":{\"VtepMAC\":7}}",
+			{"\"VtepMAC\"", "number", "string"}},
 		{KEY64, "{\"BackendType\":\"vxlan\",\"BackendV6Data\":{\"VtepMAC\":\"gg:00:5e:10:00:08\"}}",
 			{"\"VtepMAC\"", "gg:00:5e:10:00:08", KEY64}},
 	};
@@ -175,12 +194,14 @@ static void refused(void **state)
 		struct lease lease = {.vni = 99};
 		struct err err = ERR_INIT;
 
-		if (flannel_lease_parse(cases[i].key, cases[i].text, strlen(cases[i].text), &lease, &err) >= 0)
+		if (flannel_lease_parse(cases[i].key, cases[i].text, strlen(cases[i].text), &lease, &err) >=
+			0)
 			fail_msg("accepted: %s", cases[i].text);
 		assert_int_equal(lease.vni, 99);
 		for (size_t w = 0; w < ARRAY_SIZE(cases[i].words) && cases[i].words[w]; w++)
 			if (!strstr(err_text(&err), cases[i].words[w]))
-				fail_msg("%s\n\"%s\" is not in: %s", cases[i].text, cases[i].words[w], err_text(&err));
+				fail_msg("%s\n\"%s\" is not in: %s", cases[i].text, cases[i].words[w],
+					err_text(&err));
 	}
 }
 
@@ -214,12 +235,14 @@ static void fits(void **state)
 		"{\"Network\":\"10.5.0.0/16\",\"SubnetMin\":\"10.5.10.0\",\"SubnetMax\":\"10.5.20.0\"}");
 	struct network dual = network_of(
 		"{\"Network\":\"10.5.0.0/16\",\"EnableIPv6\":true,\"IPv6Network\":\"fd00:5::/48\"}");
-	struct network v6 = network_of("{\"EnableIPv4\":false,\"EnableIPv6\":true,\"IPv6Network\":\"fd00:5::/48\"}");
+	struct network v6 =
+		network_of("{\"EnableIPv4\":false,\"EnableIPv6\":true,\"IPv6Network\":\"fd00:5::/48\"}");
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct lease lease = good(cases[i].key, "{}");
 
-		if (flannel_lease_fits(&lease, &v4) != cases[i].v4 || flannel_lease_fits(&lease, &dual) != cases[i].dual ||
+		if (flannel_lease_fits(&lease, &v4) != cases[i].v4 ||
+			flannel_lease_fits(&lease, &dual) != cases[i].dual ||
 			flannel_lease_fits(&lease, &v6) != cases[i].v6)
 			fail_msg("%s", cases[i].key);
 	}

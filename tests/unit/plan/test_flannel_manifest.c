@@ -31,24 +31,33 @@ static void accepted(void **state)
 {
 	assert_texts(NET, NET, "(none)");
 	assert_texts(" \n" NET "\n", " \n" NET "\n", "(none)");
-	assert_texts("kind: ConfigMap\napiVersion: v1\nmetadata:\n  name: kube-flannel-cfg\n  namespace: kube-flannel\n"
-		     "  labels: {a: [b, c], d: {e: f}}\ndata:\n  cni-conf.json: |\n    " CNI "\n  net-conf.json: |\n    " NET "\n",
+	assert_texts("kind: ConfigMap\napiVersion: v1\nmetadata:\n  name: kube-flannel-cfg\n  namespace: "
+		     "kube-flannel\n"
+		     "  labels: {a: [b, c], d: {e: f}}\ndata:\n  cni-conf.json: |\n    " CNI
+		     "\n  net-conf.json: |\n    " NET "\n",
 		NET "\n", CNI "\n");
 	/* kubectl sorts: the kind comes after the data */
-	assert_texts("apiVersion: v1\ndata:\n  net-conf.json: '" NET "'\n  other: x\nkind: ConfigMap\n", NET, "(none)");
+	assert_texts("apiVersion: v1\ndata:\n  net-conf.json: '" NET "'\n  other: x\nkind: ConfigMap\n", NET,
+		"(none)");
 	assert_texts("apiVersion: v1\nkind: ConfigMap\ndata:\n  cni-conf.json: '" CNI "'\n", "(none)", CNI);
 	/* among other documents */
-	assert_texts("---\nkind: Namespace\napiVersion: v1\nmetadata: {name: x}\n---\n---\n- a\n- b\n---\nkind: Secret\n"
-		     "data: {net-conf.json: wrong}\n---\nkind: ConfigMap\ndata: {unrelated: 1}\n---\nkind: ConfigMap\n"
-		     "data:\n  net-conf.json: '" NET "'\n---\nkind: ConfigMap\ndata:\n  net-conf.json: second\n"
+	assert_texts("---\nkind: Namespace\napiVersion: v1\nmetadata: {name: x}\n---\n---\n- a\n- "
+		     "b\n---\nkind: Secret\n"
+		     "data: {net-conf.json: wrong}\n---\nkind: ConfigMap\ndata: {unrelated: 1}\n---\nkind: "
+		     "ConfigMap\n"
+		     "data:\n  net-conf.json: '" NET
+		     "'\n---\nkind: ConfigMap\ndata:\n  net-conf.json: second\n"
 		     "  cni-conf.json: '" CNI "'\n",
 		NET, CNI);
-	assert_texts("{\"apiVersion\":\"v1\",\"data\":{\"net-conf.json\":\"{\\\"Network\\\":\\\"10.1.0.0/16\\\"}\",\"x\":7},"
+	assert_texts("{\"apiVersion\":\"v1\",\"data\":{\"net-conf.json\":\"{\\\"Network\\\":\\\"10.1.0.0/"
+		     "16\\\"}\",\"x\":7},"
 		     "\"kind\":\"ConfigMap\"}",
 		"{\"Network\":\"10.1.0.0/16\"}", "(none)");
 	/* merge keys, complex keys, aliases elsewhere */
-	assert_texts("kind: ConfigMap\nx: &a {b: c}\ny: *a\n? [1, 2]\n: {z: *a}\ndata:\n  net-conf.json: '" NET "'\n", NET,
-		"(none)");
+	assert_texts(
+		"kind: ConfigMap\nx: &a {b: c}\ny: *a\n? [1, 2]\n: {z: *a}\ndata:\n  net-conf.json: '" NET
+		"'\n",
+		NET, "(none)");
 }
 
 static void refused(void **state)
@@ -68,11 +77,14 @@ static void refused(void **state)
 		{"{\"kind\":\"Node\",\"apiVersion\":\"v1\"}", -ENOENT, {"net-conf.json"}},
 		{"{\"kind\":\"ConfigMap\",\"data\":[]}", -ENOENT, {"net-conf.json"}},
 		{"{\"kind\":\"ConfigMap\"", -EINVAL, {"JSON", "line 1"}},
-		{"{\"kind\":\"ConfigMap\",\"data\":{\"net-conf.json\":{}}}", -EINVAL, {"\"net-conf.json\"", "text"}},
-		{"{\"kind\":\"ConfigMap\",\"data\":{\"net-conf.json\":\"a\\u0000b\"}}", -EINVAL, {"\"net-conf.json\"", "text"}},
+		{"{\"kind\":\"ConfigMap\",\"data\":{\"net-conf.json\":{}}}", -EINVAL,
+			{"\"net-conf.json\"", "text"}},
+		{"{\"kind\":\"ConfigMap\",\"data\":{\"net-conf.json\":\"a\\u0000b\"}}", -EINVAL,
+			{"\"net-conf.json\"", "text"}},
 		{"kind: ConfigMap\ndata:\n  net-conf.json: {\"Network\": \"10.1.0.0/16\"}\n", -EINVAL,
 			{"\"net-conf.json\"", "text"}},
-		{"kind: ConfigMap\nx: &a text\ndata:\n  net-conf.json: *a\n", -EINVAL, {"\"net-conf.json\"", "text"}},
+		{"kind: ConfigMap\nx: &a text\ndata:\n  net-conf.json: *a\n", -EINVAL,
+			{"\"net-conf.json\"", "text"}},
 		{"kind: ConfigMap\ndata:\n  net-conf.json: \"unclosed\n", -EINVAL, {"YAML", "line"}},
 		{"kind: ConfigMap\ndata:\n\t- x\n", -EINVAL, {"YAML", "line 3"}},
 		{"a: b\n  c: d\n", -EINVAL, {"YAML", "line 2"}},
@@ -82,15 +94,18 @@ static void refused(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		char *net = NULL, *cni = NULL;
 		struct err err = ERR_INIT;
-		int r = flannel_manifest_parse(cases[i].text, strlen(cases[i].text), "t.yaml", &net, &cni, &err);
+		int r = flannel_manifest_parse(
+			cases[i].text, strlen(cases[i].text), "t.yaml", &net, &cni, &err);
 
 		if (r != cases[i].code)
-			fail_msg("%s\ngives %d, expected %d: %s", cases[i].text, r, cases[i].code, err_text(&err));
+			fail_msg("%s\ngives %d, expected %d: %s", cases[i].text, r, cases[i].code,
+				err_text(&err));
 		assert_null(net);
 		assert_null(cni);
 		for (size_t w = 0; w < ARRAY_SIZE(cases[i].words) && cases[i].words[w]; w++)
 			if (!strstr(err_text(&err), cases[i].words[w]))
-				fail_msg("%s\n\"%s\" is not in: %s", cases[i].text, cases[i].words[w], err_text(&err));
+				fail_msg("%s\n\"%s\" is not in: %s", cases[i].text, cases[i].words[w],
+					err_text(&err));
 	}
 }
 

@@ -44,28 +44,35 @@ static void pools(void **state)
 		{"{\"NETWORK\":\"10.3.0.0/22\"}", "10.3.0.0/22 24 10.3.1.0 10.3.3.0", "none"},
 		{"{\"Network\":\"10.3.0.0/23\"}", "10.3.0.0/23 25 10.3.0.128 10.3.1.128", "none"},
 		{"{\"Network\":\"10.3.0.0/28\"}", "10.3.0.0/28 30 10.3.0.4 10.3.0.12", "none"},
-		{"{\"Network\":\"10.0.0.0/8\",\"SubnetLen\":20,\"SubnetMin\":\"10.10.0.0\",\"SubnetMax\":\"10.99.0.0\"}",
+		{"{\"Network\":\"10.0.0.0/"
+		 "8\",\"SubnetLen\":20,\"SubnetMin\":\"10.10.0.0\",\"SubnetMax\":\"10.99.0.0\"}",
 			"10.0.0.0/8 20 10.10.0.0 10.99.0.0", "none"},
 		{"{\"network\":\"10.3.0.0/16\",\"subnetlen\":28,\"subnetmin\":\"10.3.0.0\"}",
 			"10.3.0.0/16 28 10.3.0.0 10.3.255.240", "none"},
 		{"{\"Network\":\"10.3.0.0/16\",\"SubnetLen\":0,\"SubnetMin\":\"0.0.0.0\"}",
 			"10.3.0.0/16 24 10.3.1.0 10.3.255.0", "none"},
 		/* a later duplicate wins, whatever its spelling; null does not count for plain values */
-		{"{\"Network\":\"10.1.0.0/16\",\"network\":\"10.2.0.0/16\"}", "10.2.0.0/16 24 10.2.1.0 10.2.255.0", "none"},
-		{"{\"network\":\"10.1.0.0/16\",\"Network\":\"10.2.0.0/16\"}", "10.2.0.0/16 24 10.2.1.0 10.2.255.0", "none"},
-		{"{\"Network\":\"10.3.0.0/16\",\"SubnetLen\":26,\"subnetlen\":null}", "10.3.0.0/16 26 10.3.0.64 10.3.255.192",
-			"none"},
-		{"{\"Network\":\"10.3.0.0/16\",\"SubnetLen\":null,\"EnableIPv4\":null}", "10.3.0.0/16 24 10.3.1.0 10.3.255.0",
-			"none"},
+		{"{\"Network\":\"10.1.0.0/16\",\"network\":\"10.2.0.0/16\"}",
+			"10.2.0.0/16 24 10.2.1.0 10.2.255.0", "none"},
+		{"{\"network\":\"10.1.0.0/16\",\"Network\":\"10.2.0.0/16\"}",
+			"10.2.0.0/16 24 10.2.1.0 10.2.255.0", "none"},
+		{"{\"Network\":\"10.3.0.0/16\",\"SubnetLen\":26,\"subnetlen\":null}",
+			"10.3.0.0/16 26 10.3.0.64 10.3.255.192", "none"},
+		{"{\"Network\":\"10.3.0.0/16\",\"SubnetLen\":null,\"EnableIPv4\":null}",
+			"10.3.0.0/16 24 10.3.1.0 10.3.255.0", "none"},
 		{"{\"EnableIPv4\":false,\"EnableIPv6\":true,\"IPv6Network\":\"fc00::/48\"}", "none",
 			"fc00::/48 64 fc00:0:0:1:: fc00:0:0:ffff::"},
-		{"{\"EnableIPv4\":false,\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":true,\"IPv6Network\":\"fd00:42::/56\"}",
+		{"{\"EnableIPv4\":false,\"Network\":\"10.3.0.0/"
+		 "16\",\"EnableIPv6\":true,\"IPv6Network\":\"fd00:42::/56\"}",
 			"none", "fd00:42::/56 64 fd00:42:0:1:: fd00:42:0:ff::"},
-		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":true,\"IPv6Network\":\"fd00:42::/62\",\"unknown\":{\"a\":[1]}}",
+		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":true,\"IPv6Network\":\"fd00:42::/"
+		 "62\",\"unknown\":{\"a\":[1]}}",
 			"10.3.0.0/16 24 10.3.1.0 10.3.255.0", "fd00:42::/62 64 fd00:42:0:1:: fd00:42:0:3::"},
 		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":true,\"IPv6Network\":\"fd00::/63\"}",
-			"10.3.0.0/16 24 10.3.1.0 10.3.255.0", "fd00::/63 65 fd00::8000:0:0:0 fd00:0:0:1:8000::"},
-		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":true,\"IPv6Network\":\"fd00::/64\",\"IPv6SubnetLen\":80,"
+			"10.3.0.0/16 24 10.3.1.0 10.3.255.0",
+			"fd00::/63 65 fd00::8000:0:0:0 fd00:0:0:1:8000::"},
+		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":true,\"IPv6Network\":\"fd00::/"
+		 "64\",\"IPv6SubnetLen\":80,"
 		 "\"IPv6SubnetMin\":\"fd00::4:0:0:0\",\"IPv6SubnetMax\":\"fd00::8:0:0:0\"}",
 			"10.3.0.0/16 24 10.3.1.0 10.3.255.0", "fd00::/64 80 fd00::4:0:0:0 fd00::8:0:0:0"},
 		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":false,\"IPv6Network\":\"fd00::/127\"}",
@@ -82,8 +89,8 @@ static void pools(void **state)
 
 static void issue_example(void **state)
 {
-	struct network network =
-		good("{\"Network\":\"10.244.0.0/16\",\"Backend\":{\"Type\":\"vxlan\",\"VNI\":1,\"Port\":8472}}");
+	struct network network = good(
+		"{\"Network\":\"10.244.0.0/16\",\"Backend\":{\"Type\":\"vxlan\",\"VNI\":1,\"Port\":8472}}");
 
 	assert_pool(&network, FAMILY_4, "10.244.0.0/16 24 10.244.1.0 10.244.255.0");
 	assert_string_equal(network.backend, "vxlan");
@@ -94,8 +101,9 @@ static void issue_example(void **state)
 }
 
 #define WITH(backend) "{\"Network\":\"10.3.0.0/16\",\"Backend\":" backend "}"
-#define DUAL(backend)                                                                                         \
-	"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":true,\"IPv6Network\":\"fd00:42::/56\",\"Backend\":" backend "}"
+#define DUAL(backend)                                                                   \
+	"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":true,\"IPv6Network\":\"fd00:42::/" \
+	"56\",\"Backend\":" backend "}"
 
 static void backends(void **state)
 {
@@ -106,7 +114,8 @@ static void backends(void **state)
 	assert_int_equal(network.encap, ENCAP_UDP);
 	assert_int_equal(network_port(&network), 8285);
 
-	network = good(WITH("{\"Type\":\"VXLAN\",\"vni\":16777215,\"gbp\":true,\"LEARNING\":true,\"DirectRouting\":true,"
+	network = good(WITH(
+		"{\"Type\":\"VXLAN\",\"vni\":16777215,\"gbp\":true,\"LEARNING\":true,\"DirectRouting\":true,"
 		"\"MTU\":1400,\"MacPrefix\":\"0E-2A\",\"Name\":\"x\"}"));
 	assert_string_equal(network.backend, "vxlan");
 	assert_int_equal(network.vni, 16777215);
@@ -175,26 +184,39 @@ static void refused(void **state)
 		{"{\"Network\":\"10.3.0.0/16\",\"SubnetLen\":\"24\"}", {"\"SubnetLen\"", "\"24\"", "number"}},
 		{"{\"Network\":\"10.3.0.0/16\",\"SubnetLen\":24.5}", {"\"SubnetLen\"", "fraction", "number"}},
 		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMin\":null}", {"\"SubnetMin\"", "null", "IPv4"}},
-		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMin\":\"10.4.1.0\"}", {"\"SubnetMin\"", "10.4.1.0", "10.3.0.0/16"}},
-		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMax\":\"10.2.1.0\"}", {"\"SubnetMax\"", "10.2.1.0", "10.3.0.0/16"}},
-		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMin\":\"10.3.1.7\"}", {"\"SubnetMin\"", "10.3.1.7", "10.3.1.0"}},
-		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMax\":\"10.3.1.128\"}", {"\"SubnetMax\"", "10.3.1.128", "/24"}},
+		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMin\":\"10.4.1.0\"}",
+			{"\"SubnetMin\"", "10.4.1.0", "10.3.0.0/16"}},
+		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMax\":\"10.2.1.0\"}",
+			{"\"SubnetMax\"", "10.2.1.0", "10.3.0.0/16"}},
+		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMin\":\"10.3.1.7\"}",
+			{"\"SubnetMin\"", "10.3.1.7", "10.3.1.0"}},
+		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMax\":\"10.3.1.128\"}",
+			{"\"SubnetMax\"", "10.3.1.128", "/24"}},
 		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMin\":\"10.3.9.0\",\"SubnetMax\":\"10.3.8.0\"}",
 			{"\"SubnetMin\"", "10.3.9.0", "10.3.8.0"}},
-		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMin\":\"fd00::\"}", {"\"SubnetMin\"", "fd00::", "IPv4"}},
+		{"{\"Network\":\"10.3.0.0/16\",\"SubnetMin\":\"fd00::\"}",
+			{"\"SubnetMin\"", "fd00::", "IPv4"}},
 		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":true}", {"\"IPv6Network\"", "missing"}},
-		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":\"yes\"}", {"\"EnableIPv6\"", "\"yes\"", "true or false"}},
-		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":1}", {"\"EnableIPv6\"", "number", "true or false"}},
-		{"{\"Network\":\"10.3.0.0/16\",\"EnableNFTables\":1}", {"\"EnableNFTables\"", "true or false"}},
-		{"{\"Network\":\"10.3.0.0/16\",\"IPv6Network\":\"bad\"}", {"\"IPv6Network\"", "bad", "IPv6 CIDR"}},
-		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv4\":false}", {"\"EnableIPv4\"", "\"EnableIPv6\"", "both false"}},
+		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":\"yes\"}",
+			{"\"EnableIPv6\"", "\"yes\"", "true or false"}},
+		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv6\":1}",
+			{"\"EnableIPv6\"", "number", "true or false"}},
+		{"{\"Network\":\"10.3.0.0/16\",\"EnableNFTables\":1}",
+			{"\"EnableNFTables\"", "true or false"}},
+		{"{\"Network\":\"10.3.0.0/16\",\"IPv6Network\":\"bad\"}",
+			{"\"IPv6Network\"", "bad", "IPv6 CIDR"}},
+		{"{\"Network\":\"10.3.0.0/16\",\"EnableIPv4\":false}",
+			{"\"EnableIPv4\"", "\"EnableIPv6\"", "both false"}},
 		{"{\"EnableIPv4\":false,\"EnableIPv6\":true,\"IPv6Network\":\"fd00::/125\"}",
 			{"\"IPv6Network\"", "fd00::/125", "124"}},
-		{"{\"EnableIPv4\":false,\"EnableIPv6\":true,\"IPv6Network\":\"fd00::/56\",\"IPv6SubnetLen\":127}",
+		{"{\"EnableIPv4\":false,\"EnableIPv6\":true,\"IPv6Network\":\"fd00::/"
+		 "56\",\"IPv6SubnetLen\":127}",
 			{"\"IPv6SubnetLen\"", "127", "58 to 126"}},
-		{"{\"EnableIPv4\":false,\"EnableIPv6\":true,\"IPv6Network\":\"fd00::/56\",\"IPv6SubnetMin\":\"fe00::\"}",
+		{"{\"EnableIPv4\":false,\"EnableIPv6\":true,\"IPv6Network\":\"fd00::/"
+		 "56\",\"IPv6SubnetMin\":\"fe00::\"}",
 			{"\"IPv6SubnetMin\"", "fe00::", "fd00::/56"}},
-		{"{\"EnableIPv4\":false,\"EnableIPv6\":true,\"IPv6Network\":\"::/0\"}", {"\"IPv6Network\"", "::/0"}},
+		{"{\"EnableIPv4\":false,\"EnableIPv6\":true,\"IPv6Network\":\"::/0\"}",
+			{"\"IPv6Network\"", "::/0"}},
 		{WITH("null"), {"\"Backend\"", "null", "Type"}},
 		{WITH("\"vxlan\""), {"\"Backend\"", "vxlan", "object"}},
 		{WITH("[]"), {"\"Backend\"", "list", "object"}},
@@ -214,7 +236,8 @@ static void refused(void **state)
 		{WITH("{\"Type\":\"vxlan\",\"Port\":65536}"), {"\"Port\"", "65536", "0 to 65535"}},
 		{WITH("{\"Type\":\"udp\",\"Port\":-1}"), {"\"Port\"", "-1", "0 to 65535"}},
 		{WITH("{\"Type\":\"vxlan\",\"GBP\":\"on\"}"), {"\"GBP\"", "\"on\"", "true or false"}},
-		{WITH("{\"Type\":\"vxlan\",\"DirectRouting\":{}}"), {"\"DirectRouting\"", "object", "true or false"}},
+		{WITH("{\"Type\":\"vxlan\",\"DirectRouting\":{}}"),
+			{"\"DirectRouting\"", "object", "true or false"}},
 		{WITH("{\"Type\":\"vxlan\",\"MTU\":100000}"), {"\"MTU\"", "100000", "65535"}},
 		{WITH("{\"Type\":\"vxlan\",\"MTU\":99999999999999999999}"), {"JSON", "integer"}},
 		{WITH("{\"Type\":\"vxlan\",\"MTU\":575}"), {"\"MTU\"", "575", "576 to 65535"}},
@@ -229,7 +252,8 @@ static void refused(void **state)
 
 		memset(&network, 0x5a, sizeof(network));
 		before = network;
-		if (flannel_network_parse(cases[i].text, strlen(cases[i].text), "net-conf.json", &network, &err) >= 0)
+		if (flannel_network_parse(
+			    cases[i].text, strlen(cases[i].text), "net-conf.json", &network, &err) >= 0)
 			fail_msg("accepted: %s", cases[i].text);
 		assert_memory_equal(&network, &before, sizeof(network));
 		assert_int_not_equal(err.code, 0);
@@ -237,7 +261,8 @@ static void refused(void **state)
 			fail_msg("%s\nno file name in: %s", cases[i].text, err_text(&err));
 		for (size_t w = 0; w < ARRAY_SIZE(cases[i].words) && cases[i].words[w]; w++)
 			if (!strstr(err_text(&err), cases[i].words[w]))
-				fail_msg("%s\n\"%s\" is not in: %s", cases[i].text, cases[i].words[w], err_text(&err));
+				fail_msg("%s\n\"%s\" is not in: %s", cases[i].text, cases[i].words[w],
+					err_text(&err));
 	}
 }
 
@@ -264,7 +289,8 @@ static void nested_and_huge(void **state)
 	memset(text + n, '[', depth);
 	memset(text + n + depth, ']', depth);
 	text[(size_t)n + 2 * depth] = '}';
-	assert_int_equal(flannel_network_parse(text, (size_t)n + 2 * depth + 1, "t", &network, &err), -EINVAL);
+	assert_int_equal(
+		flannel_network_parse(text, (size_t)n + 2 * depth + 1, "t", &network, &err), -EINVAL);
 	assert_non_null(strstr(err_text(&err), "depth"));
 
 	memset(huge, ' ', 11u << 20);

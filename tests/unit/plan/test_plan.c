@@ -40,8 +40,8 @@ static void make_lease(struct lease *lease, uint32_t subnet, unsigned len, uint3
 	*lease = (struct lease){.backend = "vxlan", .vni = 1, .has_vni = true};
 	lease->subnet[FAMILY_4] = prefix_make(&addr, len);
 	lease->public_ip[FAMILY_4] = addr_from_4(public_ip);
-	lease->vtep_mac[FAMILY_4] = (struct mac){{2, 0, (uint8_t)(public_ip >> 24), (uint8_t)(public_ip >> 16),
-		(uint8_t)(public_ip >> 8), (uint8_t)public_ip}};
+	lease->vtep_mac[FAMILY_4] = (struct mac){{2, 0, (uint8_t)(public_ip >> 24),
+		(uint8_t)(public_ip >> 16), (uint8_t)(public_ip >> 8), (uint8_t)public_ip}};
 	snprintf(lease->key, sizeof(lease->key), "%s", prefix_format(&lease->subnet[FAMILY_4], text));
 }
 
@@ -52,7 +52,9 @@ static struct cluster cluster_make(size_t peers)
 		.network = {.backend = "vxlan", .encap = ENCAP_VXLAN, .routed = true, .vni = 1},
 		.leases = calloc(peers, sizeof(struct lease)),
 		.peers = calloc(peers, sizeof(struct lease *)),
-		.input = {.peer_count = peers, .peers_complete = true, .uplink = {.name = "eth0", .mtu = 1500}},
+		.input = {.peer_count = peers,
+			.peers_complete = true,
+			.uplink = {.name = "eth0", .mtu = 1500}},
 	};
 
 	assert_int_equal(prefix_parse("10.0.0.0/8", &cluster.network.pool[FAMILY_4].cidr), 0);
@@ -154,7 +156,8 @@ static void no_two_routes_overlap(void **state)
 		bool covered = false;
 
 		for (size_t j = 0; j < result.wanted.route_count; j++)
-			covered |= prefix_overlaps(&result.wanted.routes[j].dst, &cluster.leases[i].subnet[FAMILY_4]);
+			covered |= prefix_overlaps(
+				&result.wanted.routes[j].dst, &cluster.leases[i].subnet[FAMILY_4]);
 		assert_true(covered);
 	}
 	plan_result_free(&result);
@@ -182,8 +185,9 @@ static void five_thousand_peers(void **state)
 	assert_string_equal(result.complaints[0].key, "10.0.2.0/23");
 	for (size_t i = 1; i < wanted->route_count; i++)
 		assert_true(wanted_route_compare(&wanted->routes[i - 1], &wanted->routes[i]) < 0);
-	bytes = wanted->routes_room * sizeof(*wanted->routes) + wanted->neighs_room * sizeof(*wanted->neighs) +
-		wanted->fdbs_room * sizeof(*wanted->fdbs) + 5000 * sizeof(struct lease);
+	bytes = wanted->routes_room * sizeof(*wanted->routes) +
+		wanted->neighs_room * sizeof(*wanted->neighs) + wanted->fdbs_room * sizeof(*wanted->fdbs) +
+		5000 * sizeof(struct lease);
 	assert_true(bytes / 5000 < 512);
 	plan_result_free(&result);
 	cluster_free(&cluster);

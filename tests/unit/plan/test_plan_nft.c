@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The rulesets of all scenarios are taken by nft and the kernel, over an older one too, and come out the same. Runs in a
- * network namespace of its own; skipped (77) without the right to make one.
+ * The rulesets of all scenarios are taken by nft and the kernel, over an older one too, and come out the
+ * same. Runs in a network namespace of its own; skipped (77) without the right to make one.
  */
 #include "scenario.h"
 
@@ -57,8 +57,8 @@ static bool check(const char *path, const struct wanted *wanted)
 	if (wanted->nft.len == 0)
 		return true;
 	/* over the table of the scenario before, and once more over itself */
-	ok = nft(load, &wanted->nft, &nothing) && nft(list, &nothing, &first) && nft(load, &wanted->nft, &nothing) &&
-	     nft(list, &nothing, &second);
+	ok = nft(load, &wanted->nft, &nothing) && nft(list, &nothing, &first) &&
+	     nft(load, &wanted->nft, &nothing) && nft(list, &nothing, &second);
 	ok = ok && first.len > 0 && strcmp(buf_text(&first), buf_text(&second)) == 0;
 	printf("%s %s\n", ok ? "ok  " : "FAIL", path);
 	return ok;
@@ -84,7 +84,8 @@ int main(int argc, char **argv)
 		struct plan_result result;
 		struct err err = ERR_INIT;
 
-		if (scenario_read(files.gl_pathv[i], &scenario, &err) < 0 || plan_build(&scenario.input, &result) < 0) {
+		if (scenario_read(files.gl_pathv[i], &scenario, &err) < 0 ||
+			plan_build(&scenario.input, &result) < 0) {
 			printf("FAIL %s: %s\n", files.gl_pathv[i], err_text(&err));
 			failed++;
 			continue;
