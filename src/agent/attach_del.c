@@ -145,9 +145,14 @@ static int del_foreign(struct attacher *attacher, const struct attach_request *r
 		.netns_fd = request->netns_fd,
 		.own_netns = attacher->netns,
 	};
-	int rc = takeover_del(&takeover, err);
+	struct err note = ERR_INIT;
+	int rc = takeover_del(&takeover, &note);
 
-	return rc == 0 ? del_by_name(attacher, request, err) : rc < 0 ? rc : 0;
+	if (rc == 0)
+		return del_by_name(attacher, request, err);
+	if (rc > 0 && note.code)
+		attach_report(attacher, "%s; interface and reservations of the container were removed", err_text(&note));
+	return rc < 0 ? err_set(err, rc, "%s", err_text(&note)) : 0;
 }
 
 int attach_del(struct attacher *attacher, const struct attach_request *request, struct err *err)

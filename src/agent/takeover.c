@@ -139,7 +139,8 @@ static int read_ipam(const json_t *json, const char *where, const struct takeove
 		return rc;
 	if (strcmp(type, "host-local") != 0)
 		return err_set(err, -EINVAL, "%s: ipam.type \"%s\", expected host-local", where, type);
-	return copy_name(dir, "ipam.dataDir", ret->data_dir, err);
+	rc = copy_name(dir, "ipam.dataDir", ret->data_dir, err);
+	return rc < 0 ? err_wrap(err, "%s", where) : rc;
 }
 
 static int parse_state(const struct buf *buf, const char *where, const struct takeover_request *request,
@@ -196,27 +197,55 @@ static int delete_interface(const struct takeover_request *request, struct err *
 	return rc == -ENODEV ? 0 : rc;
 }
 
+/* Where the state file does not tell the network. */
+static int release_everywhere(const struct takeover_request *request, struct err *err)
+{
+	_cleanup_(close_dir) DIR *dir = request->host_local_dir ? opendir(request->host_local_dir) : NULL;
+	const struct dirent *entry;
+	int rc = 0;
+
+	while (dir && rc == 0 && (entry = readdir(dir))) {
+		if (entry->d_name[0] != '.' && entry->d_type != DT_REG)
+			rc = host_local_release(request->host_local_dir, entry->d_name, request, err);
+	}
+	return rc;
+}
+
+static int undo(const char *path, const struct state *state, const struct takeover_request *request, struct err *err)
+{
+	int rc = delete_interface(request, err);
+
+	if (rc == 0)
+		rc = state ? host_local_release(state->data_dir, state->network, request, err) :
+			     release_everywhere(request, err);
+	if (rc < 0)
+		return err_wrap(err, "attachment of Flannel's plugin, container %s", request->container_id);
+	if (state && unlink(path) < 0 && errno != ENOENT)
+		return err_set(err, -errno, "%s: cannot be removed: %s", path, strerror(errno));
+	return 1;
+}
+
 int takeover_del(const struct takeover_request *request, struct err *err)
 {
+	struct err story = ERR_INIT;
 	struct state state = {0};
 	char path[1024];
 	int rc;
 
-	if (!request->flannel_dir || strchr(request->container_id, '/') || request->container_id[0] == '.')
+	if (!request->flannel_dir || !request->container_id[0] || request->container_id[0] == '.' ||
+		strchr(request->container_id, '/'))
 		return 0;
 	if (snprintf(path, sizeof(path), "%s/%s", request->flannel_dir, request->container_id) >= (int)sizeof(path))
 		return 0;
-	rc = read_state(path, request, &state, err);
-	if (rc <= 0)
-		return rc;
-	rc = delete_interface(request, err);
+	rc = read_state(path, request, &state, &story);
 	if (rc == 0)
-		rc = host_local_release(state.data_dir, state.network, request, err);
-	if (rc < 0)
-		return err_wrap(err, "attachment of Flannel's plugin, container %s", request->container_id);
-	if (unlink(path) < 0 && errno != ENOENT)
-		return err_set(err, -errno, "%s: cannot be removed: %s", path, strerror(errno));
-	return 1;
+		return 0;
+	if (rc > 0)
+		return undo(path, &state, request, err);
+	rc = undo(path, NULL, request, err);
+	if (rc > 0 && err)
+		*err = story;
+	return rc;
 }
 
 /* -- the bridge -- */

@@ -29,8 +29,10 @@ struct takeover_request {
 };
 
 /* Undoes an attachment of Flannel's plugin: interface, host-local's reservation, and last the state file, so that a
- * failure can be tried again. 1: it was one, 0: no state file of that container, negative errno: failed. A state file
- * that is none, or that names another delegate than bridge or another IPAM than host-local, is -EINVAL and stays. */
+ * failure can be tried again. 1: it was one, 0: no state file of that container, negative errno: failed.
+ * A state file that is none, or that names another delegate than bridge or another IPAM than host-local, makes no DEL
+ * fail, because trying again would not help: interface and reservations of that container go, in whatever network, the
+ * file stays, and err says why although 1 is returned. */
 int takeover_del(const struct takeover_request *request, struct err *err);
 
 /* The bridge that holds an address of one of our blocks. 1 with its name, 0: there is none. */

@@ -212,12 +212,23 @@ void lab_turn(struct lab *lab, int ms)
 	}
 }
 
-bool lab_pings(struct lab *lab, int n, const struct addr *to)
+static bool ping(struct lab *lab, int n, const struct addr *to, int seconds)
 {
 	char text[ADDR_TEXT_MAX], words[100];
 
-	snprintf(words, sizeof(words), "ping -n -c 1 -W 1 %s", addr_format(to, text));
+	/* with -w it goes on until the first answer */
+	snprintf(words, sizeof(words), "ping -n -c 1 -i 0.2 -w %d %s", seconds, addr_format(to, text));
 	return lab_run(n < 0 ? -1 : lab_pod(lab, n), words) == 0;
+}
+
+bool lab_pings(struct lab *lab, int n, const struct addr *to)
+{
+	return ping(lab, n, to, 1);
+}
+
+bool lab_reaches(struct lab *lab, int n, const struct addr *to)
+{
+	return ping(lab, n, to, 10);
 }
 
 size_t lab_links(void)

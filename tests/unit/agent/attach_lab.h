@@ -49,7 +49,8 @@ void lab_turn(struct lab *lab, int ms); /* runs the loop at most so long, until 
 
 /* Runs a program (words separated by one space) inside a namespace (-1: the node's); its exit status. */
 int lab_run(int netns, const char *words);
-bool lab_pings(struct lab *lab, int n, const struct addr *to);
+bool lab_pings(struct lab *lab, int n, const struct addr *to);   /* from pod n (-1: the node), within a second */
+bool lab_reaches(struct lab *lab, int n, const struct addr *to); /* within ten seconds: others' addresses need DAD */
 /* No interface but lo, no route of ours; and no eth0 in the pods. */
 void lab_assert_clean(struct lab *lab);
 size_t lab_links(void); /* interfaces on the node, lo left out */
