@@ -52,11 +52,11 @@ static unsigned chunk_size(int fd)
 	return n < 16 ? 16 : n > CHUNK_MAX ? CHUNK_MAX : n;
 }
 
-static int socket_open(void)
+static int socket_open(int protocol)
 {
 	struct sockaddr_nl local = {.nl_family = AF_NETLINK};
 	struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT_S};
-	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
 	int bytes = RCVBUF_WANTED;
 	int one = 1;
 
@@ -74,9 +74,9 @@ static int socket_open(void)
 	return TAKE_FD(fd);
 }
 
-int nl_open(struct nl **ret, struct err *err)
+int nl_open_protocol(int protocol, struct nl **ret, struct err *err)
 {
-	int fd = socket_open();
+	int fd = socket_open(protocol);
 	struct nl *nl;
 
 	if (fd < 0)
@@ -93,6 +93,11 @@ int nl_open(struct nl **ret, struct err *err)
 	return 0;
 }
 
+int nl_open(struct nl **ret, struct err *err)
+{
+	return nl_open_protocol(NETLINK_ROUTE, ret, err);
+}
+
 void nl_close(struct nl *nl)
 {
 	if (!nl)
@@ -106,6 +111,14 @@ void nl_close(struct nl *nl)
 int nl_fd(const struct nl *nl)
 {
 	return nl->fd;
+}
+
+uint32_t nl_port(const struct nl *nl)
+{
+	struct sockaddr_nl local = {0};
+	socklen_t len = sizeof(local);
+
+	return getsockname(nl->fd, (struct sockaddr *)&local, &len) == 0 ? local.nl_pid : 0;
 }
 
 const char *nl_reason(const struct nl *nl)
@@ -430,10 +443,10 @@ int nl_batch_flush(struct nl *nl, void (*done)(void *ctx, void *cookie, int erro
 	requests = TAKE_PTR(nl->requests);
 	nl->request_count = nl->request_room = 0;
 	buf_free(&nl->batch);
+	if (story.code && err)
+		*err = story;
 	for (size_t i = 0; done && i < total; i++)
 		done(ctx, requests[i].cookie, requests[i].error);
 	free(requests);
-	if (story.code && err)
-		*err = story;
 	return story.code;
 }

@@ -15,8 +15,12 @@
 struct nl;
 
 int nl_open(struct nl **ret, struct err *err); /* NETLINK_ROUTE, extended acknowledgements on */
+/* The same for another protocol (NETLINK_NETFILTER). */
+int nl_open_protocol(int protocol, struct nl **ret, struct err *err);
 void nl_close(struct nl *nl);
 int nl_fd(const struct nl *nl);
+/* The socket's address: what the kernel names in notifications of what it was asked to do. */
+uint32_t nl_port(const struct nl *nl);
 
 /* -- one request now: put the message together, send, wait for its acknowledgement -- */
 
@@ -40,7 +44,7 @@ int nl_dump(struct nl *nl, struct nlmsghdr *msg, int (*each)(const struct nlmsgh
 /* Finishes the message begun last and keeps it; done() is called at flush with its cookie and 0 or negative errno. */
 int nl_batch_add(struct nl *nl, struct nlmsghdr *msg, void *cookie);
 /* Sends all of them whatever fails, then calls done (null: nobody asks) for each, in order. Returns 0, or the code of
- * the first that failed, whose story is in err. */
+ * the first that failed, whose story is in err (already when done is called). */
 int nl_batch_flush(struct nl *nl, void (*done)(void *ctx, void *cookie, int error), void *ctx, struct err *err);
 
 /* The kernel's own words for the last failure, "" when it gave none. */
