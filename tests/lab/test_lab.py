@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
 from tullelab import CniError, CommandError, Lab, LabError, WaitTimeout, until
 from tullelab import proc, state
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TOOL = str(REPOSITORY / "lab" / "tulle-lab")
 
 
