@@ -105,6 +105,7 @@ int plan_build(const struct plan_input *input, struct plan_result *ret)
 	wanted_init(&result.wanted);
 	if (input->own) {
 		result.wanted.sweep = input->peers_complete;
+		result.wanted.carrier.keep_stale = !input->peers_complete;
 		if (input->network->routed)
 			r = plan_peer_routes(input, &result);
 		if (r == 0)

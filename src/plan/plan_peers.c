@@ -34,10 +34,21 @@ static bool takes_over_nodes(const struct plan_input *input, const struct prefix
 	return false;
 }
 
-/* The judges: 1 sound, 0 complained about, or -ENOMEM. */
-static int refused(int complained)
+/* The judges: 1 sound, 0 complained about, or -ENOMEM. Text is made only for complaints: most leases are
+ * sound. */
+
+static int refuse(int complained)
 {
 	return complained < 0 ? complained : 0;
+}
+
+static int refuse_subnet(
+	struct plan_result *result, const struct lease *lease, int f, const char *expected, const char *what)
+{
+	char text[PREFIX_TEXT_MAX];
+
+	return refuse(plan_complain(result, lease, "subnet is %s, expected %s %s",
+		prefix_format(&lease->subnet[f], text), expected, what));
 }
 
 static int judge_subnet(
@@ -45,68 +56,69 @@ static int judge_subnet(
 {
 	const struct prefix *subnet = &lease->subnet[f];
 	const struct prefix *cidr = &input->network->pool[f].cidr;
-	char text[PREFIX_TEXT_MAX], other[PREFIX_TEXT_MAX];
+	const struct prefix *own = &input->own->subnet[f];
+	char text[PREFIX_TEXT_MAX];
 
-	prefix_format(cidr, other);
 	if (!prefix_is_set(subnet))
-		return refused(plan_complain(
-			result, lease, "%s subnet is missing, expected a part of %s", family_name[f], other));
-	prefix_format(subnet, text);
+		return refuse(plan_complain(result, lease, "%s subnet is missing, expected a part of %s",
+			family_name[f], prefix_format(cidr, text)));
 	if (!prefix_contains_prefix(cidr, subnet))
-		return refused(plan_complain(
-			result, lease, "subnet is %s, expected a part of the network %s", text, other));
-	if (prefix_overlaps(subnet, &input->own->subnet[f]))
-		return refused(plan_complain(result, lease,
-			"subnet is %s, expected one that does not overlap ours, %s", text,
-			prefix_format(&input->own->subnet[f], other)));
+		return refuse_subnet(result, lease, f, "a part of the network", prefix_format(cidr, text));
+	if (prefix_overlaps(subnet, own))
+		return refuse_subnet(
+			result, lease, f, "one that does not overlap ours,", prefix_format(own, text));
 	if (takes_over_nodes(input, subnet, f))
-		return refused(plan_complain(result, lease,
-			"subnet is %s, expected one beside the nodes' own addresses at %s",
-			text, input->uplink.name));
+		return refuse_subnet(
+			result, lease, f, "one beside the nodes' own addresses at", input->uplink.name);
 	return 1;
+}
+
+static int refuse_public_ip(
+	struct plan_result *result, const struct lease *lease, int f, const char *expected, const char *what)
+{
+	char text[ADDR_TEXT_MAX];
+
+	return refuse(plan_complain(result, lease, "%s is %s, %s %s", public_ip_name[f],
+		addr_is_set(&lease->public_ip[f]) ? addr_format(&lease->public_ip[f], text) : "missing",
+		expected, what));
 }
 
 static int judge_public_ip(
 	const struct plan_input *input, const struct lease *lease, int f, struct plan_result *result)
 {
 	const struct addr *addr = &lease->public_ip[f];
-	const char *name = public_ip_name[f];
-	char text[ADDR_TEXT_MAX], other[PREFIX_TEXT_MAX];
+	char text[PREFIX_TEXT_MAX];
 
-	if (!addr_is_set(addr))
-		return refused(plan_complain(result, lease, "%s is missing, expected the node's %s address",
-			name, family_name[f]));
-	addr_format(addr, text);
-	if (family_index(addr_family(addr)) != f || addr_is_multicast(addr) || addr_is_loopback(addr))
-		return refused(plan_complain(result, lease,
-			"%s is %s, expected a unicast %s address of the node", name, text, family_name[f]));
+	if (!addr_is_set(addr) || family_index(addr_family(addr)) != f || addr_is_multicast(addr) ||
+		addr_is_loopback(addr))
+		return refuse_public_ip(
+			result, lease, f, "expected a unicast address of the node,", family_name[f]);
 	if (addr_equal(addr, &input->public_ip[f]) || addr_equal(addr, &input->uplink.addr[f]))
-		return refused(plan_complain(
-			result, lease, "%s is %s, which is this node's own; expected another", name, text));
+		return refuse_public_ip(result, lease, f, "which is this node's own;", "expected another");
 	if (prefix_contains(&lease->subnet[f], addr))
-		return refused(
-			plan_complain(result, lease, "%s is %s, expected one outside the lease's subnet %s",
-				name, text, prefix_format(&lease->subnet[f], other)));
+		return refuse_public_ip(result, lease, f, "expected one outside the lease's subnet",
+			prefix_format(&lease->subnet[f], text));
 	return 1;
+}
+
+static int refuse_mac(struct plan_result *result, const struct lease *lease, int f, const char *expected)
+{
+	char text[MAC_TEXT_MAX];
+
+	return refuse(plan_complain(result, lease, "VtepMAC of %s is %s, %s", family_name[f],
+		mac_is_set(&lease->vtep_mac[f]) ? mac_format(&lease->vtep_mac[f], text) : "missing",
+		expected));
 }
 
 static int judge_mac(
 	const struct plan_input *input, const struct lease *lease, int f, struct plan_result *result)
 {
 	const struct mac *mac = &lease->vtep_mac[f];
-	char text[MAC_TEXT_MAX];
 
-	if (!mac_is_set(mac))
-		return refused(plan_complain(result, lease,
-			"VtepMAC of %s is missing, expected a unicast MAC address", family_name[f]));
-	mac_format(mac, text);
-	if (mac->b[0] & 1)
-		return refused(plan_complain(result, lease,
-			"VtepMAC of %s is %s, expected a unicast MAC address", family_name[f], text));
+	if (!mac_is_set(mac) || (mac->b[0] & 1))
+		return refuse_mac(result, lease, f, "expected a unicast MAC address");
 	if (mac_equal(mac, &input->vtep_mac[f]))
-		return refused(plan_complain(result, lease,
-			"VtepMAC of %s is %s, which is this node's own; expected another", family_name[f],
-			text));
+		return refuse_mac(result, lease, f, "which is this node's own; expected another");
 	return 1;
 }
 
@@ -114,23 +126,16 @@ static int judge_reach(
 	const struct plan_input *input, struct plan_peer *peer, int f, struct plan_result *result)
 {
 	const struct network *network = input->network;
-	const struct addr *addr = &peer->lease->public_ip[f];
-	char text[ADDR_TEXT_MAX];
-	int r = 1;
+	bool on_link = false;
 
-	if (network->encap == ENCAP_NONE) {
-		peer->direct[f] = plan_on_link(&input->uplink, addr);
-		if (!peer->direct[f])
-			return refused(plan_complain(result, peer->lease,
-				"%s is %s, expected an address that %s reaches "
-				"without a gateway (host-gw needs it)",
-				public_ip_name[f], addr_format(addr, text), input->uplink.name));
-	} else if (network->encap == ENCAP_VXLAN) {
-		peer->direct[f] = network->direct_routing && plan_on_link(&input->uplink, addr);
-		if (!peer->direct[f])
-			r = judge_mac(input, peer->lease, f, result);
-	}
-	return r;
+	if (network->encap == ENCAP_NONE || network->direct_routing)
+		on_link = plan_on_link(&input->uplink, &peer->lease->public_ip[f]);
+	if (network->encap == ENCAP_NONE && !on_link)
+		return refuse_public_ip(result, peer->lease, f,
+			"expected an address that host-gw reaches without a gateway, on-link at",
+			input->uplink.name);
+	peer->direct[f] = on_link;
+	return network->encap == ENCAP_VXLAN && !on_link ? judge_mac(input, peer->lease, f, result) : 1;
 }
 
 static int judge(const struct plan_input *input, struct plan_peer *peer, struct plan_result *result)

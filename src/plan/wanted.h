@@ -78,6 +78,7 @@ struct wanted_carrier {
 	struct prefix own[FAMILY_COUNT]; /* our own block: no peer may send from it; unset: none */
 	struct wanted_tunnel *tunnels;   /* sorted by dst */
 	size_t tunnel_count;
+	bool keep_stale; /* tunnels that are in place and not listed stay: the first full list is not in yet */
 };
 
 struct wanted {
