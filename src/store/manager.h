@@ -10,13 +10,11 @@
 #pragma once
 
 #include "store/kv.h"
+#include "store/hash.h"
 #include "store/problems.h"
 #include "store/store.h"
 
 #include <event2/event.h>
-
-#define uthash_fatal(msg) abort()
-#include <uthash.h>
 
 struct entry {
 	UT_hash_handle hh; /* by lease.key */

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/problems.h"
 
+#include "store/hash.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#define uthash_fatal(msg) abort()
-#include <uthash.h>
 
 #define PROBLEMS_MAX 1000
 

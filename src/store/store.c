@@ -2,6 +2,7 @@
 #include "store/manager.h"
 
 #include "store/directory.h"
+#include "store/etcd.h"
 #include "store/flannel.h"
 
 #include <errno.h>
@@ -122,6 +123,23 @@ int store_directory_new(const struct store_directory_options *options, struct ev
 	if (rc < 0)
 		return rc;
 	rc = directory_new(options->path, base, &store->kv_events, store, &store->kv, err);
+	if (rc < 0) {
+		store_free(store);
+		return rc;
+	}
+	*ret = store;
+	return 0;
+}
+
+int store_etcd_new(const struct store_etcd_options *options, struct event_base *base,
+	const struct store_events *events, void *ctx, struct store **ret, struct err *err)
+{
+	struct store *store = NULL;
+	int rc = manager_new(base, events, ctx, options->ttl, options->renew_margin, &store, err);
+
+	if (rc < 0)
+		return rc;
+	rc = etcd_new(options, base, &store->kv_events, store, &store->kv, err);
 	if (rc < 0) {
 		store_free(store);
 		return rc;
