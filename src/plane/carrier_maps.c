@@ -164,6 +164,16 @@ static int build(const struct wanted_carrier *wanted, struct image *blocks, stru
 	return bad;
 }
 
+/* What the program noted about a peer is not ours to compare, or to write back. */
+static void forget_notes(struct image *blocks)
+{
+	for (size_t i = 0; i < blocks->count; i++) {
+		struct carrier_block *block = image_value(blocks, i);
+
+		block->whole = 0;
+	}
+}
+
 static int read_known(struct carrier_maps *maps, struct err *err)
 {
 	int r;
@@ -173,17 +183,20 @@ static int read_known(struct carrier_maps *maps, struct err *err)
 	image_free(&maps->known_blocks);
 	image_free(&maps->known_peers);
 	r = image_read(maps->blocks, &maps->known_blocks, err);
+	forget_notes(&maps->known_blocks);
 	return r ? r : image_read(maps->peers, &maps->known_peers, err);
 }
 
 /* A peer is known before the first block leads to it, and until the last one has gone. */
 static int write_difference(struct carrier_maps *maps, const struct image *blocks, const struct image *peers,
-	struct err *err)
+	bool keep_stale, struct err *err)
 {
 	int r = image_put_new(maps->peers, &maps->known_peers, peers, err);
 	int s = image_put_new(maps->blocks, &maps->known_blocks, blocks, r ? NULL : err);
 
 	r = r ? r : s;
+	if (keep_stale)
+		return r;
 	s = image_del_stale(maps->blocks, &maps->known_blocks, blocks, r ? NULL : err);
 	r = r ? r : s;
 	s = image_del_stale(maps->peers, &maps->known_peers, peers, r ? NULL : err);
@@ -212,10 +225,10 @@ int carrier_maps_sync(struct carrier_maps *maps, const struct wanted_carrier *wa
 	maps->known = true;
 	if (image_equal(&blocks, &maps->known_blocks) && image_equal(&peers, &maps->known_peers))
 		return bad;
-	r = write_difference(maps, &blocks, &peers, bad ? NULL : err);
-	if (r) {
-		maps->known = false; /* some of it: read again next time */
-		return r;
+	r = write_difference(maps, &blocks, &peers, wanted->keep_stale, bad ? NULL : err);
+	if (r || wanted->keep_stale) {
+		maps->known = false; /* some of it, or more: read again next time */
+		return r ? r : bad;
 	}
 	swap(&blocks, &maps->known_blocks);
 	swap(&peers, &maps->known_peers);

@@ -100,7 +100,7 @@ def test_the_issues_example_as_a_config_map(built, make_lab, eyes):
         node.agent_start()
         node.write("/etc/cni/net.d/05-flannel.conflist", json.dumps({"name": "flannel", "plugins": [ISSUE_CNI]}))
     one, two = lab.nodes[0].pod_add("one"), lab.nodes[1].pod_add("two")
-    one.ping(two.ip)
+    one.ping(two.result["ip4"]["ip"].split("/")[0])
     assert "ip4" in one.result and one.result["cniVersion"] in ("0.1.0", "0.2.0")
     assert eyes(lab.nodes[0]).status()["backend"] == "vxlan"
 
