@@ -24,6 +24,10 @@ struct carrier_block_key {
 
 struct carrier_block {
 	struct carrier_addr peer; /* outer address of the node that holds the block; all zero: this node */
+	/* Written by the receiving program: 1 while the peer's packets come from a carrier, whose kernel finishes what the
+	 * wire did not (super-packets and open checksums on a virtual underlay). A relay in user space, such as flanneld,
+	 * would not: it gets cut and summed packets. Told by the outer UDP checksum, which only a socket fills in. */
+	__u32 whole;
 };
 
 /* Frozen into each load of the programs; a change is a new load that replaces the old one atomically. */
@@ -49,7 +53,7 @@ struct carrier_count {
 #define CARRIER_COUNTS(X)                                                                              \
 	X(SENT, "sent", "packets encapsulated")                                                        \
 	X(RECEIVED, "received", "packets decapsulated")                                                \
-	X(SEGMENTED, "segmented", "super-packets handed to the kernel's segmentation first")           \
+	X(FINISHED, "finished", "packets that the kernel cut or summed before")                        \
 	X(TX_NOT_IP, "tx_not_ip", "neither IPv4 nor IPv6, or shorter than its header")                 \
 	X(TX_NOT_UNICAST, "tx_not_unicast", "destination is multicast, broadcast or link-local")       \
 	X(TX_NO_PEER, "tx_no_peer", "no node holds the destination")                                   \

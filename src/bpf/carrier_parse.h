@@ -120,7 +120,7 @@ static __always_inline int is_local(const struct carrier_addr *addr, int family)
 	return addr_equal(addr, &local);
 }
 
-static __always_inline const struct carrier_block *block_find(const struct carrier_addr *addr)
+static __always_inline struct carrier_block *block_find(const struct carrier_addr *addr)
 {
 	struct carrier_block_key key = {.len = 128, .addr = *addr};
 

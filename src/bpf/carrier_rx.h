@@ -10,12 +10,18 @@
 #include "carrier_parse.h"
 
 /* May this peer send packets with this source? */
-static __always_inline int source_fits(const struct carrier_addr *source, const struct carrier_addr *peer, int family)
+static __always_inline int source_fits(const struct carrier_addr *source, const struct carrier_addr *peer, int family,
+	__u32 whole)
 {
-	const struct carrier_block *block = block_find(source);
+	struct carrier_block *block = block_find(source);
 
-	if (block)
-		return addr_equal(&block->peer, peer);
+	if (block) {
+		if (!addr_equal(&block->peer, peer))
+			return 0;
+		if (block->whole != whole)
+			block->whole = whole;
+		return 1;
+	}
 	if (addr_equal(source, peer))
 		return 1;
 	return !is_local(source, family) && !bpf_map_lookup_elem(&peers, source);
@@ -80,24 +86,32 @@ static __always_inline int nested(__u8 protocol, const struct udphdr *udp)
 	return protocol == IPPROTO_UDP && udp->dest == config.port;
 }
 
-static __always_inline int inner4(struct __sk_buff *skb, const struct carrier_addr *peer, __u32 payload, int congested)
+struct outer {
+	struct carrier_addr peer;
+	__u32 payload; /* bytes */
+	__u32 whole;   /* struct carrier_block */
+	int congested;
+};
+
+static __always_inline int inner4(struct __sk_buff *skb, const struct outer *outer)
 {
 	struct carrier_addr source, dst;
 	struct iphdr *ip;
 	__u32 len;
 	__u8 tos;
 
-	if (payload < sizeof(*ip) || !ensure(skb, ETH_HLEN + OUTER4 + sizeof(*ip)) ||
+	if (outer->payload < sizeof(*ip) || !ensure(skb, ETH_HLEN + OUTER4 + sizeof(*ip)) ||
 		start(skb) + ETH_HLEN + OUTER4 + sizeof(*ip) > end(skb))
 		return drop(skb, CARRIER_COUNT_RX_INNER);
 	ip = start(skb) + ETH_HLEN + OUTER4;
 	len = bpf_ntohs(ip->tot_len);
 	tos = ip->tos;
-	if (ip->version != 4 || ip->ihl < 5 || len < ip->ihl * 4 || len > payload || (skb->gso_size && len != payload))
+	if (ip->version != 4 || ip->ihl < 5 || len < ip->ihl * 4 || len > outer->payload ||
+		(skb->gso_size && len != outer->payload))
 		return drop(skb, CARRIER_COUNT_RX_INNER);
 	source = mapped(ip->saddr);
 	dst = mapped(ip->daddr);
-	if (!source_fits(&source, peer, 0))
+	if (!source_fits(&source, &outer->peer, 0, outer->whole))
 		return drop(skb, CARRIER_COUNT_RX_FOREIGN);
 	if (is_local(&dst, 0)) {
 		struct udphdr udp = {};
@@ -107,14 +121,14 @@ static __always_inline int inner4(struct __sk_buff *skb, const struct carrier_ad
 		if ((void *)(ip + 1) > end(skb) || nested(ip->protocol, &udp))
 			return drop(skb, CARRIER_COUNT_RX_NESTED);
 	}
-	if (congested && !tell_congestion4(skb, tos))
+	if (outer->congested && !tell_congestion4(skb, tos))
 		return drop(skb, CARRIER_COUNT_RX_CONGESTED);
 	return deliver(skb, OUTER4);
 }
 
 static __always_inline int rx4(struct __sk_buff *skb)
 {
-	struct carrier_addr peer;
+	struct outer outer;
 	struct udphdr *udp;
 	struct iphdr *ip;
 	__u32 len, udp_len;
@@ -137,34 +151,38 @@ static __always_inline int rx4(struct __sk_buff *skb)
 	udp = (void *)(ip + 1);
 	if (udp->dest != config.port)
 		return PASS;
-	peer = mapped(ip->saddr);
-	if (!bpf_map_lookup_elem(&peers, &peer))
+	outer.peer = mapped(ip->saddr);
+	if (!bpf_map_lookup_elem(&peers, &outer.peer))
 		return drop(skb, CARRIER_COUNT_RX_NO_NODE);
 	len = bpf_ntohs(ip->tot_len);
 	udp_len = bpf_ntohs(udp->len);
 	if (header_sum(ip) != 0xffff || udp_len < sizeof(*udp) || len < sizeof(*ip) + udp_len ||
 		skb->len < ETH_HLEN + len)
 		return drop(skb, CARRIER_COUNT_RX_OUTER);
-	return inner4(skb, &peer, udp_len - sizeof(*udp), (ip->tos & ECN_MASK) == ECN_CE);
+	outer.payload = udp_len - sizeof(*udp);
+	outer.whole = !udp->check;
+	outer.congested = (ip->tos & ECN_MASK) == ECN_CE;
+	return inner4(skb, &outer);
 }
 
-static __always_inline int inner6(struct __sk_buff *skb, const struct carrier_addr *peer, __u32 payload, int congested)
+static __always_inline int inner6(struct __sk_buff *skb, const struct outer *outer)
 {
 	struct carrier_addr source, dst;
 	struct ipv6hdr *ip;
 	__u32 first, len;
 
-	if (payload < sizeof(*ip) || !ensure(skb, ETH_HLEN + OUTER6 + sizeof(*ip)) ||
+	if (outer->payload < sizeof(*ip) || !ensure(skb, ETH_HLEN + OUTER6 + sizeof(*ip)) ||
 		start(skb) + ETH_HLEN + OUTER6 + sizeof(*ip) > end(skb))
 		return drop(skb, CARRIER_COUNT_RX_INNER);
 	ip = start(skb) + ETH_HLEN + OUTER6;
 	len = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	first = bpf_ntohl(*(__be32 *)ip);
-	if (ip->version != 6 || len > payload || (skb->gso_size && len != payload))
+	if (ip->version != 6 || len > outer->payload ||
+		(skb->gso_size && len != outer->payload))
 		return drop(skb, CARRIER_COUNT_RX_INNER);
 	source = addr6(&ip->saddr);
 	dst = addr6(&ip->daddr);
-	if (!source_fits(&source, peer, 1))
+	if (!source_fits(&source, &outer->peer, 1, outer->whole))
 		return drop(skb, CARRIER_COUNT_RX_FOREIGN);
 	if (is_local(&dst, 1)) {
 		struct udphdr udp = {};
@@ -174,7 +192,7 @@ static __always_inline int inner6(struct __sk_buff *skb, const struct carrier_ad
 		if ((void *)(ip + 1) > end(skb) || nested(ip->nexthdr, &udp))
 			return drop(skb, CARRIER_COUNT_RX_NESTED);
 	}
-	if (congested && !tell_congestion6(skb, first))
+	if (outer->congested && !tell_congestion6(skb, first))
 		return drop(skb, CARRIER_COUNT_RX_CONGESTED);
 	return deliver(skb, OUTER6);
 }
@@ -194,7 +212,8 @@ static __always_inline int fragment6(struct __sk_buff *skb)
 
 static __always_inline int rx6(struct __sk_buff *skb)
 {
-	struct carrier_addr peer, dst;
+	struct carrier_addr dst;
+	struct outer outer;
 	struct ipv6hdr *ip;
 	struct udphdr *udp;
 	__u32 len, udp_len;
@@ -215,14 +234,17 @@ static __always_inline int rx6(struct __sk_buff *skb)
 	udp = (void *)(ip + 1);
 	if (udp->dest != config.port)
 		return PASS;
-	peer = addr6(&ip->saddr);
-	if (!bpf_map_lookup_elem(&peers, &peer))
+	outer.peer = addr6(&ip->saddr);
+	if (!bpf_map_lookup_elem(&peers, &outer.peer))
 		return drop(skb, CARRIER_COUNT_RX_NO_NODE);
 	len = bpf_ntohs(ip->payload_len);
 	udp_len = bpf_ntohs(udp->len);
 	if (udp_len < sizeof(*udp) || len < udp_len || skb->len < ETH_HLEN + sizeof(*ip) + len)
 		return drop(skb, CARRIER_COUNT_RX_OUTER);
-	return inner6(skb, &peer, udp_len - sizeof(*udp), (bpf_ntohl(*(__be32 *)ip) >> 20 & ECN_MASK) == ECN_CE);
+	outer.payload = udp_len - sizeof(*udp);
+	outer.whole = !udp->check;
+	outer.congested = (bpf_ntohl(*(__be32 *)ip) >> 20 & ECN_MASK) == ECN_CE;
+	return inner6(skb, &outer);
 }
 
 SEC("tc")

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
  *
- * Encapsulation: tc egress of the carrier device, and tc ingress of its twin. The first meets super-packets before
- * the kernel cuts them, and sends TCP ones whole (the uplink cuts them below the outer header). Two kinds cannot go that
- * way: other super-packets (the receiver's stack would take the inner UDP header for a tunnel's), and such as came in
- * through a carrier over a virtual uplink and still count as encapsulated. They are let through: the device has its
- * segmentation offloads switched off, so the kernel cuts them, and the pieces arrive at the twin one by one.
+ * Encapsulation: tc egress of the carrier device, and tc ingress of its twin. The first meets packets before the
+ * kernel cuts and sums them, and sends most as they are (the uplink finishes them below the outer header). Three kinds
+ * cannot go that way:
+ * - super-packets other than TCP: the receiver's stack would take the inner UDP header for a tunnel's;
+ * - super-packets that came in through a carrier over a virtual uplink and still count as encapsulated;
+ * - what goes to a peer that is no carrier (struct carrier_block).
+ * They are let through: the device has its offloads switched off, so the kernel finishes them, and they arrive at the
+ * twin one by one.
  */
 #pragma once
 
@@ -13,7 +16,7 @@
 #define EALREADY_CODE (-114)
 #define PUSH_FLAGS (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_UDP)
 
-enum push { PUSH_DONE, PUSH_CUT_FIRST, PUSH_FAILED };
+enum push { PUSH_DONE, PUSH_FINISH_FIRST, PUSH_FAILED };
 
 static __always_inline enum push push(struct __sk_buff *skb, __u32 len, __u64 l3)
 {
@@ -21,30 +24,35 @@ static __always_inline enum push push(struct __sk_buff *skb, __u32 len, __u64 l3
 
 	if (r == EALREADY_CODE) {
 		if (skb->gso_size)
-			return PUSH_CUT_FIRST;
+			return PUSH_FINISH_FIRST;
 		/* A single packet needs no notes for segmentation. */
 		r = bpf_skb_adjust_room(skb, len, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 	}
 	return r ? PUSH_FAILED : PUSH_DONE;
 }
 
-/* Can the packet be sent whole? For lengths that no outer header can state (BIG TCP) it cannot either. */
+/* Lengths that no outer header can state (BIG TCP) are cut, too. */
 static __always_inline int must_be_cut(const struct __sk_buff *skb, __u8 protocol, __u32 outer)
 {
 	return skb->gso_size && (protocol != IPPROTO_TCP || skb->len + outer > 0xffff);
 }
 
-static __always_inline int cut_first(struct __sk_buff *skb)
+static __always_inline int must_be_finished(const struct __sk_buff *skb, const struct carrier_block *block)
+{
+	return !block->whole && skb->ifindex == config.device;
+}
+
+static __always_inline int finish_first(struct __sk_buff *skb)
 {
 	if (skb->ifindex != config.device)
 		return drop(skb, CARRIER_COUNT_TX_PUSH);
-	count(skb, CARRIER_COUNT_SEGMENTED);
+	count(skb, CARRIER_COUNT_FINISHED);
 	return PASS;
 }
 
 static __always_inline int push_failed(struct __sk_buff *skb, enum push result)
 {
-	return result == PUSH_CUT_FIRST ? cut_first(skb) : drop(skb, CARRIER_COUNT_TX_PUSH);
+	return result == PUSH_FINISH_FIRST ? finish_first(skb) : drop(skb, CARRIER_COUNT_TX_PUSH);
 }
 
 static __always_inline void fill_udp(struct udphdr *udp, __u32 len)
@@ -110,8 +118,8 @@ static __always_inline int tx4(struct __sk_buff *skb)
 		return drop(skb, CARRIER_COUNT_TX_NO_PEER);
 	if (!config.local[0].w[3])
 		return drop(skb, CARRIER_COUNT_TX_NO_FAMILY);
-	if (must_be_cut(skb, ip->protocol, OUTER4))
-		return cut_first(skb);
+	if (must_be_cut(skb, ip->protocol, OUTER4) || must_be_finished(skb, block))
+		return finish_first(skb);
 	return send4(skb, block->peer.w[3], tos);
 }
 
@@ -160,7 +168,7 @@ static __always_inline int tx6(struct __sk_buff *skb)
 	if (addr_unset(&local))
 		return drop(skb, CARRIER_COUNT_TX_NO_FAMILY);
 	if (must_be_cut(skb, ip->nexthdr, OUTER6))
-		return cut_first(skb);
+		return finish_first(skb);
 	return send6(skb, &block->peer, class);
 }
 

@@ -17,6 +17,11 @@ static uint8_t *item_at(const struct image *image, size_t i)
 	return image->items + i * item_size(image);
 }
 
+void *image_value(const struct image *image, size_t i)
+{
+	return item_at(image, i) + image->key_size;
+}
+
 int image_add(struct image *image, const void *key, const void *value)
 {
 	uint8_t *item;

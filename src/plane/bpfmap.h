@@ -25,6 +25,7 @@ struct image {
 int image_add(struct image *image, const void *key, const void *value); /* 0 or -ENOMEM */
 /* Sorts by key bytes and drops doubles of a key. */
 void image_finish(struct image *image);
+void *image_value(const struct image *image, size_t i);
 bool image_equal(const struct image *a, const struct image *b);
 void image_free(struct image *image);
 

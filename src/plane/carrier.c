@@ -255,7 +255,7 @@ static int install(struct carrier *carrier, const char *name, const struct carri
 {
 	_cleanup_(unload) struct carrier_bpf *programs = NULL;
 	struct carrier_state old = {0}, state = state_of(carrier, config);
-	int r = device_stop_segmentation(name, err);
+	int r = device_stop_offloads(name, err);
 
 	if (!r)
 		r = load(carrier, config, &programs, err);

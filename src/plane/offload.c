@@ -71,13 +71,13 @@ static int feature_count(int fd, const char *name, uint32_t *ret)
 	return 0;
 }
 
-static bool is_segmentation(const char *feature)
+static bool is_offload(const char *feature)
 {
 	return !strncmp(feature, "tx-", 3) && strcmp(feature, "tx-generic-segmentation") &&
-		(strstr(feature, "segmentation") || !strcmp(feature, "tx-gso-list"));
+		(strstr(feature, "segmentation") || strstr(feature, "checksum") || !strcmp(feature, "tx-gso-list"));
 }
 
-static int stop_segmentation(int fd, const char *name)
+static int stop_offloads(int fd, const char *name)
 {
 	_cleanup_free_ struct ethtool_gstrings *names = NULL;
 	_cleanup_free_ struct ethtool_sfeatures *set = NULL;
@@ -103,16 +103,16 @@ static int stop_segmentation(int fd, const char *name)
 		char *feature = (char *)names->data + i * ETH_GSTRING_LEN;
 
 		feature[ETH_GSTRING_LEN - 1] = 0;
-		if (is_segmentation(feature))
+		if (is_offload(feature))
 			set->features[i / 32].valid |= 1U << i % 32;
 	}
 	return ethtool(fd, name, set);
 }
 
-int device_stop_segmentation(const char *name, struct err *err)
+int device_stop_offloads(const char *name, struct err *err)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int r = fd < 0 ? -errno : stop_segmentation(fd, name);
+	int r = fd < 0 ? -errno : stop_offloads(fd, name);
 
-	return r ? err_set(err, r, "device %s: switching segmentation offloads off: %s", name, strerror(-r)) : 0;
+	return r ? err_set(err, r, "device %s: switching offloads off: %s", name, strerror(-r)) : 0;
 }

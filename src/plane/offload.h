@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the carrier asks of a device by ioctl: its index, address and type, and that it leaves segmentation to the kernel.
+ * What the carrier asks of a device by ioctl: its index, address and type, and that it leaves
+ * segmentation and checksums to the kernel.
  */
 #pragma once
 
@@ -15,5 +16,5 @@ struct device {
 
 /* -ENODEV with a text when there is none of that name. */
 int device_get(const char *name, struct device *ret, struct err *err);
-/* Switches every segmentation offload for sending off, as "ethtool -K NAME tso off ..." does. */
-int device_stop_segmentation(const char *name, struct err *err);
+/* Switches every segmentation and checksum offload for sending off, as "ethtool -K NAME tso off tx off ..." does. */
+int device_stop_offloads(const char *name, struct err *err);

@@ -1,0 +1,120 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Small ends of traffic that the carrier tests start inside their namespaces. Each prints its result on standard output.
+
+tcp-sink ADDR PORT BYTES        accepts one connection, prints the SHA-256 of what came (at most BYTES)
+tcp-send ADDR PORT BYTES [SRC]  sends BYTES of a known pattern, prints its SHA-256
+udp-count ADDR PORT WANT        prints how many datagrams came, and their sizes, after WANT or 3 s of silence
+udp-send ADDR PORT COUNT SIZE [SEGMENT]   COUNT datagrams of SIZE; with SEGMENT the kernel cuts each into pieces of it
+raw-inner ADDR PORT SRC DST INNERPORT     one datagram whose payload is an IPv4 UDP packet
+relay DEV ADDR PORT DST=PEER... a TUN device, one packet a datagram: what flanneld's udp backend does
+"""
+import fcntl
+import hashlib
+import ipaddress
+import os
+import select
+import socket
+import struct
+import sys
+
+UDP_SEGMENT = 103
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000
+PATTERN = bytes(range(251)) * 1024
+
+
+def family(addr):
+    return socket.AF_INET6 if ":" in addr else socket.AF_INET
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def tcp_sink(addr, port, size):
+    server = socket.create_server((addr, int(port)), family=family(addr))
+    say("ready")
+    conn, _ = server.accept()
+    digest, left = hashlib.sha256(), int(size)
+    while left and (data := conn.recv(min(1 << 16, left))):
+        digest.update(data)
+        left -= len(data)
+    conn.sendall(b"done")
+    say(digest.hexdigest())
+
+
+def tcp_send(addr, port, size, source=None):
+    conn = socket.create_connection((addr, int(port)), timeout=30, source_address=(source, 0) if source else None)
+    data = (PATTERN * (int(size) // len(PATTERN) + 1))[:int(size)]
+    conn.sendall(data)
+    conn.recv(4)
+    say(hashlib.sha256(data).hexdigest())
+
+
+def udp_count(addr, port, want):
+    sock = socket.socket(family(addr), socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    sock.bind((addr, int(port)))
+    sock.settimeout(3)
+    say("ready")
+    sizes = []
+    try:
+        while len(sizes) < int(want):
+            sizes.append(len(sock.recv(65536)))
+    except TimeoutError:
+        pass
+    say(len(sizes), *sorted(set(sizes)))
+
+
+def udp_send(addr, port, count, size, segment=None):
+    sock = socket.socket(family(addr), socket.SOCK_DGRAM)
+    if segment:
+        sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, int(segment))
+    for _ in range(int(count)):
+        sock.sendto(b"x" * int(size), (addr, int(port)))
+
+
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def raw_inner(addr, port, source, dst, inner_port):
+    payload = b"forged"
+    udp = struct.pack("!4H", 9, int(inner_port), 8 + len(payload), 0) + payload
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0,
+                       socket.inet_aton(source), socket.inet_aton(dst))
+    packet = head[:10] + struct.pack("!H", checksum(head)) + head[12:] + udp
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("", int(port)))
+    try:
+        sock.sendto(packet, (addr, int(port)))
+    except PermissionError:
+        say("refused")
+
+
+def relay(device, addr, port, *routes):
+    tun = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH", device.encode(), IFF_TUN | IFF_NO_PI))
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((addr, int(port)))
+    table = [(ipaddress.ip_network(r.split("=")[0]), r.split("=")[1]) for r in routes]
+    say("ready")
+    while True:
+        for fd in select.select([tun, sock], [], [])[0]:
+            if fd is sock:
+                os.write(tun, sock.recv(65536))
+                continue
+            packet = os.read(tun, 65536)
+            if packet[0] >> 4 != 4:
+                continue
+            dst = ipaddress.ip_address(packet[16:20])
+            for prefix, peer in table:
+                if dst in prefix:
+                    sock.sendto(packet, (peer, int(port)))
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1].replace("-", "_")](*sys.argv[2:])
