@@ -71,4 +71,5 @@ void store_acquire(struct store *store, const struct lease *want);
 void store_find_own(struct store *store, const struct addr public_ip[FAMILY_COUNT],
 	void (*found)(void *ctx, const struct lease *own), void *ctx);
 
+/* At any time, but not from inside one of the events. Null is fine. */
 void store_free(struct store *store);
