@@ -98,8 +98,18 @@ static void start_answer(struct cni_connection *c, int exit_code)
 	on_writable(c->fd, EV_WRITE, c);
 }
 
+/* Closing a Unix socket with input unread resets it, and the other side would lose our answer. */
+static void drop_input(struct cni_connection *c)
+{
+	char rest[16384];
+
+	for (size_t left = FRAME_STDIN_MAX / sizeof(rest); left && recv(c->fd, rest, sizeof(rest), 0) > 0; left--)
+		;
+}
+
 static void refuse(struct cni_connection *c, const char *why)
 {
+	drop_input(c);
 	c->options.refuse(c->options.ctx, why, &c->out);
 	start_answer(c, 1);
 }

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The CNI server and pod attachment without the rest of the agent: what the protocol suite runs in the network
+ * namespace that stands for a node. Arguments: DIR IPV4-BLOCK|- IPV6-BLOCK|- IPV4-CLUSTER|- IPV6-CLUSTER|- MASQ(0|1).
+ * The socket is DIR/cni.sock, the spool DIR/spool, the journal DIR/state. While DIR/not-ready exists, its first line
+ * is why pods cannot be added. SIGTERM ends it.
+ */
+#include "agent/cni_server.h"
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+struct harness {
+	char not_ready_path[256], reason[256];
+};
+
+static const char *not_ready(void *ctx)
+{
+	struct harness *harness = ctx;
+	_cleanup_(buf_free) struct buf text = BUF_INIT(sizeof(harness->reason) - 1);
+
+	if (file_read(harness->not_ready_path, &text, NULL) < 0)
+		return NULL;
+	snprintf(harness->reason, sizeof(harness->reason), "%.*s", (int)strcspn(buf_text(&text), "\n"), buf_text(&text));
+	return harness->reason;
+}
+
+static void set_family(struct network *network, struct lease *own, int f, const char *block, const char *cluster)
+{
+	if (strcmp(block, "-") == 0)
+		return;
+	if (prefix_parse(block, &own->subnet[f]) < 0 || prefix_parse(cluster, &network->pool[f].cidr) < 0) {
+		log_error("%s %s: not prefixes", block, cluster);
+		exit(2);
+	}
+}
+
+static void on_signal(evutil_socket_t number, short what, void *base)
+{
+	(void)number;
+	(void)what;
+	event_base_loopbreak(base);
+}
+
+static void report(void *ctx, const char *text)
+{
+	(void)ctx;
+	log_warning("%s", text);
+}
+
+static int run(struct event_base *base, char **argv)
+{
+	struct harness harness;
+	char socket_path[200], spool[200], state[200];
+	struct attach_options attach_options = {.state_dir = state, .cooldown_s = 5, .host_local_dir = "/nowhere",
+		.flannel_dir = "/nowhere", .report = report};
+	struct cni_server_options options = {.socket_path = socket_path, .spool_dir = spool,
+		.ip_masq = argv[6][0] == '1', .not_ready = not_ready, .ctx = &harness};
+	struct network network = {.backend = "host-gw", .routed = true};
+	struct lease own = {.key = "own"};
+	struct attacher *attacher = NULL;
+	struct cni_server *server = NULL;
+	struct err err = ERR_INIT;
+	int rc;
+
+	snprintf(socket_path, sizeof(socket_path), "%.150s/cni.sock", argv[1]);
+	snprintf(spool, sizeof(spool), "%.150s/spool", argv[1]);
+	snprintf(state, sizeof(state), "%.150s/state", argv[1]);
+	snprintf(harness.not_ready_path, sizeof(harness.not_ready_path), "%.150s/not-ready", argv[1]);
+	set_family(&network, &own, FAMILY_4, argv[2], argv[4]);
+	set_family(&network, &own, FAMILY_6, argv[3], argv[5]);
+	rc = attach_new(base, &attach_options, &attacher, &err);
+	if (rc == 0) {
+		rc = attach_recover(attacher, &err);
+		attach_set_network(attacher, &network, &own, 1450);
+	}
+	if (rc == 0)
+		rc = cni_server_new(base, &options, attacher, &server, &err);
+	if (rc == 0)
+		event_base_dispatch(base);
+	else
+		log_error("%s", err_text(&err));
+	cni_server_free(server);
+	attach_free(attacher);
+	return rc == 0 ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct event_base *base = event_base_new();
+	struct event *term = evsignal_new(base, SIGTERM, on_signal, base);
+	int rc;
+
+	if (argc != 7) {
+		fprintf(stderr, "usage: cni_harness DIR BLOCK4 BLOCK6 CLUSTER4 CLUSTER6 MASQ\n");
+		return 2;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	event_add(term, NULL);
+	rc = run(base, argv);
+	event_free(term);
+	event_base_free(base);
+	return rc;
+}
