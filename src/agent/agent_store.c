@@ -26,7 +26,9 @@ static void give_up(struct agent *agent, const struct err *err)
 	event_base_loopbreak(agent->base);
 }
 
-/* Section 4.1.3: the MAC of an existing device wins, then the one that our lease shows, then a random one. */
+/* Section 4.1.3: the MAC of an existing device wins, then the one that our lease shows, then a random one. A device of
+ * another local address is made anew (4.1.4) and gets a MAC of its own: the old one stands in the lease of the old
+ * address, which peers hold until it runs out. */
 static void adopt_device_macs(struct agent *agent)
 {
 	_cleanup_free_ struct plane_link *links = NULL;
@@ -39,7 +41,8 @@ static void adopt_device_macs(struct agent *agent)
 
 		plan_vxlan_name(agent->network.vni, f, name);
 		for (size_t i = 0; i < count; i++)
-			if (strcmp(links[i].name, name) == 0 && strcmp(links[i].kind, "vxlan") == 0)
+			if (strcmp(links[i].name, name) == 0 && strcmp(links[i].kind, "vxlan") == 0 &&
+				addr_equal(&links[i].local, &agent->uplink.public_ip[f]))
 				agent->vtep_mac[f] = links[i].mac;
 	}
 }

@@ -12,6 +12,14 @@ struct array {
 	size_t count, room, size; /* size: bytes of one */
 };
 
+static struct addr vxlan_local(const struct nlattr *data)
+{
+	const struct nlattr *attrs[IFLA_VXLAN_LOCAL6 + 1];
+
+	attrs_index_nested(data, attrs, IFLA_VXLAN_LOCAL6);
+	return attr_addr(attrs[attrs[IFLA_VXLAN_LOCAL6] ? IFLA_VXLAN_LOCAL6 : IFLA_VXLAN_LOCAL]);
+}
+
 static void *array_push(struct array *array)
 {
 	if (array->count == array->room) {
@@ -88,7 +96,7 @@ void attr_text(const struct nlattr *attr, char *ret, size_t size)
 int link_parse(const struct nlmsghdr *msg, struct plane_link *ret)
 {
 	const struct ifinfomsg *info = mnl_nlmsg_get_payload(msg);
-	const struct nlattr *attrs[IFLA_LINKINFO + 1], *kind[IFLA_INFO_KIND + 1];
+	const struct nlattr *attrs[IFLA_LINKINFO + 1], *info_attrs[IFLA_INFO_DATA + 1];
 	struct plane_link link = {0};
 
 	if (mnl_nlmsg_get_payload_len(msg) < sizeof(*info))
@@ -103,8 +111,10 @@ int link_parse(const struct nlmsghdr *msg, struct plane_link *ret)
 	attr_text(attrs[IFLA_IFNAME], link.name, sizeof(link.name));
 	if (attrs[IFLA_ADDRESS] && mnl_attr_get_payload_len(attrs[IFLA_ADDRESS]) == sizeof(link.mac))
 		memcpy(link.mac.b, mnl_attr_get_payload(attrs[IFLA_ADDRESS]), sizeof(link.mac));
-	attrs_index_nested(attrs[IFLA_LINKINFO], kind, IFLA_INFO_KIND);
-	attr_text(kind[IFLA_INFO_KIND], link.kind, sizeof(link.kind));
+	attrs_index_nested(attrs[IFLA_LINKINFO], info_attrs, IFLA_INFO_DATA);
+	attr_text(info_attrs[IFLA_INFO_KIND], link.kind, sizeof(link.kind));
+	if (strcmp(link.kind, "vxlan") == 0)
+		link.local = vxlan_local(info_attrs[IFLA_INFO_DATA]);
 	*ret = link;
 	return 0;
 }

@@ -62,6 +62,7 @@ struct plane_link {
 	uint32_t mtu;
 	struct mac mac;
 	uint32_t lower;  /* index of the lower device, 0 = none */
+	struct addr local; /* vxlan: source of outer packets; unset otherwise */
 };
 
 struct plane_addr {
