@@ -57,17 +57,20 @@ static int ethtool(int fd, const char *name, void *command)
 
 static int feature_count(int fd, const char *name, uint32_t *ret)
 {
-	struct {
-		struct ethtool_sset_info head;
-		uint32_t count;
-	} info = {.head = {.cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ULL << ETH_SS_FEATURES}};
-	int r = ethtool(fd, name, &info);
+	/* The answer stands behind the head: one count, as one set was asked for. */
+	_cleanup_free_ struct ethtool_sset_info *info = calloc(1, sizeof(*info) + sizeof(info->data[0]));
+	int r;
 
+	if (!info)
+		return -ENOMEM;
+	info->cmd = ETHTOOL_GSSET_INFO;
+	info->sset_mask = 1ULL << ETH_SS_FEATURES;
+	r = ethtool(fd, name, info);
 	if (r)
 		return r;
-	if (!info.head.sset_mask || info.count > FEATURES_MAX)
+	if (!info->sset_mask || info->data[0] > FEATURES_MAX)
 		return -EOPNOTSUPP;
-	*ret = info.count;
+	*ret = info->data[0];
 	return 0;
 }
 
