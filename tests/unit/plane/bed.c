@@ -47,6 +47,8 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static int run_words(const char *fmt, va_list ap, struct buf *out) __attribute__((format(printf, 1, 0)));
+
 static int run_words(const char *fmt, va_list ap, struct buf *out)
 {
 	_cleanup_(buf_free) struct buf line = BUF_INIT(4096);
@@ -230,7 +232,7 @@ void bed_settle(struct bed *bed)
 		if (now_ms() > deadline)
 			fail_msg("changed() is called again and again: %u times", bed->changed);
 		before = bed->changed;
-		loop_for(bed, 500);
+		loop_for(bed, 300); /* longer than the plane waits when changes go on */
 	} while (bed->changed != before);
 }
 
