@@ -4,6 +4,7 @@
 #include "agent/attach_link.h"
 #include "agent/takeover.h"
 #include "base/cleanup.h"
+#include "plane/podprog.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -309,6 +310,14 @@ static void report_text(void *ctx, const char *text)
 	attach_report(ctx, "%s", text);
 }
 
+static void load_programs(struct attacher *attacher)
+{
+	struct err err = ERR_INIT;
+
+	if (podprog_new(&attacher->podprog, &err) < 0)
+		attach_report(attacher, "pods that are deleted are cut off by their routes alone: %s", err_text(&err));
+}
+
 static int attacher_open(struct attacher *attacher, struct event_base *base, struct err *err)
 {
 	struct ipam_options ipam = {.cooldown_s = attacher->options.cooldown_s, .taken = somebody_elses, .ctx = attacher};
@@ -323,6 +332,8 @@ static int attacher_open(struct attacher *attacher, struct event_base *base, str
 	if (attacher->netns < 0)
 		return attacher->netns;
 	rc = nl_open(&attacher->nl, err);
+	if (rc == 0)
+		load_programs(attacher);
 	if (rc == 0)
 		rc = journal_open(attacher->options.state_dir, attacher->options.boot_id, &reader, &attacher->journal, err);
 	if (rc == 0)
@@ -367,6 +378,7 @@ void attach_free(struct attacher *attacher)
 		event_free(attacher->teardown_timer);
 	journal_close(attacher->journal);
 	ipam_free(attacher->ipam);
+	podprog_free(attacher->podprog);
 	nl_close(attacher->nl);
 	if (attacher->netns >= 0)
 		close(attacher->netns);

@@ -3,6 +3,7 @@
 
 #include "agent/attach_link.h"
 #include "base/cleanup.h"
+#include "plane/shape.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -196,6 +197,10 @@ static int set_pod(struct attacher *attacher, const struct attachment *attachmen
 	rc = nl_open(&nl, err);
 	if (rc == 0)
 		rc = podlink_set_pod(nl, attachment, err);
+	if (rc == 0 && (attachment->bandwidth.ingress_rate || attachment->bandwidth.egress_rate))
+		rc = shape_apply(attacher->nl, attachment->host_ifname, nl, attachment->ifname, &attachment->bandwidth, err);
+	if (rc == 0 && addr_is_set(&attachment->addr[FAMILY_6]))
+		podlink_wait_addr(nl, &attachment->addr[FAMILY_6]);
 	nl_close(nl);
 	netns_leave(attacher->netns);
 	return rc < 0 ? err_wrap(err, "pod interface %s", attachment->ifname) : 0;
@@ -227,6 +232,8 @@ static int build(struct attacher *attacher, const struct attachment *attachment,
 	*ret_created = true;
 	rc = attach_step(attacher, "created", err);
 	if (rc == 0)
+		rc = podlink_prepare_host(attachment, err);
+	if (rc == 0)
 		rc = set_pod(attacher, attachment, netns_fd, err);
 	if (rc == 0)
 		rc = attach_step(attacher, "pod-set", err);
@@ -234,6 +241,7 @@ static int build(struct attacher *attacher, const struct attachment *attachment,
 		rc = podlink_set_host(attacher->nl, attachment, err);
 	if (rc < 0)
 		return rc;
+	podlink_wait(attacher->nl, attachment->host_ifname);
 	return attach_step(attacher, "host-set", err);
 }
 

@@ -4,6 +4,7 @@
 #include "agent/attach_link.h"
 #include "agent/takeover.h"
 #include "base/cleanup.h"
+#include "plane/shape.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -91,7 +92,7 @@ int attach_close(struct attacher *attacher, struct attach_pod *pod, struct err *
 		attach_report(attacher, "%s", err_text(&story));
 	rc = attach_step(attacher, "closing", err);
 	if (rc == 0)
-		rc = podlink_close(attacher->nl, pod->host_ifname, pod->addr, err);
+		rc = podlink_close(attacher->nl, attacher->podprog, pod->host_ifname, pod->addr, err);
 	if (rc < 0)
 		return rc;
 	rest_addresses(attacher, pod, now);
@@ -223,6 +224,8 @@ static int check_pod(struct attacher *attacher, const struct attachment *a, int 
 	rc = nl_open(&nl, err);
 	if (rc == 0)
 		rc = podlink_check_pod(nl, a, err);
+	if (rc == 0 && (a->bandwidth.ingress_rate || a->bandwidth.egress_rate))
+		rc = shape_check(attacher->nl, a->host_ifname, nl, a->ifname, &a->bandwidth, err);
 	nl_close(nl);
 	netns_leave(attacher->netns);
 	return rc;

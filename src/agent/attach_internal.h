@@ -18,6 +18,7 @@
 #include <uthash.h>
 
 struct event;
+struct podprog;
 
 struct attach_pod {
 	uint64_t serial;
@@ -44,6 +45,7 @@ struct attacher {
 	size_t rewrite_at;             /* bytes of journal at which it is rewritten */
 	struct ipam *ipam;
 	struct nl *nl;
+	struct podprog *podprog;       /* null: the kernel takes no programs; pods are then closed by routes alone */
 	int netns;                     /* our own */
 	uint64_t serial;               /* given last */
 	struct attach_pod *pods, *closing;

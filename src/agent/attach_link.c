@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "plane/podprog.h"
 
 #include <errno.h>
 #include <linux/if_link.h>
@@ -10,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define WAIT_STEP_US 50
+#define WAIT_TRIES 1000
 #define CLOSED_GROUP 0x74756cu /* "tul" */
 
 struct addr podlink_gateway(int family_index)
@@ -48,9 +51,12 @@ static void put_link(struct nlmsghdr *msg, const char *name, uint32_t mtu, const
 int podlink_create(struct nl *nl, const struct attachment *attachment, int netns_fd, struct err *err)
 {
 	struct nlmsghdr *msg = nl_begin(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+	struct ifinfomsg *m = nl_extra(msg, sizeof(*m));
 	struct nlattr *info, *data, *peer;
 
-	nl_extra(msg, sizeof(struct ifinfomsg));
+	/* The end that goes up first has no carrier yet; its queue is switched on later, by a kernel thread. The other one's
+	 * is on at once. Let the first be the one that podlink_wait can look at. */
+	m->ifi_flags = m->ifi_change = IFF_UP;
 	put_link(msg, attachment->host_ifname, attachment->mtu, &attachment->host_mac);
 	info = mnl_attr_nest_start(msg, IFLA_LINKINFO);
 	mnl_attr_put_strz(msg, IFLA_INFO_KIND, "veth");
@@ -221,7 +227,7 @@ int podlink_set_pod(struct nl *nl, const struct attachment *attachment, struct e
 
 /* -- the node's side -- */
 
-static int host_conf(const struct attachment *attachment, struct err *err)
+int podlink_prepare_host(const struct attachment *attachment, struct err *err)
 {
 	const char *name = attachment->host_ifname;
 	int rc = 0;
@@ -242,8 +248,6 @@ int podlink_set_host(struct nl *nl, const struct attachment *attachment, struct 
 	struct podlink_state state;
 	int rc = podlink_get(nl, attachment->host_ifname, &state, err);
 
-	if (rc == 0)
-		rc = host_conf(attachment, err);
 	if (rc < 0)
 		return rc;
 	batch_up(nl, state.index);
@@ -257,6 +261,23 @@ int podlink_set_host(struct nl *nl, const struct attachment *attachment, struct 
 		nl_batch_add(nl, route_message(nl, RTM_NEWROUTE, state.index, &host, ROUTE_PROTOCOL_TULLE), NULL);
 	}
 	return nl_batch_flush(nl, NULL, NULL, err);
+}
+
+void podlink_wait_addr(struct nl *nl, const struct addr *addr)
+{
+	for (int i = 0; i < WAIT_TRIES && !podlink_is_local(nl, addr); i++)
+		usleep(WAIT_STEP_US);
+}
+
+void podlink_wait(struct nl *nl, const char *name)
+{
+	struct podlink_state state;
+
+	for (int i = 0; i < WAIT_TRIES && podlink_get(nl, name, &state, NULL) == 0; i++) {
+		if (state.flags & IFF_RUNNING)
+			return;
+		usleep(WAIT_STEP_US);
+	}
 }
 
 /* -- taking down -- */
@@ -284,7 +305,18 @@ static void closed(void *ctx, void *cookie, int error)
 		result->error = error;
 }
 
-int podlink_close(struct nl *nl, const char *host_ifname, const struct addr addr[FAMILY_COUNT], struct err *err)
+/* Without the program: IPv4 is closed by the route's absence, because of the strict reverse path filter. IPv6 has none;
+ * but an interface without IPv6 lets nothing through. */
+static void seal(struct nl *nl, const struct podprog *podprog, uint32_t index, const char *host_ifname, bool has_v6)
+{
+	if (podprog && podprog_close(podprog, nl, index, NULL) == 0)
+		return;
+	if (has_v6)
+		conf_set("ipv6", host_ifname, "disable_ipv6", "1", NULL);
+}
+
+int podlink_close(struct nl *nl, const struct podprog *podprog, const char *host_ifname,
+	const struct addr addr[FAMILY_COUNT], struct err *err)
 {
 	struct close_result result = {0};
 	struct podlink_state state;
@@ -294,9 +326,7 @@ int podlink_close(struct nl *nl, const char *host_ifname, const struct addr addr
 		return 0;
 	if (rc < 0)
 		return rc;
-	/* IPv6 has no reverse path filter: an interface without IPv6 lets nothing through. It may be absent. */
-	if (addr_is_set(&addr[FAMILY_6]))
-		conf_set("ipv6", host_ifname, "disable_ipv6", "1", NULL);
+	seal(nl, podprog, state.index, host_ifname, addr_is_set(&addr[FAMILY_6]));
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		struct prefix host;
 

@@ -14,6 +14,8 @@
 #include "agent/attach.h"
 #include "plane/netlink.h"
 
+struct podprog;
+
 /* -- namespaces -- */
 
 /* The namespace this thread is in. A descriptor, or negative errno. */
@@ -28,11 +30,16 @@ void netns_leave(int own_fd);
 
 struct addr podlink_gateway(int family_index);
 struct mac podlink_host_mac(void);
-/* Creates the pair, both ends down. -EEXIST when one of the names is in use on its side. */
+/* Creates the pair, the host end up, the pod's down. -EEXIST when one of the names is in use on its side. */
 int podlink_create(struct nl *nl, const struct attachment *attachment, int netns_fd, struct err *err);
+int podlink_prepare_host(const struct attachment *attachment, struct err *err); /* before the pod's end is up */
 /* Both are called in the namespace they work on; nl was opened there. */
 int podlink_set_pod(struct nl *nl, const struct attachment *attachment, struct err *err);
 int podlink_set_host(struct nl *nl, const struct attachment *attachment, struct err *err);
+/* Until the end that went up first sends: before that the kernel drops its packets. 50 ms at most, usually none. */
+void podlink_wait(struct nl *nl, const char *name);
+/* Until packets to an address are taken: IPv6 makes the local route in a kernel thread, even without DAD. */
+void podlink_wait_addr(struct nl *nl, const struct addr *addr);
 
 /* -- looking -- */
 
@@ -45,14 +52,17 @@ int podlink_get(struct nl *nl, const char *name, struct podlink_state *ret, stru
 /* What podlink_set_pod and podlink_set_host made is there; more of it does not matter. Names what is not. */
 int podlink_check_pod(struct nl *nl, const struct attachment *attachment, struct err *err);
 int podlink_check_host(struct nl *nl, const struct attachment *attachment, struct err *err);
+bool podlink_is_local(struct nl *nl, const struct addr *addr); /* packets to it are taken here */
 /* True when the kernel has an own address or a host route for it. */
 bool podlink_owns(struct nl *nl, const struct addr *addr);
 
 /* -- taking down -- */
 
 /* Takes routes and neighbours away and puts the interface into the group of those that are to be deleted; it is not
- * deleted yet. What is gone already is fine. 1: it waits for deletion, 0: there is no such interface. */
-int podlink_close(struct nl *nl, const char *host_ifname, const struct addr addr[FAMILY_COUNT], struct err *err);
+ * deleted yet. podprog (may be null) closes it first. What is gone already is fine. 1: it waits for deletion, 0: there
+ * is no such interface. */
+int podlink_close(struct nl *nl, const struct podprog *podprog, const char *host_ifname,
+	const struct addr addr[FAMILY_COUNT], struct err *err);
 /* Deletes the group at one stroke: the kernel's grace periods are paid once. */
 int podlink_delete_closed(struct nl *nl, struct err *err);
 int podlink_delete(struct nl *nl, const char *name, struct err *err); /* -ENODEV when there is none */

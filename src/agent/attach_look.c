@@ -284,25 +284,34 @@ int podlink_check_host(struct nl *nl, const struct attachment *a, struct err *er
 
 /* -- who has an address? -- */
 
-static int read_owner(const struct nlmsghdr *msg, void *arg)
+static int read_match(const struct nlmsghdr *msg, void *arg)
 {
-	const struct rtmsg *m = mnl_nlmsg_get_payload(msg);
-	bool *owned = arg;
-
-	*owned = m->rtm_type == RTN_LOCAL || m->rtm_type == RTN_ANYCAST ||
-		(m->rtm_type == RTN_UNICAST && m->rtm_dst_len == (m->rtm_family == AF_INET ? 32 : 128));
+	*(struct rtmsg *)arg = *(const struct rtmsg *)mnl_nlmsg_get_payload(msg);
 	return 0;
 }
 
-bool podlink_owns(struct nl *nl, const struct addr *addr)
+/* The most specific route to it; all zero when there is none. */
+static struct rtmsg route_match(struct nl *nl, const struct addr *addr)
 {
 	struct nlmsghdr *msg = nl_begin(nl, RTM_GETROUTE, 0);
-	struct rtmsg *m = nl_extra(msg, sizeof(*m));
-	bool owned = false;
+	struct rtmsg *m = nl_extra(msg, sizeof(*m)), match = {0};
 
 	m->rtm_family = (uint8_t)addr_family(addr);
 	m->rtm_dst_len = (uint8_t)(8 * addr_bytes_len(addr));
 	m->rtm_flags = RTM_F_FIB_MATCH; /* the route itself, not a copy for this destination */
 	nl_put_addr(msg, RTA_DST, addr);
-	return nl_ask(nl, msg, read_owner, &owned, NULL) == 0 && owned;
+	return nl_ask(nl, msg, read_match, &match, NULL) == 0 ? match : (struct rtmsg){0};
+}
+
+bool podlink_is_local(struct nl *nl, const struct addr *addr)
+{
+	return route_match(nl, addr).rtm_type == RTN_LOCAL;
+}
+
+bool podlink_owns(struct nl *nl, const struct addr *addr)
+{
+	struct rtmsg match = route_match(nl, addr);
+
+	return match.rtm_type == RTN_LOCAL || match.rtm_type == RTN_ANYCAST ||
+		(match.rtm_type == RTN_UNICAST && match.rtm_dst_len == 8 * addr_bytes_len(addr));
 }

@@ -232,7 +232,7 @@ static void finish_closing(struct attacher *attacher)
 		struct err err = ERR_INIT;
 
 		/* one that is not in the group of closed ones would be forgotten though it stays */
-		if (podlink_close(attacher->nl, pod->host_ifname, pod->addr, &err) < 0 &&
+		if (podlink_close(attacher->nl, attacher->podprog, pod->host_ifname, pod->addr, &err) < 0 &&
 			podlink_delete(attacher->nl, pod->host_ifname, &err) < 0 && err.code != -ENODEV)
 			attach_report(attacher, "%s: %s", pod->host_ifname, err_text(&err));
 	}
@@ -270,7 +270,7 @@ static void restore(struct attacher *attacher, const struct attach_pod *pod)
 	if (rc == -ENODEV)
 		attach_report(attacher, "%s: its interface %s is gone without a DEL; its address stays taken until DEL or GC",
 			pod->key, pod->host_ifname);
-	else if (rc < 0)
+	else if (rc < 0 || podlink_prepare_host(a, &err) < 0)
 		attach_report(attacher, "%s: %s", pod->key, err_text(&err));
 }
 
