@@ -31,15 +31,13 @@ class Demo:
 
     def _pod(self, node, name: str, kind: str):
         command = f"tulle-lab pod add {name} --node {node.name} --cmd '{kind} …'"
-        started = time.monotonic()
         try:
             pod = node.pod_add(name)
-            added = (time.monotonic() - started) * 1000
             web.start(kind, pod)
         except LabError as error:
             self.say(False, command, str(error))
             return None
-        self.say(True, command, f"{name}: {', '.join(pod.ips)}   (added in {added:.0f} ms; {web.SERVERS[kind][0]} answers)")
+        self.say(True, command, f"{name}: {', '.join(pod.ips)}   ({web.SERVERS[kind][0]} answers)")
         return pod
 
     def _family(self, family: int, nginx, apache) -> None:

@@ -22,21 +22,29 @@ def listen(kind, port: int) -> socket.socket:
     made = socket.socket(socket.AF_INET6, kind)
     made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     made.bind(("::", port))
     return made
 
 
 def answer_tcp(name: str, connection: socket.socket, peer) -> None:
     connection.settimeout(2)
-    data = b""
-    while b"\r\n\r\n" not in data:
+    tail = b""  # all of the question is read: closing before would reset the connection
+    while not tail.endswith(b"\r\n\r\n"):
         more = connection.recv(65536)
         if not more:
             break
-        data += more
+        tail = (tail + more)[-4:]
     body = text(name, peer)
     connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     connection.shutdown(socket.SHUT_WR)
+
+
+def answer_udp(name: str, server: socket.socket) -> None:
+    """From the address that was asked: a host with several would else choose another as the source."""
+    data, control, _, peer = server.recvmsg(65536, socket.CMSG_SPACE(20))
+    asked = [value[:16] + bytes(4) for _, kind, value in control if kind == socket.IPV6_PKTINFO]
+    server.sendmsg([text(name, peer).ljust(len(data), b" ")], [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, a) for a in asked], 0, peer)
 
 
 def main() -> None:
@@ -55,8 +63,7 @@ def main() -> None:
                     with connection:
                         answer_tcp(name, connection, peer)
                 else:
-                    data, peer = udp.recvfrom(65536)
-                    udp.sendto(text(name, peer).ljust(len(data), b" "), peer)
+                    answer_udp(name, udp)
             except OSError as error:
                 print(error, flush=True)
 

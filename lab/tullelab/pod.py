@@ -178,8 +178,7 @@ def serve(place, name: str, port: int):
 def ask(place, where, port: int, protocol: str, timeout: float, size: int) -> Answer:
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with place.connect(where, port, timeout=timeout, kind=kind) as connection:
-        request = b"GET / HTTP/1.0\r\n\r\n"
-        connection.sendall(request.ljust(size, b"."))
+        connection.sendall(b"GET / HTTP/1.0\r\nPadding: ".ljust(size - 4, b".") + b"\r\n\r\n")
         data = connection.recv(65536)
         while protocol == "tcp":
             more = connection.recv(65536)
