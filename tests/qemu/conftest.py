@@ -32,7 +32,7 @@ def steps(directory: Path) -> list:
     before = [machine.Step("modules", f"set -e; for m in {' '.join(MODULES)}; do modprobe $m; done; lsmod", 60),
               machine.Step("kernel", f"uname -r; {probes}", 60)]
     demo = shlex.quote(str(REPOSITORY / "lab" / "tulle-lab"))
-    demos = [machine.Step(f"demo-{backend}", f"cd {shlex.quote(str(directory))}; {demo} demo --backend {backend}", 180)
+    demos = [machine.Step(f"demo-{backend}", f"cd {shlex.quote(str(directory))}; /usr/bin/python3 {demo} demo --backend {backend}", 180)
              for backend in BACKENDS]
     return before + demos + [machine.Step("dmesg", "dmesg --level=emerg,alert,crit,err,warn", 20)]
 

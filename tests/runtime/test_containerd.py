@@ -86,7 +86,8 @@ def test_bandwidth_annotations(lab, runtimes, pods):
     inside = runtimes[0].cri.run_container(sandbox, ["sleep", "1000000"])
     assert runtimes[0].cri.execute(inside, ["ping", "-c", "1", "-W", "2", node.ip])[0] == 0
     if lab.plugin == "tulle":
-        qdiscs = node.run(["tc", "qdisc", "show"]).stdout
+        script = "tc qdisc show; for n in /run/netns/*; do nsenter --net=$n tc qdisc show; done"
+        qdiscs = node.run(["sh", "-c", script]).stdout
         assert "8Mbit" in qdiscs and "4Mbit" in qdiscs, qdiscs
 
 
