@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import demo, enter, options, state, table, teardown
+from . import demo, enter, options, proc, state, table, teardown, web
 from .errors import LabError
 from .lab import Lab
 from .pod import Pod
@@ -159,6 +159,8 @@ def pod_table(pods: list) -> str:
 def pod(args) -> int:
     lab = Lab.open(args.lab)
     if args.pod_verb == "add":
+        if args.web:
+            proc.need(web.SERVERS[args.web][2][0])
         return pod_add(lab, args)
     if args.pod_verb == "list":
         pods = [describe_pod(p) for p in lab.pods.values()]
@@ -174,6 +176,8 @@ def pod_add(lab: Lab, args) -> int:
     made = lab.node(args.node).pod_add(args.name, ips=args.ip, mac=args.mac, ports=[port_mapping(text) for text in args.port])
     if args.serve:
         made.serve(args.serve)
+    if args.web:
+        web.start(args.web, made)
     if args.cmd:
         made.daemon(["/bin/sh", "-c", args.cmd], f"{made.record['netns']}-cmd")
     print(json.dumps(describe_pod(made), indent=2) if args.output == "json" else pod_table([describe_pod(made)]))

@@ -30,7 +30,7 @@ class Demo:
             self._wire(family, nginx, apache)
 
     def _pod(self, node, name: str, kind: str):
-        command = f"tulle-lab pod add {name} --node {node.name} --cmd '{kind} …'"
+        command = f"tulle-lab pod add {name} --node {node.name} --web {kind}"
         try:
             pod = node.pod_add(name)
             web.start(kind, pod)

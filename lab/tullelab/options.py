@@ -104,6 +104,7 @@ def _pod(verbs) -> None:
     add.add_argument("--port", action="append", default=[], metavar="HOST:CONTAINER[/PROTOCOL]", help="host port (repeatable)")
     add.add_argument("--cmd", metavar="COMMAND", help="start this in the pod (a shell command line)")
     add.add_argument("--serve", type=int, metavar="PORT", help="start the lab's echo server in the pod")
+    add.add_argument("--web", choices=["nginx", "apache"], help="start this web server in the pod, with a page that names itself")
     delete = verbs.add_parser("del", aliases=["delete"], help="delete pods")
     _lab(delete)
     delete.add_argument("names", nargs="+", metavar="NAME")
