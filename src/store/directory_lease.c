@@ -122,7 +122,7 @@ int directory_lease_scan(struct directory *dir, struct err *err)
 
 	if (!stream)
 		return err_set(err, -errno, "%s: cannot be read: %s", dir->leases, strerror(errno));
-	dir->kv.events->list_begin(dir->kv.ctx);
+	dir->kv.events->list_begin(dir->kv.ctx, false);
 	while ((entry = readdir(stream)))
 		directory_lease_read(dir, entry->d_name);
 	closedir(stream);

@@ -8,7 +8,7 @@
 
 /* -- the configuration -- */
 
-static void config_begin(struct etcd *etcd)
+static void config_begin(struct etcd *etcd, bool anew)
 {
 	etcd->has_config = false;
 }
@@ -55,9 +55,9 @@ static void lease_key(const struct etcd *etcd, const ProtobufCBinaryData *key, c
 	ret[n] = 0;
 }
 
-static void leases_begin(struct etcd *etcd)
+static void leases_begin(struct etcd *etcd, bool anew)
 {
-	etcd->kv.events->list_begin(etcd->kv.ctx);
+	etcd->kv.events->list_begin(etcd->kv.ctx, anew);
 }
 
 static void leases_end(struct etcd *etcd)

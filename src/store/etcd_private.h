@@ -50,7 +50,7 @@ uint8_t *etcd_pack(const ProtobufCMessage *message, size_t *ret_len);
 /* -- etcd_watch.c: the truth about one key or prefix, from now on -- */
 
 struct etcd_watch_events {
-	void (*list_begin)(struct etcd *etcd);
+	void (*list_begin)(struct etcd *etcd, bool anew);
 	void (*list_end)(struct etcd *etcd);
 	void (*put)(struct etcd *etcd, const Etcd__KeyValue *kv);
 	void (*gone)(struct etcd *etcd, const Etcd__KeyValue *kv);
@@ -71,6 +71,7 @@ struct etcd_watch {
 	struct grpc_call *stream;
 	unsigned token_generation;
 	int64_t revision; /* where the watch goes on; 0: list first */
+	int64_t seen;     /* the latest revision that we know of */
 	bool heard;       /* something came since the last look */
 	bool asked;       /* a progress request is out */
 	unsigned failures;

@@ -112,7 +112,8 @@ static void take_page(void *ctx, const struct grpc_status *status, const Protobu
 	}
 	if (!watch->list_revision) {
 		watch->list_revision = answer->header->revision;
-		watch->events->list_begin(watch->etcd);
+		watch->events->list_begin(watch->etcd, watch->list_revision < watch->seen);
+		watch->seen = watch->list_revision;
 	}
 	for (size_t i = 0; i < answer->n_kvs; i++)
 		watch->events->put(watch->etcd, answer->kvs[i]);
@@ -231,6 +232,8 @@ static void take_events(struct etcd_watch *watch, const Etcd__WatchResponse *ans
 		watch->revision = answer->fragment ? last : last + 1;
 	else if (answer->watch_id >= 0 && answer->header && answer->header->revision >= watch->revision)
 		watch->revision = answer->header->revision + 1;
+	if (watch->revision - 1 > watch->seen)
+		watch->seen = watch->revision - 1;
 }
 
 static void take_message(void *ctx, const uint8_t *data, size_t len)

@@ -35,8 +35,9 @@ struct kv_events {
 	 * none, or none that can be read; why is told by problem(). */
 	void (*config)(void *ctx, const char *text, size_t len, const char *where);
 	void (*cni_conf)(void *ctx, const char *text);
-	/* list_begin, any number of put, list_end: the whole truth, at first and after every gap in the watch. */
-	void (*list_begin)(void *ctx);
+	/* list_begin, any number of put, list_end: the whole truth, at first and after every gap in the watch. anew: the
+	 * store was put back to an earlier state, revisions seen so far mean nothing any more. */
+	void (*list_begin)(void *ctx, bool anew);
 	void (*list_end)(void *ctx);
 	void (*put)(void *ctx, const struct kv_item *item);
 	void (*gone)(void *ctx, const char *key, uint64_t revision); /* revision: 0 where they have no order */

@@ -91,7 +91,7 @@ int manager_new(struct event_base *base, const struct store_events *events, void
 	int64_t renew_margin, struct store **ret, struct err *err);
 
 /* -- table.c -- */
-void table_list_begin(void *ctx);
+void table_list_begin(void *ctx, bool anew);
 void table_list_end(void *ctx);
 void table_put(void *ctx, const struct kv_item *item);
 void table_gone(void *ctx, const char *key, uint64_t revision);

@@ -218,12 +218,18 @@ void table_gone(void *ctx, const char *key, uint64_t revision)
 	manager_later(store->step, 0);
 }
 
-void table_list_begin(void *ctx)
+void table_list_begin(void *ctx, bool anew)
 {
 	struct store *store = ctx;
+	struct entry *entry, *next;
 
 	store->generation++;
 	store->synced = false;
+	if (!anew)
+		return;
+	store->own_revision = 0;
+	HASH_ITER(hh, store->entries, entry, next)
+		entry->revision = 0;
 }
 
 void table_list_end(void *ctx)

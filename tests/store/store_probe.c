@@ -2,11 +2,12 @@
  *
  * A node reduced to its store, for tests: prints every event as one JSON line on stdout and takes commands on stdin:
  *   acquire PUBLIC-IP MAC [SUBNET]   find PUBLIC-IP   quit
+ *   create KEY TTL   replace KEY REVISION   remove KEY REVISION (the transport's own, without the manager)
  * Usage: store_probe directory PATH TTL MARGIN
  *        store_probe etcd ENDPOINTS PREFIX TTL MARGIN [key=FILE] [cert=FILE] [ca=FILE] [user=NAME] [password=TEXT]
  */
 #include "store/flannel.h"
-#include "store/store.h"
+#include "store/manager.h"
 
 #include <event2/event.h>
 #include <jansson.h>
@@ -107,6 +108,30 @@ static void acquire(struct probe *probe, char *ip, char *mac, char *subnet)
 	store_acquire(probe->store, &want);
 }
 
+static void on_done(void *ctx, const struct kv_result *result)
+{
+	print(json_pack("{s:s, s:i, s:I, s:s}", "event", "done", "rc", result->rc, "revision",
+		(json_int_t)result->revision, "text", result->text));
+}
+
+static bool raw_write(struct probe *probe, const char *word, const char *key, const char *number)
+{
+	static const char value[] = "{\"PublicIP\":\"192.0.2.200\",\"PublicIPv6\":null}";
+	struct kv *kv = probe->store->kv;
+
+	if (!key || !number)
+		return false;
+	if (strcmp(word, "create") == 0)
+		kv->ops->create(kv, key, value, strlen(value), atoll(number), on_done);
+	else if (strcmp(word, "replace") == 0)
+		kv->ops->replace(kv, key, value, strlen(value), 60, (uint64_t)atoll(number), on_done);
+	else if (strcmp(word, "remove") == 0)
+		kv->ops->remove(kv, key, (uint64_t)atoll(number), on_done);
+	else
+		return false;
+	return true;
+}
+
 static void command(struct probe *probe, char *line)
 {
 	char *rest = line, *word = strsep(&rest, " "), *one = strsep(&rest, " "), *two = strsep(&rest, " ");
@@ -120,7 +145,7 @@ static void command(struct probe *probe, char *line)
 			exit(2);
 		ip[addr_is_4(&addr) ? FAMILY_4 : FAMILY_6] = addr;
 		store_find_own(probe->store, ip, on_found, probe);
-	} else {
+	} else if (!raw_write(probe, word, one, two)) {
 		event_base_loopbreak(probe->base);
 	}
 }

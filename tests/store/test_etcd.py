@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The etcd store against real etcd (reference/flannel.md 3.3, 10.5)."""
 
+import errno
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -171,6 +173,57 @@ def test_overlap_of_another_length_is_withdrawn(etcd, probes):
     assert lack.wait_acquired() in ("10.3.2.0-24", "10.3.3.0-24")
 
 
+def write(probe, line):
+    """One write of the transport itself; returns its result."""
+    before = probe.count("done")
+    probe.tell(line)
+    probe.wait("done", before + 1)
+    return [e for e in probe.events if e["event"] == "done"][-1]
+
+
+def etcd_leases(etcd):
+    return json.loads(etcd.ctl("lease", "list", "-w", "json").stdout).get("leases") or []
+
+
+def test_guards_of_the_transport(etcd, probes):
+    """What the manager relies on when its table is behind."""
+    a = probes(1, etcd, acquire=False)
+    a.wait("network")
+    etcd.put("subnets/10.3.2.0-24&fd00:3:0:2::-64", GOOD % 50)
+    # The same IPv4 block under another name, and a part of it: the creation is withdrawn without a trace.
+    for key in ("10.3.2.0-24", "10.3.2.128-25", "10.3.0.0-20", "10.3.9.0-24&fd00:3:0:2::-64"):
+        assert write(a, f"create {key} 60")["rc"] == -errno.EEXIST, key
+    assert len(etcd.leases()) == 1 and not etcd_leases(etcd)
+    assert write(a, "create 10.3.9.0-24&fd00:3:0:3::-64 60")["rc"] == 0
+    assert write(a, "create 10.3.9.0-24&fd00:3:0:3::-64 60")["rc"] == -errno.EEXIST
+    done = write(a, "create 10.3.10.0-24 60")
+    assert done["rc"] == 0 and len(etcd_leases(etcd)) == 2
+    # A key that changed, or is gone, is not written and not deleted.
+    etcd.put("subnets/10.3.10.0-24", GOOD % 51)
+    assert write(a, f"replace 10.3.10.0-24 {done['revision']}")["rc"] == -errno.ESTALE
+    assert write(a, f"remove 10.3.10.0-24 {done['revision']}")["rc"] == -errno.ESTALE
+    assert write(a, f"replace 10.3.11.0-24 {done['revision']}")["rc"] == -errno.ESTALE
+    assert etcd.get("subnets/10.3.10.0-24") == GOOD % 51
+    assert len(etcd_leases(etcd)) == 2 and len(etcd.leases()) == 3
+    revision = etcd.read(f"{PREFIX}/subnets/10.3.10.0-24")[0][2]["mod_revision"]
+    assert write(a, f"remove 10.3.10.0-24 {revision}")["rc"] == 0
+    assert len(etcd.leases()) == 2
+
+
+def test_ipv6_only_and_dual_stack(etcd, probes):
+    etcd.put("config", json.dumps({"EnableIPv4": False, "EnableIPv6": True, "IPv6Network": "fd00:3::/48"}))
+    a, b = probes(1, etcd, acquire=False), probes(2, etcd, acquire=False)
+    for node, ip in ((a, "2001:db8::1"), (b, "2001:db8::2")):
+        node.wait("network")
+        node.tell(f"acquire {ip} {node.mac}")
+    key_a, key_b = a.wait_acquired(), b.wait_acquired()
+    assert key_a != key_b and key_a.startswith("0.0.0.0-0&fd00:3:0:")
+    a.wait_peers(key_b)
+    b.wait_peers(key_a)
+    assert a.peers[key_b]["ip6"] == "2001:db8::2"
+    assert '"PublicIP":"0.0.0.0","PublicIPv6":"2001:db8::1"' in etcd.get(f"subnets/{key_a}")
+
+
 def test_compaction_under_the_watch(etcd, probes):
     a, b = probes(1, etcd), probes(2, etcd)
     key_b = b.wait_acquired()
@@ -223,6 +276,25 @@ def test_restart_of_etcd(etcd, probes):
     wait_for("the end of the stories", lambda: not a.stories)
     assert a.count("lost") == 0 and a.own["key"] == key
     assert a.count("problem") <= 4  # told once, ended once, for each watch
+
+
+def test_a_store_that_lost_its_data(etcd, probes):
+    """Restored from a backup, or begun anew: its revisions are behind what was seen."""
+    for n in range(60, 80):
+        etcd.put(f"subnets/10.3.{n}.0-24", GOOD % n)
+    a = probes(1, etcd)
+    key = a.wait_acquired()
+    wait_for("all of them", lambda: len(a.peers) == 20)
+    etcd.members[0].stop()
+    shutil.rmtree(f"{etcd.members[0].directory}/m0")
+    etcd.members[0].start(etcd.cluster)
+    etcd.wait()
+    etcd.put("config", NETWORK)
+    a.wait("lost")
+    assert a.wait_acquired(2) == key
+    a.wait_peers()
+    etcd.put("subnets/10.3.90.0-24", GOOD % 90)
+    a.wait_peers("10.3.90.0-24")
 
 
 def test_a_store_that_starts_late(cluster, probes):

@@ -4,7 +4,10 @@
  */
 #include "nodes.h"
 
+#include "store/manager.h"
+
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <sys/file.h>
@@ -325,6 +328,68 @@ static void bad_files_hurt_nobody(void **state)
 	WAIT(world->base, strcmp(node_peer(a, key)->backend, "host-gw") == 0);
 }
 
+static int result_rc;
+static uint64_t result_revision;
+
+static void take_result(void *ctx, const struct kv_result *result)
+{
+	result_rc = result->rc;
+	result_revision = result->revision;
+}
+
+#define VALUE "{\"PublicIP\":\"192.0.2.200\",\"PublicIPv6\":null}"
+
+static int create(struct world *world, struct node *node, const char *key)
+{
+	result_rc = 1;
+	node->store->kv->ops->create(node->store->kv, key, VALUE, strlen(VALUE), 0, take_result);
+	WAIT(world->base, result_rc <= 0);
+	return result_rc;
+}
+
+static int change(struct world *world, struct node *node, char kind, const char *key, uint64_t revision)
+{
+	struct kv *kv = node->store->kv;
+
+	result_rc = 1;
+	if (kind == 'r')
+		kv->ops->replace(kv, key, "{}", 2, 0, revision, take_result);
+	else
+		kv->ops->remove(kv, key, revision, take_result);
+	WAIT(world->base, result_rc <= 0);
+	return result_rc;
+}
+
+/* What the manager relies on when its table is behind. */
+static void guards_of_the_transport(void **state)
+{
+	struct world *world = *state;
+	struct node *a;
+	uint64_t revision;
+
+	put(world, "net-conf.json", NET);
+	a = start(world, 1);
+	WAIT(world->base, a->acquired == 1);
+	put(world, "leases/10.3.200.0-24&fd00:3:0:2::-64.json", "{\"PublicIP\":\"192.0.2.50\"}");
+	put(world, "leases/10.3.210.0-24.json", "{\"PublicIP\":\"192.0.2.51\",\"Expiration\":\"2020-01-01T00:00:00Z\"}");
+	put(world, "leases/10.3.211.0-24.json", "half a f");
+	assert_int_equal(create(world, a, "10.3.200.0-24"), -EEXIST);
+	assert_int_equal(create(world, a, "10.3.200.128-25"), -EEXIST);
+	assert_int_equal(create(world, a, "10.3.192.0-20"), -EEXIST);
+	assert_int_equal(create(world, a, "10.3.211.0-24"), -EEXIST);
+	assert_int_equal(create(world, a, "10.3.210.0-24"), 0); /* what is over is in nobody's way */
+	revision = result_revision;
+	assert_string_equal(get(world, "leases/10.3.210.0-24.json"), VALUE);
+	put(world, "leases/10.3.210.0-24.json", "{\"PublicIP\":\"192.0.2.52\"}");
+	assert_int_equal(change(world, a, 'r', "10.3.210.0-24", revision), -ESTALE);
+	assert_int_equal(change(world, a, 'd', "10.3.210.0-24", revision), -ESTALE);
+	assert_int_equal(change(world, a, 'r', "10.3.212.0-24", revision), -ESTALE);
+	assert_string_equal(get(world, "leases/10.3.210.0-24.json"), "{\"PublicIP\":\"192.0.2.52\"}");
+	put(world, "leases/10.3.210.0-24.json", VALUE);
+	assert_int_equal(change(world, a, 'd', "10.3.210.0-24", revision), 0);
+	assert_null(get(world, "leases/10.3.210.0-24.json"));
+}
+
 static void half_written_files_are_awaited(void **state)
 {
 	struct world *world = *state;
@@ -535,6 +600,7 @@ int main(void)
 		TEST(a_reservation_holds_for_ever),
 		TEST(an_edit_of_the_network_moves_us),
 		TEST(bad_files_hurt_nobody),
+		TEST(guards_of_the_transport),
 		TEST(half_written_files_are_awaited),
 		TEST(manifests_hold_the_configuration),
 		TEST(a_mounted_configmap_is_followed),

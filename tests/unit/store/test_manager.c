@@ -100,9 +100,14 @@ static void put(struct node *node, const char *key, const char *value, uint64_t 
 	kv->events->put(kv->ctx, &item);
 }
 
+static void list_anew(struct node *node, bool anew)
+{
+	node->store->kv->events->list_begin(node->store->kv->ctx, anew);
+}
+
 static void list_begin(struct node *node)
 {
-	node->store->kv->events->list_begin(node->store->kv->ctx);
+	list_anew(node, false);
 }
 
 static void list_end(struct node *node)
@@ -281,6 +286,29 @@ static void late_events_are_told_from_new_ones(void **state)
 	assert_int_equal(node->lost, 1);
 }
 
+/* A store that was restored from a backup: its revisions are smaller, and they are the truth. */
+static void revisions_may_start_over(void **state)
+{
+	struct world *world = *state;
+	struct node *node = &world->node;
+	char value[1024];
+
+	acquire(world);
+	snprintf(value, sizeof(value), "%s", fake_of(node)->value);
+	put(node, "10.3.210.0-24", "{\"PublicIP\":\"192.0.2.10\"}", 150, 0);
+	list_anew(node, true);
+	put(node, node->own.key, value, 20, KV_EXPIRES_UNKNOWN);
+	put(node, "10.3.210.0-24", "{\"PublicIP\":\"192.0.2.11\"}", 15, 0);
+	list_end(node);
+	assert_int_equal(node->lost, 0);
+	assert_true(addr_to_4(&node->peers[0].public_ip[FAMILY_4]) == 0xc000020bu);
+	/* The next write is guarded by the new revision. */
+	node->want.vtep_mac[FAMILY_4].b[0] = 6;
+	store_acquire(node->store, &node->want);
+	WAIT(world->base, fake_of(node)->kind == 'r');
+	assert_int_equal(fake_of(node)->guard, 20);
+}
+
 static void a_failed_renewal_is_tried_again_until_the_end(void **state)
 {
 	struct world *world = *state;
@@ -381,6 +409,7 @@ int main(void)
 		TEST(an_unknown_end_is_looked_up),
 		TEST(snapshots_are_compared),
 		TEST(late_events_are_told_from_new_ones),
+		TEST(revisions_may_start_over),
 		TEST_SHORT(a_failed_renewal_is_tried_again_until_the_end),
 		TEST_SHORT(a_deletion_during_a_renewal),
 		TEST(a_clone_is_told_and_slows_us_down),
