@@ -73,7 +73,8 @@ static char *key_of(const char *container_id, const char *ifname)
 	return asprintf(&key, "%s/%s", container_id, ifname) < 0 ? NULL : key;
 }
 
-struct attach_pod *attach_pod_new(uint64_t serial, const struct attachment *attachment, const void *record, size_t len)
+struct attach_pod *attach_pod_new(
+	uint64_t serial, const struct attachment *attachment, const void *record, size_t len)
 {
 	struct attach_pod *pod = calloc(1, sizeof(*pod));
 
@@ -106,7 +107,8 @@ void attach_pod_free(struct attach_pod *pod)
 	free(pod);
 }
 
-struct attach_pod *attach_pod_find(const struct attacher *attacher, const char *container_id, const char *ifname)
+struct attach_pod *attach_pod_find(
+	const struct attacher *attacher, const char *container_id, const char *ifname)
 {
 	_cleanup_free_ char *key = key_of(container_id, ifname);
 	struct attach_pod *pod = NULL;
@@ -120,7 +122,8 @@ struct attach_pod *attach_pod_by_host_ifname(const struct attacher *attacher, co
 {
 	struct attach_pod *pod, *next;
 
-	HASH_ITER(hh, attacher->pods, pod, next) {
+	HASH_ITER(hh, attacher->pods, pod, next)
+	{
 		if (strcmp(pod->host_ifname, host_ifname) == 0)
 			return pod;
 	}
@@ -163,7 +166,8 @@ void attach_each(struct attacher *attacher, void (*each)(void *ctx, const struct
 {
 	struct attach_pod *pod, *next;
 
-	HASH_ITER(hh, attacher->pods, pod, next) {
+	HASH_ITER(hh, attacher->pods, pod, next)
+	{
 		attach_pod_read(pod, &attacher->scratch);
 		each(ctx, &attacher->scratch);
 	}
@@ -177,7 +181,8 @@ int attach_list_pods(struct attacher *attacher, struct plan_pod **ret, size_t *r
 
 	if (!list)
 		return -ENOMEM;
-	HASH_ITER(hh, attacher->pods, pod, next) {
+	HASH_ITER(hh, attacher->pods, pod, next)
+	{
 		memcpy(list[n].addr, pod->addr, sizeof(list[n].addr));
 		list[n].mac = pod->mac;
 		memcpy(list[n++].host_ifname, pod->host_ifname, IFNAMSIZ);
@@ -203,14 +208,15 @@ void attach_get_stats(struct attacher *attacher, struct attach_stats *ret)
 
 /* -- the journal -- */
 
-int attach_write(struct attacher *attacher, enum attach_record_type type, uint64_t serial, int64_t since, struct err *err)
+int attach_write(struct attacher *attacher, enum attach_record_type type, uint64_t serial, int64_t since,
+	struct err *err)
 {
 	struct attach_record record = {.type = type, .serial = serial, .since = since};
 	_cleanup_(buf_free) struct buf buf = BUF_INIT(0);
 	int rc = attach_record_encode(&record, NULL, &buf);
 
-	return rc < 0 ? err_set(err, rc, "no memory for a journal record") :
-			journal_append(attacher->journal, buf.data, buf.len, err);
+	return rc < 0 ? err_set(err, rc, "no memory for a journal record")
+		      : journal_append(attacher->journal, buf.data, buf.len, err);
 }
 
 static int emit_record(struct journal_writer *writer, const struct attach_record *record)
@@ -247,10 +253,12 @@ static int emit_all(void *ctx, struct journal_writer *writer)
 	int rc = 0;
 
 	ipam_each_resting(attacher->ipam, attach_now(), emit_resting, writer);
-	HASH_ITER(hh, attacher->pods, pod, next) {
+	HASH_ITER(hh, attacher->pods, pod, next)
+	{
 		rc = rc < 0 ? rc : emit_pod(writer, pod);
 	}
-	DL_FOREACH(attacher->closing, pod) {
+	DL_FOREACH(attacher->closing, pod)
+	{
 		rc = rc < 0 ? rc : emit_pod(writer, pod);
 	}
 	return rc;
@@ -315,12 +323,14 @@ static void load_programs(struct attacher *attacher)
 	struct err err = ERR_INIT;
 
 	if (podprog_new(&attacher->podprog, &err) < 0)
-		attach_report(attacher, "pods that are deleted are cut off by their routes alone: %s", err_text(&err));
+		attach_report(attacher, "pods that are deleted are cut off by their routes alone: %s",
+			err_text(&err));
 }
 
 static int attacher_open(struct attacher *attacher, struct event_base *base, struct err *err)
 {
-	struct ipam_options ipam = {.cooldown_s = attacher->options.cooldown_s, .taken = somebody_elses, .ctx = attacher};
+	struct ipam_options ipam = {
+		.cooldown_s = attacher->options.cooldown_s, .taken = somebody_elses, .ctx = attacher};
 	struct journal_reader reader = {.each = attach_replay, .report = report_text, .ctx = attacher};
 	int rc;
 
@@ -335,13 +345,15 @@ static int attacher_open(struct attacher *attacher, struct event_base *base, str
 	if (rc == 0)
 		load_programs(attacher);
 	if (rc == 0)
-		rc = journal_open(attacher->options.state_dir, attacher->options.boot_id, &reader, &attacher->journal, err);
+		rc = journal_open(attacher->options.state_dir, attacher->options.boot_id, &reader,
+			&attacher->journal, err);
 	if (rc == 0)
 		attacher->rewrite_at = REWRITE_MIN + REWRITE_PER_POD * HASH_COUNT(attacher->pods);
 	return rc;
 }
 
-int attach_new(struct event_base *base, const struct attach_options *options, struct attacher **ret, struct err *err)
+int attach_new(
+	struct event_base *base, const struct attach_options *options, struct attacher **ret, struct err *err)
 {
 	struct attacher *attacher = calloc(1, sizeof(*attacher));
 	int rc;
@@ -367,11 +379,13 @@ void attach_free(struct attacher *attacher)
 		return;
 	if (attacher->journal)
 		attach_teardown(attacher);
-	HASH_ITER(hh, attacher->pods, pod, next) {
+	HASH_ITER(hh, attacher->pods, pod, next)
+	{
 		HASH_DEL(attacher->pods, pod);
 		attach_pod_free(pod);
 	}
-	DL_FOREACH_SAFE(attacher->closing, pod, next) {
+	DL_FOREACH_SAFE(attacher->closing, pod, next)
+	{
 		attach_pod_free(pod);
 	}
 	if (attacher->teardown_timer)
@@ -395,10 +409,11 @@ static void serve_bridge(struct attacher *attacher)
 		attacher->bridge[0] = 0;
 	else if (takeover_open_bridge(attacher->bridge, &err) == 0) {
 		HASH_ITER(hh, attacher->pods, pod, next)
-			attach_bridge_pod(attacher, pod->addr, true);
+		attach_bridge_pod(attacher, pod->addr, true);
 	}
 	if (err.code)
-		attach_report(attacher, "pods of Flannel's plugin may not reach new ones: %s", err_text(&err));
+		attach_report(
+			attacher, "pods of Flannel's plugin may not reach new ones: %s", err_text(&err));
 }
 
 void attach_bridge_pod(struct attacher *attacher, const struct addr addr[FAMILY_COUNT], bool present)
@@ -407,11 +422,12 @@ void attach_bridge_pod(struct attacher *attacher, const struct addr addr[FAMILY_
 
 	if (attacher->bridge[0] && addr_is_set(&addr[FAMILY_6]) &&
 		takeover_bridge_proxy(attacher->nl, attacher->bridge, &addr[FAMILY_6], present, &err) < 0)
-		attach_report(attacher, "pods of Flannel's plugin may not reach a new one: %s", err_text(&err));
+		attach_report(
+			attacher, "pods of Flannel's plugin may not reach a new one: %s", err_text(&err));
 }
 
-void attach_set_network(struct attacher *attacher, const struct network *network, const struct lease *own,
-	uint32_t pod_mtu)
+void attach_set_network(
+	struct attacher *attacher, const struct network *network, const struct lease *own, uint32_t pod_mtu)
 {
 	struct err err = ERR_INIT;
 
@@ -426,7 +442,8 @@ void attach_set_network(struct attacher *attacher, const struct network *network
 	attacher->mtu = pod_mtu;
 	if (!attacher->ready)
 		return;
-	if (podlink_forwarding(prefix_is_set(&attacher->own[FAMILY_4]), prefix_is_set(&attacher->own[FAMILY_6]), &err) < 0)
+	if (podlink_forwarding(prefix_is_set(&attacher->own[FAMILY_4]),
+		    prefix_is_set(&attacher->own[FAMILY_6]), &err) < 0)
 		attach_report(attacher, "%s", err_text(&err));
 	serve_bridge(attacher);
 }

@@ -33,7 +33,8 @@ static int copy_names(struct attachment *to, const struct attach_request *reques
 	int rc = copy_text(to->network, sizeof(to->network), request->network, "network name", err);
 
 	if (rc == 0)
-		rc = copy_text(to->container_id, sizeof(to->container_id), request->container_id, "container id", err);
+		rc = copy_text(to->container_id, sizeof(to->container_id), request->container_id,
+			"container id", err);
 	if (rc == 0)
 		rc = copy_text(to->ifname, sizeof(to->ifname), request->ifname, "interface name", err);
 	if (rc == 0)
@@ -41,8 +42,8 @@ static int copy_names(struct attachment *to, const struct attach_request *reques
 	return rc;
 }
 
-static int choose_netns(struct attacher *attacher, struct attachment *to, const struct attach_request *request,
-	struct err *err)
+static int choose_netns(struct attacher *attacher, struct attachment *to,
+	const struct attach_request *request, struct err *err)
 {
 	int rc = netns_check(request->netns_fd, to->netns_path, err);
 	struct stat st, own;
@@ -52,7 +53,8 @@ static int choose_netns(struct attacher *attacher, struct attachment *to, const 
 	if (fstat(request->netns_fd, &st) < 0 || fstat(attacher->netns, &own) < 0)
 		return err_set(err, -errno, "network namespace %s: %s", to->netns_path, strerror(errno));
 	if (st.st_dev == own.st_dev && st.st_ino == own.st_ino)
-		return err_set(err, -EINVAL, "network namespace %s: it is the node's own, expected a pod's", to->netns_path);
+		return err_set(err, -EINVAL, "network namespace %s: it is the node's own, expected a pod's",
+			to->netns_path);
 	to->netns_dev = st.st_dev;
 	to->netns_ino = st.st_ino;
 	return 0;
@@ -70,7 +72,8 @@ static int choose_mac(struct attachment *to, const struct attach_request *reques
 		to->mac.b[0] = (uint8_t)((to->mac.b[0] & 0xfc) | 2); /* local, one station */
 	}
 	if (to->mac.b[0] & 1 || mac_equal(&to->mac, &to->host_mac))
-		return err_set(err, -EINVAL, "requested MAC %s: expected a unicast address other than the gateway's",
+		return err_set(err, -EINVAL,
+			"requested MAC %s: expected a unicast address other than the gateway's",
 			mac_format(&to->mac, text));
 	return 0;
 }
@@ -113,8 +116,8 @@ static int add_route(struct attachment *to, const struct attach_route *route, st
 	return 0;
 }
 
-static int choose_routes(struct attacher *attacher, struct attachment *to, const struct attach_request *request,
-	struct err *err)
+static int choose_routes(struct attacher *attacher, struct attachment *to,
+	const struct attach_request *request, struct err *err)
 {
 	char text[PREFIX_TEXT_MAX], via[ADDR_TEXT_MAX];
 	int rc = 0;
@@ -130,12 +133,15 @@ static int choose_routes(struct attacher *attacher, struct attachment *to, const
 		const struct attach_route *route = &request->routes[i];
 
 		prefix_format(&route->dst, text);
-		if (!prefix_is_set(&route->dst) || !prefix_is_set(&attacher->own[family_index(route->dst.family)]))
-			return err_set(err, -EINVAL, "route to %s: the pod has no address of that family", text);
+		if (!prefix_is_set(&route->dst) ||
+			!prefix_is_set(&attacher->own[family_index(route->dst.family)]))
+			return err_set(
+				err, -EINVAL, "route to %s: the pod has no address of that family", text);
 		if (!via_node(attacher, &route->via))
-			return err_set(err, -EINVAL, "route to %s: next hop %s, expected none or the node (169.254.1.1, or the "
-				"first address of its block): a pod's only neighbour is its node", text,
-				addr_format(&route->via, via));
+			return err_set(err, -EINVAL,
+				"route to %s: next hop %s, expected none or the node (169.254.1.1, or the "
+				"first address of its block): a pod's only neighbour is its node",
+				text, addr_format(&route->via, via));
 		rc = add_route(to, route, err);
 	}
 	return rc;
@@ -161,7 +167,8 @@ static int take_wishes(struct attacher *attacher, struct attachment *to, const s
 		int rc;
 
 		if (addr_is_set(place))
-			return err_set(err, -EINVAL, "requested address %s: a second one of its family, expected at most one",
+			return err_set(err, -EINVAL,
+				"requested address %s: a second one of its family, expected at most one",
 				addr_format(wish, text));
 		rc = ipam_take_wish(attacher->ipam, wish, serial, attach_now(), err);
 		if (rc < 0)
@@ -171,8 +178,8 @@ static int take_wishes(struct attacher *attacher, struct attachment *to, const s
 	return 0;
 }
 
-static int take_addresses(struct attacher *attacher, struct attachment *to, const struct attach_request *request,
-	uint64_t serial, struct err *err)
+static int take_addresses(struct attacher *attacher, struct attachment *to,
+	const struct attach_request *request, uint64_t serial, struct err *err)
 {
 	int rc = take_wishes(attacher, to, request, serial, err);
 
@@ -187,7 +194,8 @@ static int take_addresses(struct attacher *attacher, struct attachment *to, cons
 
 /* -- the kernel -- */
 
-static int set_pod(struct attacher *attacher, const struct attachment *attachment, int netns_fd, struct err *err)
+static int set_pod(
+	struct attacher *attacher, const struct attachment *attachment, int netns_fd, struct err *err)
 {
 	struct nl *nl = NULL;
 	int rc = netns_enter(netns_fd, err);
@@ -198,7 +206,8 @@ static int set_pod(struct attacher *attacher, const struct attachment *attachmen
 	if (rc == 0)
 		rc = podlink_set_pod(nl, attachment, err);
 	if (rc == 0 && (attachment->bandwidth.ingress_rate || attachment->bandwidth.egress_rate))
-		rc = shape_apply(attacher->nl, attachment->host_ifname, nl, attachment->ifname, &attachment->bandwidth, err);
+		rc = shape_apply(attacher->nl, attachment->host_ifname, nl, attachment->ifname,
+			&attachment->bandwidth, err);
 	if (rc == 0 && addr_is_set(&attachment->addr[FAMILY_6]))
 		podlink_wait_addr(nl, &attachment->addr[FAMILY_6]);
 	nl_close(nl);
@@ -206,22 +215,26 @@ static int set_pod(struct attacher *attacher, const struct attachment *attachmen
 	return rc < 0 ? err_wrap(err, "pod interface %s", attachment->ifname) : 0;
 }
 
-static int create(struct attacher *attacher, const struct attachment *attachment, int netns_fd, struct err *err)
+static int create(
+	struct attacher *attacher, const struct attachment *attachment, int netns_fd, struct err *err)
 {
 	struct podlink_state state;
 	int rc = podlink_create(attacher->nl, attachment, netns_fd, err);
 
 	if (rc == -EEXIST && podlink_get(attacher->nl, attachment->host_ifname, &state, NULL) == 0)
-		return err_set(err, rc, "interface %s exists on the node, though no attachment of it is known: DEL of this "
-			"container removes it", attachment->host_ifname);
+		return err_set(err, rc,
+			"interface %s exists on the node, though no attachment of it is known: DEL of this "
+			"container removes it",
+			attachment->host_ifname);
 	if (rc == -EEXIST)
-		return err_set(err, rc, "interface %s exists already in %s", attachment->ifname, attachment->netns_path);
+		return err_set(err, rc, "interface %s exists already in %s", attachment->ifname,
+			attachment->netns_path);
 	return rc < 0 ? err_wrap(err, "veth pair %s, %s", attachment->host_ifname, attachment->ifname) : 0;
 }
 
 /* Returns with ret_created set as soon as there is something in the kernel to undo. */
-static int build(struct attacher *attacher, const struct attachment *attachment, int netns_fd, bool *ret_created,
-	struct err *err)
+static int build(struct attacher *attacher, const struct attachment *attachment, int netns_fd,
+	bool *ret_created, struct err *err)
 {
 	int rc = attach_step(attacher, "begun", err);
 
@@ -250,7 +263,8 @@ static void undo(struct attacher *attacher, const struct attach_pod *pod, bool c
 	struct err err = ERR_INIT;
 
 	if (created && podlink_delete(attacher->nl, pod->host_ifname, &err) < 0 && err.code != -ENODEV)
-		attach_report(attacher, "%s: what a failed ADD left cannot be removed: %s", pod->host_ifname, err_text(&err));
+		attach_report(attacher, "%s: what a failed ADD left cannot be removed: %s", pod->host_ifname,
+			err_text(&err));
 	drop_addresses(attacher, pod->addr, pod->serial);
 	/* without this record the next start undoes it once more, which does no harm */
 	attach_write(attacher, RECORD_UNDONE, pod->serial, 0, NULL);
@@ -280,8 +294,8 @@ int attach_begin(struct attacher *attacher, const struct attachment *attachment,
 	return 0;
 }
 
-static int attach(struct attacher *attacher, const struct attachment *attachment, uint64_t serial, int netns_fd,
-	struct err *err)
+static int attach(struct attacher *attacher, const struct attachment *attachment, uint64_t serial,
+	int netns_fd, struct err *err)
 {
 	struct attach_pod *pod = NULL;
 	bool created = false;
@@ -316,10 +330,12 @@ static void finish_deleting(struct attacher *attacher, const struct attachment *
 {
 	const struct attach_pod *pod;
 
-	DL_FOREACH(attacher->closing, pod) {
+	DL_FOREACH(attacher->closing, pod)
+	{
 		bool same_netns = pod->netns_dev == to->netns_dev && pod->netns_ino == to->netns_ino;
 
-		if (strcmp(pod->host_ifname, to->host_ifname) == 0 || (same_netns && strcmp(pod->ifname, to->ifname) == 0)) {
+		if (strcmp(pod->host_ifname, to->host_ifname) == 0 ||
+			(same_netns && strcmp(pod->ifname, to->ifname) == 0)) {
 			attach_teardown(attacher);
 			return;
 		}
@@ -331,9 +347,12 @@ static int refuse_double(struct attacher *attacher, const struct attachment *to,
 	const struct attach_pod *pod;
 
 	if (attach_pod_find(attacher, to->container_id, to->ifname))
-		return err_set(err, -EEXIST, "container %s, interface %s: attached already", to->container_id, to->ifname);
+		return err_set(err, -EEXIST, "container %s, interface %s: attached already", to->container_id,
+			to->ifname);
 	pod = attach_pod_by_host_ifname(attacher, to->host_ifname);
-	return pod ? err_set(err, -EEXIST, "interface %s belongs to another attachment (%s)", to->host_ifname, pod->key) : 0;
+	return pod ? err_set(err, -EEXIST, "interface %s belongs to another attachment (%s)", to->host_ifname,
+			     pod->key)
+		   : 0;
 }
 
 static int prepare(struct attacher *attacher, const struct attach_request *request, struct attachment *to,
@@ -359,7 +378,8 @@ static int prepare(struct attacher *attacher, const struct attach_request *reque
 	return refuse_double(attacher, to, err);
 }
 
-int attach_add(struct attacher *attacher, const struct attach_request *request, struct attachment *ret, struct err *err)
+int attach_add(struct attacher *attacher, const struct attach_request *request, struct attachment *ret,
+	struct err *err)
 {
 	struct attachment *to = &attacher->scratch;
 	uint64_t serial = attacher->serial + 1;

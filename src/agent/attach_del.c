@@ -54,7 +54,8 @@ void attach_teardown(struct attacher *attacher)
 	group_gone = podlink_delete_closed(attacher->nl, NULL) == 0;
 	if (attach_step(attacher, "torn-down", NULL) < 0)
 		return;
-	DL_FOREACH_SAFE(attacher->closing, pod, next) {
+	DL_FOREACH_SAFE(attacher->closing, pod, next)
+	{
 		struct err err = ERR_INIT;
 		int rc = group_gone ? 0 : podlink_delete(attacher->nl, pod->host_ifname, &err);
 
@@ -63,7 +64,8 @@ void attach_teardown(struct attacher *attacher)
 			continue;
 		}
 		left = true;
-		attach_report(attacher, "%s: cannot be deleted, tried again: %s", pod->host_ifname, err_text(&err));
+		attach_report(
+			attacher, "%s: cannot be deleted, tried again: %s", pod->host_ifname, err_text(&err));
 	}
 	attach_compact(attacher);
 	if (left)
@@ -112,14 +114,16 @@ static bool is_closing(const struct attacher *attacher, const char *host_ifname)
 {
 	const struct attach_pod *pod;
 
-	DL_FOREACH(attacher->closing, pod) {
+	DL_FOREACH(attacher->closing, pod)
+	{
 		if (strcmp(pod->host_ifname, host_ifname) == 0)
 			return true;
 	}
 	return false;
 }
 
-/* An attachment that the journal does not know by its id: its record was lost, but the interface's name tells it. */
+/* An attachment that the journal does not know by its id: its record was lost, but the interface's name tells
+ * it. */
 static int del_by_name(struct attacher *attacher, const struct attach_request *request, struct err *err)
 {
 	char name[IFNAMSIZ];
@@ -152,7 +156,8 @@ static int del_foreign(struct attacher *attacher, const struct attach_request *r
 	if (rc == 0)
 		return del_by_name(attacher, request, err);
 	if (rc > 0 && note.code)
-		attach_report(attacher, "%s; interface and reservations of the container were removed", err_text(&note));
+		attach_report(attacher, "%s; interface and reservations of the container were removed",
+			err_text(&note));
 	return rc < 0 ? err_set(err, rc, "%s", err_text(&note)) : 0;
 }
 
@@ -181,8 +186,8 @@ static int key_compare(const void *a, const void *b)
 	return rc ? rc : strcmp(x->ifname, y->ifname);
 }
 
-int attach_gc(struct attacher *attacher, const char *network, const struct attach_key *valid, size_t valid_count,
-	struct err *err)
+int attach_gc(struct attacher *attacher, const char *network, const struct attach_key *valid,
+	size_t valid_count, struct err *err)
 {
 	_cleanup_free_ struct attach_key *sorted = calloc(valid_count + 1, sizeof(*sorted));
 	struct attach_pod *pod, *next;
@@ -193,18 +198,21 @@ int attach_gc(struct attacher *attacher, const char *network, const struct attac
 	if (valid_count)
 		memcpy(sorted, valid, valid_count * sizeof(*sorted));
 	qsort(sorted, valid_count, sizeof(*sorted), key_compare);
-	HASH_ITER(hh, attacher->pods, pod, next) {
+	HASH_ITER(hh, attacher->pods, pod, next)
+	{
 		struct attachment *a = &attacher->scratch;
 		struct err story = ERR_INIT;
 
 		attach_pod_read(pod, a);
 		if (strcmp(a->network, network) != 0)
 			continue;
-		if (bsearch(&(struct attach_key){a->container_id, a->ifname}, sorted, valid_count, sizeof(*sorted), key_compare))
+		if (bsearch(&(struct attach_key){a->container_id, a->ifname}, sorted, valid_count,
+			    sizeof(*sorted), key_compare))
 			continue;
 		if (attach_close(attacher, pod, &story) < 0 && first == 0) {
 			first = story.code;
-			err_set(err, first, "GC of container %s, interface %s: %s", a->container_id, a->ifname, err_text(&story));
+			err_set(err, first, "GC of container %s, interface %s: %s", a->container_id,
+				a->ifname, err_text(&story));
 		}
 	}
 	attach_compact(attacher);
@@ -231,7 +239,8 @@ static int check_pod(struct attacher *attacher, const struct attachment *a, int 
 	return rc;
 }
 
-int attach_check(struct attacher *attacher, const struct attach_request *request, struct attachment *ret, struct err *err)
+int attach_check(struct attacher *attacher, const struct attach_request *request, struct attachment *ret,
+	struct err *err)
 {
 	const struct attachment *a = attach_find(attacher, request->container_id, request->ifname);
 	_cleanup_close_ int fd = -1;
@@ -239,15 +248,16 @@ int attach_check(struct attacher *attacher, const struct attach_request *request
 	int rc;
 
 	if (!a)
-		return err_set(err, -ENOENT, "container %s, interface %s: no such attachment", request->container_id,
-			request->ifname);
-	fd = request->netns_fd >= 0 ? fcntl(request->netns_fd, F_DUPFD_CLOEXEC, 3) :
-				      open(a->netns_path, O_RDONLY | O_CLOEXEC);
+		return err_set(err, -ENOENT, "container %s, interface %s: no such attachment",
+			request->container_id, request->ifname);
+	fd = request->netns_fd >= 0 ? fcntl(request->netns_fd, F_DUPFD_CLOEXEC, 3)
+				    : open(a->netns_path, O_RDONLY | O_CLOEXEC);
 	rc = netns_check(fd, a->netns_path, err);
 	if (rc < 0)
 		return rc;
 	if (fstat(fd, &st) < 0 || st.st_dev != a->netns_dev || st.st_ino != a->netns_ino)
-		return err_set(err, -ENODEV, "container %s, interface %s: the namespace is not the one that it was attached to",
+		return err_set(err, -ENODEV,
+			"container %s, interface %s: the namespace is not the one that it was attached to",
 			request->container_id, request->ifname);
 	rc = check_pod(attacher, a, fd, err);
 	if (rc == 0)

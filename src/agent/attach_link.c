@@ -28,8 +28,10 @@ struct mac podlink_host_mac(void)
 	return (struct mac){{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}};
 }
 
-/* Sets /proc/sys/net/FAMILY/conf/IFNAME/KEY. An interface name may hold a dot, so sysctl's own notation will not do. */
-static int conf_set(const char *family, const char *ifname, const char *key, const char *value, struct err *err)
+/* Sets /proc/sys/net/FAMILY/conf/IFNAME/KEY. An interface name may hold a dot, so sysctl's own notation will
+ * not do. */
+static int conf_set(
+	const char *family, const char *ifname, const char *key, const char *value, struct err *err)
 {
 	char path[128];
 	int rc;
@@ -54,8 +56,8 @@ int podlink_create(struct nl *nl, const struct attachment *attachment, int netns
 	struct ifinfomsg *m = nl_extra(msg, sizeof(*m));
 	struct nlattr *info, *data, *peer;
 
-	/* The end that goes up first has no carrier yet; its queue is switched on later, by a kernel thread. The other one's
-	 * is on at once. Let the first be the one that podlink_wait can look at. */
+	/* The end that goes up first has no carrier yet; its queue is switched on later, by a kernel thread.
+	 * The other one's is on at once. Let the first be the one that podlink_wait can look at. */
 	m->ifi_flags = m->ifi_change = IFF_UP;
 	put_link(msg, attachment->host_ifname, attachment->mtu, &attachment->host_mac);
 	info = mnl_attr_nest_start(msg, IFLA_LINKINFO);
@@ -81,7 +83,8 @@ static void batch_up(struct nl *nl, uint32_t index)
 	nl_batch_add(nl, msg, NULL);
 }
 
-static void batch_neigh(struct nl *nl, uint16_t type, uint32_t index, const struct addr *addr, const struct mac *mac)
+static void batch_neigh(
+	struct nl *nl, uint16_t type, uint32_t index, const struct addr *addr, const struct mac *mac)
 {
 	struct nlmsghdr *msg = nl_begin(nl, type, type == RTM_NEWNEIGH ? NLM_F_CREATE | NLM_F_REPLACE : 0);
 	struct ndmsg *m = nl_extra(msg, sizeof(*m));
@@ -110,8 +113,8 @@ static void put_metrics(struct nlmsghdr *msg, const struct attach_route *route)
 	mnl_attr_nest_end(msg, metrics);
 }
 
-static struct nlmsghdr *route_message(struct nl *nl, uint16_t type, uint32_t index, const struct prefix *dst,
-	uint8_t protocol)
+static struct nlmsghdr *route_message(
+	struct nl *nl, uint16_t type, uint32_t index, const struct prefix *dst, uint8_t protocol)
 {
 	struct nlmsghdr *msg = nl_begin(nl, type, type == RTM_NEWROUTE ? NLM_F_CREATE | NLM_F_REPLACE : 0);
 	struct rtmsg *m = nl_extra(msg, sizeof(*m));
@@ -127,7 +130,8 @@ static struct nlmsghdr *route_message(struct nl *nl, uint16_t type, uint32_t ind
 	return msg;
 }
 
-static void batch_route(struct nl *nl, uint32_t index, const struct attach_route *route, const struct addr *via)
+static void batch_route(
+	struct nl *nl, uint32_t index, const struct attach_route *route, const struct addr *via)
 {
 	struct nlmsghdr *msg = route_message(nl, RTM_NEWROUTE, index, &route->dst, RTPROT_BOOT);
 	struct rtmsg *m = mnl_nlmsg_get_payload(msg);
@@ -191,7 +195,8 @@ static int pod_conf(const struct attachment *attachment, struct err *err)
 {
 	static const struct {
 		const char *key, *value;
-	} conf[] = {{"disable_ipv6", "0"}, {"accept_ra", "0"}, {"accept_dad", "0"}, {"keep_addr_on_down", "1"}};
+	} conf[] = {
+		{"disable_ipv6", "0"}, {"accept_ra", "0"}, {"accept_dad", "0"}, {"keep_addr_on_down", "1"}};
 
 	if (!addr_is_set(&attachment->addr[FAMILY_6]))
 		return 0;
@@ -258,7 +263,8 @@ int podlink_set_host(struct nl *nl, const struct attachment *attachment, struct 
 			continue;
 		batch_neigh(nl, RTM_NEWNEIGH, state.index, &attachment->addr[f], &attachment->mac);
 		host = prefix_host(&attachment->addr[f]);
-		nl_batch_add(nl, route_message(nl, RTM_NEWROUTE, state.index, &host, ROUTE_PROTOCOL_TULLE), NULL);
+		nl_batch_add(
+			nl, route_message(nl, RTM_NEWROUTE, state.index, &host, ROUTE_PROTOCOL_TULLE), NULL);
 	}
 	return nl_batch_flush(nl, NULL, NULL, err);
 }
@@ -305,9 +311,10 @@ static void closed(void *ctx, void *cookie, int error)
 		result->error = error;
 }
 
-/* Without the program: IPv4 is closed by the route's absence, because of the strict reverse path filter. IPv6 has none;
- * but an interface without IPv6 lets nothing through. */
-static void seal(struct nl *nl, const struct podprog *podprog, uint32_t index, const char *host_ifname, bool has_v6)
+/* Without the program: IPv4 is closed by the route's absence, because of the strict reverse path filter. IPv6
+ * has none; but an interface without IPv6 lets nothing through. */
+static void seal(
+	struct nl *nl, const struct podprog *podprog, uint32_t index, const char *host_ifname, bool has_v6)
 {
 	if (podprog && podprog_close(podprog, nl, index, NULL) == 0)
 		return;
@@ -333,13 +340,15 @@ int podlink_close(struct nl *nl, const struct podprog *podprog, const char *host
 		if (!addr_is_set(&addr[f]))
 			continue;
 		host = prefix_host(&addr[f]);
-		nl_batch_add(nl, route_message(nl, RTM_DELROUTE, state.index, &host, ROUTE_PROTOCOL_TULLE), NULL);
+		nl_batch_add(
+			nl, route_message(nl, RTM_DELROUTE, state.index, &host, ROUTE_PROTOCOL_TULLE), NULL);
 		batch_neigh(nl, RTM_DELNEIGH, state.index, &addr[f], NULL);
 	}
 	batch_group(nl, state.index);
 	nl_batch_flush(nl, closed, &result, NULL);
 	if (result.error)
-		return err_set(err, result.error, "%s: cannot be closed: %s", host_ifname, strerror(-result.error));
+		return err_set(
+			err, result.error, "%s: cannot be closed: %s", host_ifname, strerror(-result.error));
 	return 1;
 }
 

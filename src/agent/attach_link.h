@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The kernel's part of an attachment: the veth pair, what belongs to it inside the pod and what belongs to it on the
- * node. Used by pod attachment only; holds no state. Every function takes names, never indexes: the peer's index is
- * the kernel's choice (reference/test-bed.md, "What an ADD costs").
+ * The kernel's part of an attachment: the veth pair, what belongs to it inside the pod and what belongs to it
+ * on the node. Used by pod attachment only; holds no state. Every function takes names, never indexes: the
+ * peer's index is the kernel's choice (reference/test-bed.md, "What an ADD costs").
  *
- * The pod's side: MTU, MAC, /32 and /128, a route to the gateway 169.254.1.1 on the link, the default route (and
- * others) by it; for IPv6 the gateway is the link-local address that belongs to the host side's MAC. The neighbour
- * entries of both gateways are permanent, so nothing ever asks ARP. The node's side: MAC ee:ee:ee:ee:ee:ee, a
- * permanent neighbour and a host route for each address of the pod.
+ * The pod's side: MTU, MAC, /32 and /128, a route to the gateway 169.254.1.1 on the link, the default route
+ * (and others) by it; for IPv6 the gateway is the link-local address that belongs to the host side's MAC. The
+ * neighbour entries of both gateways are permanent, so nothing ever asks ARP. The node's side: MAC
+ * ee:ee:ee:ee:ee:ee, a permanent neighbour and a host route for each address of the pod.
  */
 #pragma once
 
@@ -32,11 +32,13 @@ struct addr podlink_gateway(int family_index);
 struct mac podlink_host_mac(void);
 /* Creates the pair, the host end up, the pod's down. -EEXIST when one of the names is in use on its side. */
 int podlink_create(struct nl *nl, const struct attachment *attachment, int netns_fd, struct err *err);
-int podlink_prepare_host(const struct attachment *attachment, struct err *err); /* before the pod's end is up */
+int podlink_prepare_host(
+	const struct attachment *attachment, struct err *err); /* before the pod's end is up */
 /* Both are called in the namespace they work on; nl was opened there. */
 int podlink_set_pod(struct nl *nl, const struct attachment *attachment, struct err *err);
 int podlink_set_host(struct nl *nl, const struct attachment *attachment, struct err *err);
-/* Until the end that went up first sends: before that the kernel drops its packets. 50 ms at most, usually none. */
+/* Until the end that went up first sends: before that the kernel drops its packets. 50 ms at most, usually
+ * none. */
 void podlink_wait(struct nl *nl, const char *name);
 /* Until packets to an address are taken: IPv6 makes the local route in a kernel thread, even without DAD. */
 void podlink_wait_addr(struct nl *nl, const struct addr *addr);
@@ -58,9 +60,9 @@ bool podlink_owns(struct nl *nl, const struct addr *addr);
 
 /* -- taking down -- */
 
-/* Takes routes and neighbours away and puts the interface into the group of those that are to be deleted; it is not
- * deleted yet. podprog (may be null) closes it first. What is gone already is fine. 1: it waits for deletion, 0: there
- * is no such interface. */
+/* Takes routes and neighbours away and puts the interface into the group of those that are to be deleted; it
+ * is not deleted yet. podprog (may be null) closes it first. What is gone already is fine. 1: it waits for
+ * deletion, 0: there is no such interface. */
 int podlink_close(struct nl *nl, const struct podprog *podprog, const char *host_ifname,
 	const struct addr addr[FAMILY_COUNT], struct err *err);
 /* Deletes the group at one stroke: the kernel's grace periods are paid once. */
@@ -69,6 +71,6 @@ int podlink_delete(struct nl *nl, const char *name, struct err *err); /* -ENODEV
 
 /* -- once for the node -- */
 
-/* Forwarding of each family. Interfaces that take their default route from router advertisements keep doing so
- * (accept_ra 2), though they forward from now on. */
+/* Forwarding of each family. Interfaces that take their default route from router advertisements keep doing
+ * so (accept_ra 2), though they forward from now on. */
 int podlink_forwarding(bool v4, bool v6, struct err *err);

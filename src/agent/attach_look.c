@@ -14,7 +14,8 @@ static int read_link(const struct nlmsghdr *msg, void *arg)
 
 	state->index = (uint32_t)m->ifi_index;
 	state->flags = m->ifi_flags;
-	mnl_attr_for_each(attr, msg, sizeof(*m)) {
+	mnl_attr_for_each(attr, msg, sizeof(*m))
+	{
 		switch (mnl_attr_get_type(attr)) {
 		case IFLA_MTU:
 			state->mtu = mnl_attr_get_u32(attr);
@@ -48,7 +49,8 @@ int podlink_get(struct nl *nl, const char *name, struct podlink_state *ret, stru
 	return 0;
 }
 
-static int podlink_expect(struct nl *nl, const char *name, const struct mac *mac, struct podlink_state *ret, struct err *err)
+static int podlink_expect(
+	struct nl *nl, const char *name, const struct mac *mac, struct podlink_state *ret, struct err *err)
 {
 	char found[MAC_TEXT_MAX], expected[MAC_TEXT_MAX];
 	int rc = podlink_get(nl, name, ret, err);
@@ -67,9 +69,9 @@ static int podlink_expect(struct nl *nl, const char *name, const struct mac *mac
 
 struct search {
 	uint32_t index;
-	struct addr addr;           /* address or neighbour */
-	struct mac mac;             /* neighbour */
-	struct prefix dst;          /* route */
+	struct addr addr;  /* address or neighbour */
+	struct mac mac;    /* neighbour */
+	struct prefix dst; /* route */
 	struct addr via;
 	uint32_t table, priority;
 	bool found;
@@ -83,14 +85,16 @@ static struct addr attr_addr(const struct nlattr *attr)
 		return none;
 	if (mnl_attr_get_payload_len(attr) == 4)
 		return addr_from_bytes(AF_INET, mnl_attr_get_payload(attr));
-	return mnl_attr_get_payload_len(attr) == 16 ? addr_from_bytes(AF_INET6, mnl_attr_get_payload(attr)) : none;
+	return mnl_attr_get_payload_len(attr) == 16 ? addr_from_bytes(AF_INET6, mnl_attr_get_payload(attr))
+						    : none;
 }
 
 static const struct nlattr *find_attr(const struct nlmsghdr *msg, size_t header, int type)
 {
 	const struct nlattr *attr;
 
-	mnl_attr_for_each(attr, msg, header) {
+	mnl_attr_for_each(attr, msg, header)
+	{
 		if (mnl_attr_get_type(attr) == type)
 			return attr;
 	}
@@ -125,8 +129,9 @@ static int match_neigh(const struct nlmsghdr *msg, void *arg)
 	struct search *search = arg;
 	struct addr addr = attr_addr(find_attr(msg, sizeof(*m), NDA_DST));
 
-	if ((uint32_t)m->ndm_ifindex == search->index && m->ndm_state & NUD_PERMANENT && addr_equal(&addr, &search->addr) &&
-		mac && mnl_attr_get_payload_len(mac) == 6 && memcmp(mnl_attr_get_payload(mac), search->mac.b, 6) == 0)
+	if ((uint32_t)m->ndm_ifindex == search->index && m->ndm_state & NUD_PERMANENT &&
+		addr_equal(&addr, &search->addr) && mac && mnl_attr_get_payload_len(mac) == 6 &&
+		memcmp(mnl_attr_get_payload(mac), search->mac.b, 6) == 0)
 		search->found = true;
 	return 0;
 }
@@ -138,7 +143,8 @@ static int match_route(const struct nlmsghdr *msg, void *arg)
 	struct search *search = arg;
 	struct addr addr = attr_addr(dst), via = attr_addr(find_attr(msg, sizeof(*m), RTA_GATEWAY));
 
-	if (m->rtm_family != search->dst.family || m->rtm_dst_len != search->dst.len || m->rtm_type != RTN_UNICAST)
+	if (m->rtm_family != search->dst.family || m->rtm_dst_len != search->dst.len ||
+		m->rtm_type != RTN_UNICAST)
 		return 0;
 	if (dst ? !addr_equal(&addr, &search->dst.addr) : search->dst.len != 0)
 		return 0;
@@ -189,7 +195,8 @@ static int search_route(struct nl *nl, struct search *search, struct err *err)
 
 /* -- checks -- */
 
-static int expect_address(struct nl *nl, const char *ifname, uint32_t index, const struct addr *addr, struct err *err)
+static int expect_address(
+	struct nl *nl, const char *ifname, uint32_t index, const struct addr *addr, struct err *err)
 {
 	struct search search = {.index = index, .addr = *addr};
 	char text[ADDR_TEXT_MAX];
@@ -197,7 +204,8 @@ static int expect_address(struct nl *nl, const char *ifname, uint32_t index, con
 
 	if (rc < 0 || search.found)
 		return rc;
-	return err_set(err, -EADDRNOTAVAIL, "interface %s: address %s is missing", ifname, addr_format(addr, text));
+	return err_set(
+		err, -EADDRNOTAVAIL, "interface %s: address %s is missing", ifname, addr_format(addr, text));
 }
 
 static int expect_neigh(struct nl *nl, const char *ifname, uint32_t index, const struct addr *addr,
@@ -209,14 +217,16 @@ static int expect_neigh(struct nl *nl, const char *ifname, uint32_t index, const
 
 	if (rc < 0 || search.found)
 		return rc;
-	return err_set(err, -EHOSTUNREACH, "interface %s: the permanent neighbour %s at %s is missing", ifname,
-		addr_format(addr, text), mac_format(mac, mac_text));
+	return err_set(err, -EHOSTUNREACH, "interface %s: the permanent neighbour %s at %s is missing",
+		ifname, addr_format(addr, text), mac_format(mac, mac_text));
 }
 
 static int expect_route(struct nl *nl, const char *ifname, uint32_t index, const struct attach_route *route,
 	const struct addr *via, struct err *err)
 {
-	struct search search = {.index = index, .dst = route->dst, .priority = route->priority,
+	struct search search = {.index = index,
+		.dst = route->dst,
+		.priority = route->priority,
 		.table = route->table ? route->table : RT_TABLE_MAIN};
 	char text[PREFIX_TEXT_MAX];
 	int rc;
@@ -230,13 +240,15 @@ static int expect_route(struct nl *nl, const char *ifname, uint32_t index, const
 		prefix_format(&route->dst, text));
 }
 
-static int check_pod_routes(struct nl *nl, const struct attachment *a, int family, uint32_t index, struct err *err)
+static int check_pod_routes(
+	struct nl *nl, const struct attachment *a, int family, uint32_t index, struct err *err)
 {
 	struct addr gateway = podlink_gateway(family);
 	struct attach_route route = {.dst = prefix_host(&gateway)};
 	int rc = family == FAMILY_4 ? expect_route(nl, a->ifname, index, &route, NULL, err) : 0;
 
-	route.dst = (struct prefix){.family = route.dst.family, .addr = family == FAMILY_4 ? addr_from_4(0) : (struct addr){{0}}};
+	route.dst = (struct prefix){
+		.family = route.dst.family, .addr = family == FAMILY_4 ? addr_from_4(0) : (struct addr){{0}}};
 	if (rc == 0 && a->default_route)
 		rc = expect_route(nl, a->ifname, index, &route, &gateway, err);
 	for (size_t i = 0; rc == 0 && i < a->route_count; i++) {
@@ -313,5 +325,5 @@ bool podlink_owns(struct nl *nl, const struct addr *addr)
 	struct rtmsg match = route_match(nl, addr);
 
 	return match.rtm_type == RTN_LOCAL || match.rtm_type == RTN_ANYCAST ||
-		(match.rtm_type == RTN_UNICAST && match.rtm_dst_len == 8 * addr_bytes_len(addr));
+	       (match.rtm_type == RTN_UNICAST && match.rtm_dst_len == 8 * addr_bytes_len(addr));
 }

@@ -20,7 +20,9 @@ int netns_own(struct err *err)
 {
 	int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 
-	return fd < 0 ? err_set(err, -errno, "/proc/thread-self/ns/net: cannot be opened: %s", strerror(errno)) : fd;
+	return fd < 0 ? err_set(err, -errno, "/proc/thread-self/ns/net: cannot be opened: %s",
+				strerror(errno))
+		      : fd;
 }
 
 int netns_check(int fd, const char *path, struct err *err)
@@ -37,7 +39,8 @@ int netns_check(int fd, const char *path, struct err *err)
 int netns_enter(int fd, struct err *err)
 {
 	if (setns(fd, CLONE_NEWNET) < 0)
-		return err_set(err, -errno, "the pod's network namespace cannot be entered: %s", strerror(errno));
+		return err_set(
+			err, -errno, "the pod's network namespace cannot be entered: %s", strerror(errno));
 	return 0;
 }
 
@@ -62,7 +65,8 @@ static void keep_router_advertisements(void)
 	char path[300];
 
 	while (dir && (entry = readdir(dir))) {
-		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "all") == 0 || strcmp(entry->d_name, "default") == 0)
+		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "all") == 0 ||
+			strcmp(entry->d_name, "default") == 0)
 			continue;
 		snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/accept_ra", entry->d_name);
 		if (file_says(path, '1'))

@@ -28,8 +28,8 @@ static void put_route(struct buf *buf, const struct attach_route *route)
 static void put_attachment(struct buf *buf, const struct attachment *a)
 {
 	uint64_t netns[2] = {a->netns_dev, a->netns_ino};
-	uint64_t bandwidth[4] = {a->bandwidth.ingress_rate, a->bandwidth.ingress_burst, a->bandwidth.egress_rate,
-		a->bandwidth.egress_burst};
+	uint64_t bandwidth[4] = {a->bandwidth.ingress_rate, a->bandwidth.ingress_burst,
+		a->bandwidth.egress_rate, a->bandwidth.egress_burst};
 	uint8_t small[2] = {a->default_route, (uint8_t)a->route_count};
 
 	put_text(buf, a->network);
@@ -48,7 +48,8 @@ static void put_attachment(struct buf *buf, const struct attachment *a)
 		put_route(buf, &a->routes[i]);
 }
 
-int attach_record_encode(const struct attach_record *record, const struct attachment *attachment, struct buf *buf)
+int attach_record_encode(
+	const struct attach_record *record, const struct attachment *attachment, struct buf *buf)
 {
 	uint8_t type = (uint8_t)record->type;
 
@@ -138,7 +139,8 @@ static void get_attachment(struct cursor *cursor, struct attachment *a)
 	a->route_count = cursor->bad ? 0 : small[1];
 }
 
-int attach_record_decode(const void *data, size_t len, struct attach_record *ret, struct attachment *attachment, struct err *err)
+int attach_record_decode(const void *data, size_t len, struct attach_record *ret,
+	struct attachment *attachment, struct err *err)
 {
 	struct cursor cursor = {.at = data, .left = len};
 	struct attach_record record = {0};
@@ -154,7 +156,8 @@ int attach_record_decode(const void *data, size_t len, struct attach_record *ret
 	if (type == RECORD_BEGUN)
 		get_attachment(&cursor, attachment);
 	if (cursor.bad || cursor.left || type < RECORD_BEGUN || type > RECORD_RESTING)
-		return err_set(err, -EINVAL, "a record of type %u and %zu bytes, expected a type from %d to %d of its length",
+		return err_set(err, -EINVAL,
+			"a record of type %u and %zu bytes, expected a type from %d to %d of its length",
 			type, len, RECORD_BEGUN, RECORD_RESTING);
 	*ret = record;
 	return 0;

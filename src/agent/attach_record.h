@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the journal's records say about attachments. Pure. Host byte order, strings with their length before them; a
- * change of this form is a new layout version of the journal.
+ * What the journal's records say about attachments. Pure. Host byte order, strings with their length before
+ * them; a change of this form is a new layout version of the journal.
  *
- * An attachment's life: BEGUN (before the kernel is touched; holds all of it), ATTACHED (ADD may be answered), CLOSING
- * (DEL is answered, the address rests from that time, the interface still has to go), GONE. UNDONE follows BEGUN when
- * ADD failed. RESTING stands for what is left of attachments that are gone when the journal is rewritten.
+ * An attachment's life: BEGUN (before the kernel is touched; holds all of it), ATTACHED (ADD may be
+ * answered), CLOSING (DEL is answered, the address rests from that time, the interface still has to go),
+ * GONE. UNDONE follows BEGUN when ADD failed. RESTING stands for what is left of attachments that are gone
+ * when the journal is rewritten.
  */
 #pragma once
 
@@ -29,6 +30,8 @@ struct attach_record {
 };
 
 /* attachment: for BEGUN, otherwise null. 0 or negative errno. */
-int attach_record_encode(const struct attach_record *record, const struct attachment *attachment, struct buf *buf);
+int attach_record_encode(
+	const struct attach_record *record, const struct attachment *attachment, struct buf *buf);
 /* attachment is filled for BEGUN only. -EINVAL when it is none of these. */
-int attach_record_decode(const void *data, size_t len, struct attach_record *ret, struct attachment *attachment, struct err *err);
+int attach_record_decode(const void *data, size_t len, struct attach_record *ret,
+	struct attachment *attachment, struct err *err);

@@ -23,19 +23,22 @@ static struct attach_pod *pod_by_serial(struct attacher *attacher, uint64_t seri
 	pod = ELMT_FROM_HH(attacher->pods->hh.tbl, attacher->pods->hh.tbl->tail);
 	if (pod->serial == serial)
 		return pod;
-	HASH_ITER(hh, attacher->pods, pod, next) {
+	HASH_ITER(hh, attacher->pods, pod, next)
+	{
 		if (pod->serial == serial)
 			return pod;
 	}
 closing:
-	DL_FOREACH(attacher->closing, pod) {
+	DL_FOREACH(attacher->closing, pod)
+	{
 		if (pod->serial == serial)
 			return pod;
 	}
 	return NULL;
 }
 
-/* The later record of an address wins: that the earlier attachment ended is what a damaged journal has lost. */
+/* The later record of an address wins: that the earlier attachment ended is what a damaged journal has lost.
+ */
 static int hold_address(struct attacher *attacher, const struct addr *addr, uint64_t serial)
 {
 	struct attach_pod *loser;
@@ -47,7 +50,8 @@ static int hold_address(struct attacher *attacher, const struct addr *addr, uint
 	loser = before ? pod_by_serial(attacher, before) : NULL;
 	if (!loser)
 		return rc;
-	attach_report(attacher, "address %s: the journal gives it to %s and later to another; the later one has it",
+	attach_report(attacher,
+		"address %s: the journal gives it to %s and later to another; the later one has it",
 		addr_format(addr, text), loser->key);
 	loser->addr[family_index(addr_family(addr))] = (struct addr){{0}};
 	return rc;
@@ -68,7 +72,8 @@ static void forget_closed(struct attacher *attacher, const char *host_ifname)
 {
 	struct attach_pod *pod, *next;
 
-	DL_FOREACH_SAFE(attacher->closing, pod, next) {
+	DL_FOREACH_SAFE(attacher->closing, pod, next)
+	{
 		if (strcmp(pod->host_ifname, host_ifname) == 0) {
 			attach_pod_remove(attacher, pod);
 			attach_pod_free(pod);
@@ -155,7 +160,8 @@ static int read_neigh(const struct nlmsghdr *msg, void *arg)
 
 	if ((uint32_t)m->ndm_ifindex != lost->index || !(m->ndm_state & NUD_PERMANENT))
 		return 0;
-	mnl_attr_for_each(attr, msg, sizeof(*m)) {
+	mnl_attr_for_each(attr, msg, sizeof(*m))
+	{
 		size_t len = mnl_attr_get_payload_len(attr);
 
 		if (mnl_attr_get_type(attr) == NDA_DST && len == (m->ndm_family == AF_INET ? 4 : 16))
@@ -228,7 +234,8 @@ static void finish_closing(struct attacher *attacher)
 {
 	struct attach_pod *pod, *next;
 
-	DL_FOREACH_SAFE(attacher->closing, pod, next) {
+	DL_FOREACH_SAFE(attacher->closing, pod, next)
+	{
 		struct err err = ERR_INIT;
 
 		/* one that is not in the group of closed ones would be forgotten though it stays */
@@ -246,7 +253,8 @@ static int undo_begun(struct attacher *attacher, struct attach_pod *pod, struct 
 
 	attach_pod_read(pod, a);
 	if (journal_damaged(attacher->journal) && podlink_check_host(attacher->nl, a, NULL) == 0) {
-		attach_report(attacher, "%s: taken as attached, because it is complete and the journal is damaged", pod->key);
+		attach_report(attacher,
+			"%s: taken as attached, because it is complete and the journal is damaged", pod->key);
 		pod->attached = true;
 		return attach_write(attacher, RECORD_ATTACHED, pod->serial, 0, err);
 	}
@@ -268,7 +276,8 @@ static void restore(struct attacher *attacher, const struct attach_pod *pod)
 	memcpy(a->addr, pod->addr, sizeof(a->addr)); /* one may have been lost to a later attachment */
 	rc = podlink_set_host(attacher->nl, a, &err);
 	if (rc == -ENODEV)
-		attach_report(attacher, "%s: its interface %s is gone without a DEL; its address stays taken until DEL or GC",
+		attach_report(attacher,
+			"%s: its interface %s is gone without a DEL; its address stays taken until DEL or GC",
 			pod->key, pod->host_ifname);
 	else if (rc < 0 || podlink_prepare_host(a, &err) < 0)
 		attach_report(attacher, "%s: %s", pod->key, err_text(&err));
@@ -280,7 +289,8 @@ int attach_recover(struct attacher *attacher, struct err *err)
 	int rc = 0;
 
 	finish_closing(attacher);
-	HASH_ITER(hh, attacher->pods, pod, next) {
+	HASH_ITER(hh, attacher->pods, pod, next)
+	{
 		if (pod->attached)
 			restore(attacher, pod);
 		else if (rc == 0)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/ipam.h"
 
+#include "base/hash.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #define SKIPPED_FRONT 2 /* network address and gateway */
@@ -12,8 +13,8 @@
 
 struct entry {
 	struct addr addr;
-	uint64_t owner;           /* 0: resting */
-	int64_t since;            /* of the rest */
+	uint64_t owner;            /* 0: resting */
+	int64_t since;             /* of the rest */
 	struct entry *prev, *next; /* resting ones, longest rest first */
 	UT_hash_handle hh;
 };
@@ -43,7 +44,8 @@ void ipam_free(struct ipam *ipam)
 
 	if (!ipam)
 		return;
-	HASH_ITER(hh, ipam->entries, entry, next) {
+	HASH_ITER(hh, ipam->entries, entry, next)
+	{
 		HASH_DEL(ipam->entries, entry);
 		free(entry);
 	}
@@ -217,7 +219,8 @@ static struct entry *longest_rest(struct ipam *ipam, int family)
 {
 	struct entry *entry;
 
-	DL_FOREACH(ipam->resting, entry) {
+	DL_FOREACH(ipam->resting, entry)
+	{
 		if (block_offers(&ipam->block[family], &entry->addr) && !is_taken(ipam, &entry->addr))
 			return entry;
 	}
@@ -231,15 +234,16 @@ static int64_t shortest_rest_ms(const struct ipam *ipam)
 	return (int64_t)s * 1000;
 }
 
-static int exhausted(struct ipam *ipam, int family, int64_t now, size_t others, const struct entry *next,
-	struct err *err)
+static int exhausted(
+	struct ipam *ipam, int family, int64_t now, size_t others, const struct entry *next, struct err *err)
 {
 	const struct prefix *block = &ipam->block[family];
 	size_t in_use = 0, resting = 0;
 	char text[PREFIX_TEXT_MAX], when[80];
 	struct entry *entry, *following;
 
-	HASH_ITER(hh, ipam->entries, entry, following) {
+	HASH_ITER(hh, ipam->entries, entry, following)
+	{
 		if (block_offers(block, &entry->addr))
 			*(entry->owner ? &in_use : &resting) += 1;
 	}
@@ -248,11 +252,13 @@ static int exhausted(struct ipam *ipam, int family, int64_t now, size_t others, 
 			(long long)(next->since + shortest_rest_ms(ipam) - now));
 	else
 		snprintf(when, sizeof(when), "one becomes free when a pod is deleted");
-	return err_set(err, -ENOSPC, "block %s: no address is free: %zu in all, %zu in use, %zu resting, %zu of others; %s",
+	return err_set(err, -ENOSPC,
+		"block %s: no address is free: %zu in all, %zu in use, %zu resting, %zu of others; %s",
 		prefix_format(block, text), block_room(block), in_use, resting, others, when);
 }
 
-int ipam_take(struct ipam *ipam, int family_index, uint64_t owner, int64_t now, struct addr *ret, struct err *err)
+int ipam_take(
+	struct ipam *ipam, int family_index, uint64_t owner, int64_t now, struct addr *ret, struct err *err)
 {
 	struct entry *rested;
 	struct addr found;
@@ -260,7 +266,8 @@ int ipam_take(struct ipam *ipam, int family_index, uint64_t owner, int64_t now, 
 	int rc;
 
 	if (!ipam_has_block(ipam, family_index))
-		return err_set(err, -EAGAIN, "this node holds no IPv%d block yet", family_index == FAMILY_4 ? 4 : 6);
+		return err_set(
+			err, -EAGAIN, "this node holds no IPv%d block yet", family_index == FAMILY_4 ? 4 : 6);
 	expire(ipam, now);
 	if (!find_free(ipam, family_index, &found, &others)) {
 		rested = longest_rest(ipam, family_index);
@@ -282,22 +289,27 @@ int ipam_take_wish(struct ipam *ipam, const struct addr *addr, uint64_t owner, i
 
 	addr_format(addr, text);
 	if (!prefix_is_set(block))
-		return err_set(err, -EINVAL, "requested address %s: this node has no block of that family", text);
+		return err_set(
+			err, -EINVAL, "requested address %s: this node has no block of that family", text);
 	prefix_format(block, block_text);
 	if (!prefix_contains(block, addr))
-		return err_set(err, -EINVAL, "requested address %s: expected one of this node's block %s", text, block_text);
+		return err_set(err, -EINVAL, "requested address %s: expected one of this node's block %s",
+			text, block_text);
 	if (!block_offers(block, addr))
-		return err_set(err, -EINVAL, "requested address %s: reserved in block %s (network, gateway, broadcast)", text,
+		return err_set(err, -EINVAL,
+			"requested address %s: reserved in block %s (network, gateway, broadcast)", text,
 			block_text);
 	expire(ipam, now);
 	entry = entry_find(ipam, addr);
 	if (entry && entry->owner)
 		return err_set(err, -ENOSPC, "requested address %s: in use by another pod", text);
 	if (entry && entry->since + shortest_rest_ms(ipam) > now)
-		return err_set(err, -ENOSPC, "requested address %s: released just now, it rests for %lld ms more", text,
+		return err_set(err, -ENOSPC,
+			"requested address %s: released just now, it rests for %lld ms more", text,
 			(long long)(entry->since + shortest_rest_ms(ipam) - now));
 	if (is_taken(ipam, addr))
-		return err_set(err, -ENOSPC, "requested address %s: taken by another interface or by host-local", text);
+		return err_set(err, -ENOSPC,
+			"requested address %s: taken by another interface or by host-local", text);
 	return assign(ipam, addr, owner, err);
 }
 
@@ -343,13 +355,15 @@ void ipam_drop(struct ipam *ipam, const struct addr *addr, uint64_t owner)
 		entry_free(ipam, entry);
 }
 
-void ipam_each_resting(const struct ipam *ipam, int64_t now, int (*each)(void *ctx, const struct addr *, int64_t since),
-	void *ctx)
+void ipam_each_resting(const struct ipam *ipam, int64_t now,
+	int (*each)(void *ctx, const struct addr *, int64_t since), void *ctx)
 {
 	const struct entry *entry;
 
-	DL_FOREACH(ipam->resting, entry) {
-		if (entry->since + (int64_t)ipam->options.cooldown_s * 1000 > now && each(ctx, &entry->addr, entry->since) < 0)
+	DL_FOREACH(ipam->resting, entry)
+	{
+		if (entry->since + (int64_t)ipam->options.cooldown_s * 1000 > now &&
+			each(ctx, &entry->addr, entry->since) < 0)
 			return;
 	}
 }
@@ -362,7 +376,8 @@ void ipam_count(struct ipam *ipam, int family_index, int64_t now, struct ipam_co
 	struct entry *entry, *next;
 
 	expire(ipam, now);
-	HASH_ITER(hh, ipam->entries, entry, next) {
+	HASH_ITER(hh, ipam->entries, entry, next)
+	{
 		if (addr_family(&entry->addr) != family)
 			continue;
 		*(entry->owner ? &counts.in_use : &counts.resting) += 1;

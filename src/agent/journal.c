@@ -60,8 +60,22 @@ struct journal_writer {
 static uint32_t crc32c(uint32_t crc, const void *data, size_t len)
 {
 	static const uint32_t table[16] = {
-		0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-		0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+		0x00000000,
+		0x105ec76f,
+		0x20bd8ede,
+		0x30e349b1,
+		0x417b1dbc,
+		0x5125dad3,
+		0x61c69362,
+		0x7198540d,
+		0x82f63b78,
+		0x92a8fc17,
+		0xa24bb5a6,
+		0xb21572c9,
+		0xc38d26c4,
+		0xd3d3e1ab,
+		0xe330a81a,
+		0xf36e6f75,
 	};
 	const uint8_t *p = data;
 
@@ -118,7 +132,8 @@ static int write_all_at(int fd, const void *data, size_t len, size_t offset)
 
 /* -- reading -- */
 
-__attribute__((format(printf, 2, 3))) static void report(const struct journal_reader *reader, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void report(
+	const struct journal_reader *reader, const char *fmt, ...)
 {
 	char text[900];
 	va_list ap;
@@ -148,7 +163,8 @@ static size_t frame_at(const struct journal *journal, const char *file, size_t s
 	return sizeof(frame) + padded(frame.len);
 }
 
-static void read_record(struct journal *journal, const char *file, size_t pos, const struct journal_reader *reader)
+static void read_record(
+	struct journal *journal, const char *file, size_t pos, const struct journal_reader *reader)
 {
 	struct err err = ERR_INIT;
 	struct frame frame;
@@ -161,7 +177,8 @@ static void read_record(struct journal *journal, const char *file, size_t pos, c
 }
 
 /* Walks the frames; returns where the last sound one ends. */
-static size_t read_records(struct journal *journal, const char *file, size_t size, const struct journal_reader *reader)
+static size_t read_records(
+	struct journal *journal, const char *file, size_t size, const struct journal_reader *reader)
 {
 	size_t pos = sizeof(struct header), end = pos;
 
@@ -174,8 +191,11 @@ static size_t read_records(struct journal *journal, const char *file, size_t siz
 		}
 		if (pos > end) {
 			journal->damaged = true;
-			report(reader, "%s: bytes %zu to %zu are damaged (no frame with a right checksum); what they said "
-				"was left out", journal->path, end, pos - 1);
+			report(reader,
+				"%s: bytes %zu to %zu are damaged (no frame with a right checksum); what "
+				"they said "
+				"was left out",
+				journal->path, end, pos - 1);
 		}
 		read_record(journal, file, pos, reader);
 		pos += len;
@@ -183,14 +203,15 @@ static size_t read_records(struct journal *journal, const char *file, size_t siz
 	}
 	if (size > end) {
 		journal->damaged = true;
-		report(reader, "%s: the last %zu bytes are no complete record and were cut off", journal->path, size - end);
+		report(reader, "%s: the last %zu bytes are no complete record and were cut off",
+			journal->path, size - end);
 	}
 	return end;
 }
 
 /* 1: records follow that may count; 0: start anew. */
-static int read_header(struct journal *journal, const char *file, size_t size, const struct journal_reader *reader,
-	struct err *err)
+static int read_header(struct journal *journal, const char *file, size_t size,
+	const struct journal_reader *reader, struct err *err)
 {
 	struct header header;
 
@@ -198,27 +219,33 @@ static int read_header(struct journal *journal, const char *file, size_t size, c
 		return 0;
 	if (size < sizeof(header)) {
 		journal->damaged = true;
-		report(reader, "%s: %zu bytes are too short for a journal; it was started anew", journal->path, size);
+		report(reader, "%s: %zu bytes are too short for a journal; it was started anew",
+			journal->path, size);
 		return 0;
 	}
 	memcpy(&header, file, sizeof(header));
-	if (header_crc(&header) != header.crc || memcmp(header.magic, HEADER_MAGIC, sizeof(header.magic)) != 0) {
+	if (header_crc(&header) != header.crc ||
+		memcmp(header.magic, HEADER_MAGIC, sizeof(header.magic)) != 0) {
 		journal->damaged = true;
-		report(reader, "%s: the header is damaged; only records that verify as of this boot count", journal->path);
+		report(reader, "%s: the header is damaged; only records that verify as of this boot count",
+			journal->path);
 		return 1;
 	}
 	if (strncmp(header.boot_id, journal->boot_id, sizeof(header.boot_id)) != 0) {
-		report(reader, "%s: it is of another boot (%.*s); its %zu bytes are void", journal->path, BOOT_ID_MAX,
-			header.boot_id, size);
+		report(reader, "%s: it is of another boot (%.*s); its %zu bytes are void", journal->path,
+			BOOT_ID_MAX, header.boot_id, size);
 		return 0;
 	}
 	if (header.version != LAYOUT_VERSION)
-		return err_set(err, -EPROTO, "%s: layout version %u, expected %u: start the release that wrote it, or restart "
-			"the machine", journal->path, header.version, LAYOUT_VERSION);
+		return err_set(err, -EPROTO,
+			"%s: layout version %u, expected %u: start the release that wrote it, or restart "
+			"the machine",
+			journal->path, header.version, LAYOUT_VERSION);
 	return 1;
 }
 
-static int read_file(struct journal *journal, size_t size, const struct journal_reader *reader, struct err *err)
+static int read_file(
+	struct journal *journal, size_t size, const struct journal_reader *reader, struct err *err)
 {
 	const char *file = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, journal->fd, 0) : "";
 	int rc;
@@ -242,14 +269,16 @@ static int journal_load(struct journal *journal, const struct journal_reader *re
 	if (fstat(journal->fd, &st) < 0)
 		return err_set(err, -errno, "%s: %s", journal->path, strerror(errno));
 	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > FILE_MAX)
-		return err_set(err, -EINVAL, "%s: expected a file of at most %zu bytes", journal->path, FILE_MAX);
+		return err_set(
+			err, -EINVAL, "%s: expected a file of at most %zu bytes", journal->path, FILE_MAX);
 	rc = read_file(journal, (size_t)st.st_size, reader, err);
 	if (rc < 0)
 		return rc;
 	if (rc == 0)
 		journal->end = sizeof(header);
 	header_fill(&header, journal->boot_id);
-	/* the header goes first: a kill between the two leaves records that no longer verify, never a headless file */
+	/* the header goes first: a kill between the two leaves records that no longer verify, never a
+	 * headless file */
 	rc = write_all_at(journal->fd, &header, sizeof(header), 0);
 	if (rc == 0 && ftruncate(journal->fd, (off_t)journal->end) < 0)
 		rc = -errno;
@@ -288,17 +317,18 @@ static int journal_open_files(struct journal *journal, const char *dir, struct e
 	if (journal->dir_fd < 0)
 		return err_set(err, -errno, "%s: cannot be opened: %s", dir, strerror(errno));
 	if (flock(journal->dir_fd, LOCK_EX | LOCK_NB) < 0)
-		return err_set(err, errno == EWOULDBLOCK ? -EBUSY : -errno, "%s: another agent uses this directory (%s)", dir,
-			strerror(errno));
+		return err_set(err, errno == EWOULDBLOCK ? -EBUSY : -errno,
+			"%s: another agent uses this directory (%s)", dir, strerror(errno));
 	unlinkat(journal->dir_fd, FILE_NAME_NEW, 0);
 	journal->fd = openat(journal->dir_fd, FILE_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (journal->fd < 0)
-		return err_set(err, -errno, "%s: cannot be opened for writing: %s", journal->path, strerror(errno));
+		return err_set(
+			err, -errno, "%s: cannot be opened for writing: %s", journal->path, strerror(errno));
 	return 0;
 }
 
-int journal_open(const char *dir, const char *boot_id, const struct journal_reader *reader, struct journal **ret,
-	struct err *err)
+int journal_open(const char *dir, const char *boot_id, const struct journal_reader *reader,
+	struct journal **ret, struct err *err)
 {
 	struct journal *journal = calloc(1, sizeof(*journal));
 	int rc;
@@ -350,12 +380,13 @@ int journal_reserve(struct journal *journal, size_t bytes, struct err *err)
 	if (want <= journal->reserved)
 		return 0;
 	want += RESERVE_STEP;
-	if (fallocate(journal->fd, FALLOC_FL_KEEP_SIZE, (off_t)journal->end, (off_t)(want - journal->end)) < 0 &&
+	if (fallocate(journal->fd, FALLOC_FL_KEEP_SIZE, (off_t)journal->end, (off_t)(want - journal->end)) <
+			0 &&
 		errno != EOPNOTSUPP && errno != ENOSYS) {
 		int code = -errno;
 
-		return err_set(err, code, "%s: no room for %zu more bytes: %s", journal->path, want - journal->end,
-			strerror(-code));
+		return err_set(err, code, "%s: no room for %zu more bytes: %s", journal->path,
+			want - journal->end, strerror(-code));
 	}
 	journal->reserved = want;
 	return 0;
@@ -378,13 +409,14 @@ int journal_append(struct journal *journal, const void *data, size_t len, struct
 	int rc;
 
 	if (len > JOURNAL_RECORD_MAX)
-		return err_set(err, -EMSGSIZE, "%s: a record of %zu bytes, at most %u are allowed", journal->path, len,
-			JOURNAL_RECORD_MAX);
+		return err_set(err, -EMSGSIZE, "%s: a record of %zu bytes, at most %u are allowed",
+			journal->path, len, JOURNAL_RECORD_MAX);
 	rc = put_frame(&buf, journal->seed, data, len);
 	if (rc == 0)
 		rc = write_all_at(journal->fd, buf.data, buf.len, journal->end);
 	if (rc < 0) {
-		/* half a frame must not stand before a later, shorter one; a failure here is mended by overwriting */
+		/* half a frame must not stand before a later, shorter one; a failure here is mended by
+		 * overwriting */
 		if (ftruncate(journal->fd, (off_t)journal->end) == 0)
 			journal->reserved = 0;
 		return err_set(err, rc, "%s: cannot be written: %s", journal->path, strerror(-rc));
@@ -416,8 +448,8 @@ int journal_emit(struct journal_writer *writer, const void *data, size_t len)
 int journal_rewrite(struct journal *journal, int (*emit)(void *ctx, struct journal_writer *writer), void *ctx,
 	struct err *err)
 {
-	_cleanup_close_ int fd =
-		openat(journal->dir_fd, FILE_NAME_NEW, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	_cleanup_close_ int fd = openat(
+		journal->dir_fd, FILE_NAME_NEW, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	struct journal_writer writer = {.fd = fd, .seed = journal->seed, .buf = BUF_INIT(0)};
 	struct header header;
 	int rc;

@@ -67,7 +67,8 @@ static bool reserved_for(int dir_fd, const char *name, const struct takeover_req
 }
 
 /* Removes the reservations of one form. How many, or negative errno. */
-static int release_form(const char *path, const struct takeover_request *request, bool legacy, struct err *err)
+static int release_form(
+	const char *path, const struct takeover_request *request, bool legacy, struct err *err)
 {
 	_cleanup_(close_dir) DIR *dir = opendir(path);
 	const struct dirent *entry;
@@ -76,17 +77,19 @@ static int release_form(const char *path, const struct takeover_request *request
 	while (dir && (entry = readdir(dir))) {
 		struct addr addr;
 
-		if (addr_parse(entry->d_name, &addr) < 0 || !reserved_for(dirfd(dir), entry->d_name, request, legacy))
+		if (addr_parse(entry->d_name, &addr) < 0 ||
+			!reserved_for(dirfd(dir), entry->d_name, request, legacy))
 			continue;
 		if (unlinkat(dirfd(dir), entry->d_name, 0) < 0 && errno != ENOENT)
-			return err_set(err, -errno, "%s/%s: cannot be removed: %s", path, entry->d_name, strerror(errno));
+			return err_set(err, -errno, "%s/%s: cannot be removed: %s", path, entry->d_name,
+				strerror(errno));
 		removed++;
 	}
 	return removed;
 }
 
-static int host_local_release(const char *data_dir, const char *network, const struct takeover_request *request,
-	struct err *err)
+static int host_local_release(
+	const char *data_dir, const char *network, const struct takeover_request *request, struct err *err)
 {
 	_cleanup_close_ int lock = -1;
 	char path[512], lock_path[520];
@@ -119,7 +122,8 @@ static int copy_name(const char *text, const char *what, char to[static 256], st
 	size_t len = strlen(text);
 
 	if (len == 0 || len >= 256 || text[0] == '.' || (strchr(text, '/') && text[0] != '/'))
-		return err_set(err, -EINVAL, "%s: \"%.40s\", expected a plain name or an absolute path", what, text);
+		return err_set(
+			err, -EINVAL, "%s: \"%.40s\", expected a plain name or an absolute path", what, text);
 	memcpy(to, text, len + 1);
 	return 0;
 }
@@ -163,7 +167,8 @@ static int parse_state(const struct buf *buf, const char *where, const struct ta
 }
 
 /* 1: found, 0: none. */
-static int read_state(const char *path, const struct takeover_request *request, struct state *ret, struct err *err)
+static int read_state(
+	const char *path, const struct takeover_request *request, struct state *ret, struct err *err)
 {
 	_cleanup_(buf_free) struct buf buf = BUF_INIT(STATE_MAX);
 	int rc = file_read(path, &buf, err);
@@ -211,13 +216,14 @@ static int release_everywhere(const struct takeover_request *request, struct err
 	return rc;
 }
 
-static int undo(const char *path, const struct state *state, const struct takeover_request *request, struct err *err)
+static int undo(
+	const char *path, const struct state *state, const struct takeover_request *request, struct err *err)
 {
 	int rc = delete_interface(request, err);
 
 	if (rc == 0)
-		rc = state ? host_local_release(state->data_dir, state->network, request, err) :
-			     release_everywhere(request, err);
+		rc = state ? host_local_release(state->data_dir, state->network, request, err)
+			   : release_everywhere(request, err);
 	if (rc < 0)
 		return err_wrap(err, "attachment of Flannel's plugin, container %s", request->container_id);
 	if (state && unlink(path) < 0 && errno != ENOENT)
@@ -235,7 +241,8 @@ int takeover_del(const struct takeover_request *request, struct err *err)
 	if (!request->flannel_dir || !request->container_id[0] || request->container_id[0] == '.' ||
 		strchr(request->container_id, '/'))
 		return 0;
-	if (snprintf(path, sizeof(path), "%s/%s", request->flannel_dir, request->container_id) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/%s", request->flannel_dir, request->container_id) >=
+		(int)sizeof(path))
 		return 0;
 	rc = read_state(path, request, &state, &story);
 	if (rc == 0)
@@ -261,7 +268,8 @@ static bool is_bridge(const struct plane_link *links, size_t count, uint32_t ind
 	return false;
 }
 
-int takeover_find_bridge(struct nl *nl, const struct prefix own[FAMILY_COUNT], char name[IFNAMSIZ], struct err *err)
+int takeover_find_bridge(
+	struct nl *nl, const struct prefix own[FAMILY_COUNT], char name[IFNAMSIZ], struct err *err)
 {
 	_cleanup_free_ struct plane_link *links = NULL;
 	_cleanup_free_ struct plane_addr *addrs = NULL;
@@ -303,7 +311,8 @@ int takeover_open_bridge(const char *name, struct err *err)
 	return rc;
 }
 
-int takeover_bridge_proxy(struct nl *nl, const char *name, const struct addr *addr, bool present, struct err *err)
+int takeover_bridge_proxy(
+	struct nl *nl, const char *name, const struct addr *addr, bool present, struct err *err)
 {
 	struct podlink_state state;
 	struct nlmsghdr *msg;

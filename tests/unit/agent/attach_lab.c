@@ -79,9 +79,14 @@ static void keep_report(void *ctx, const char *text)
 
 void lab_start(struct lab *lab)
 {
-	struct attach_options options = {.state_dir = lab->dir, .boot_id = lab->boot_id, .cooldown_s = lab->cooldown_s,
-		.host_local_dir = lab->host_local, .flannel_dir = lab->flannel, .changed = count_change,
-		.report = keep_report, .ctx = lab};
+	struct attach_options options = {.state_dir = lab->dir,
+		.boot_id = lab->boot_id,
+		.cooldown_s = lab->cooldown_s,
+		.host_local_dir = lab->host_local,
+		.flannel_dir = lab->flannel,
+		.changed = count_change,
+		.report = keep_report,
+		.ctx = lab};
 	struct err err = ERR_INIT;
 
 	if (attach_new(lab->base, &options, &lab->attacher, &err) < 0)
@@ -105,7 +110,8 @@ static void set_block(struct lab *lab, int family, const char *block)
 		return;
 	assert_int_equal(prefix_parse(block, &lab->own.subnet[family]), 0);
 	assert_int_equal(prefix_parse(family == FAMILY_4 ? "10.1.0.0/16" : "fd00:1::/48",
-		&lab->network.pool[family].cidr), 0);
+				 &lab->network.pool[family].cidr),
+		0);
 }
 
 void lab_network(struct lab *lab, const char *v4, const char *v6)
@@ -180,8 +186,13 @@ struct attach_request lab_request(struct lab *lab, int n)
 
 	snprintf(ids[n], sizeof(ids[n]), "c%d", n);
 	snprintf(paths[n], sizeof(paths[n]), "/run/netns/pod%d", n);
-	return (struct attach_request){.network = "net", .container_id = ids[n], .ifname = "eth0",
-		.netns_path = paths[n], .netns_fd = lab_pod(lab, n), .host_prefix = "tul", .default_route = true};
+	return (struct attach_request){.network = "net",
+		.container_id = ids[n],
+		.ifname = "eth0",
+		.netns_path = paths[n],
+		.netns_fd = lab_pod(lab, n),
+		.host_prefix = "tul",
+		.default_route = true};
 }
 
 void lab_add(struct lab *lab, int n, struct attachment *ret)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A node for the kernel tests of pod attachment: a network namespace of the test process's own, pods as further
- * namespaces, a state directory, an attacher. lab_enter once in main, lab_setup and lab_teardown around each test.
+ * A node for the kernel tests of pod attachment: a network namespace of the test process's own, pods as
+ * further namespaces, a state directory, an attacher. lab_enter once in main, lab_setup and lab_teardown
+ * around each test.
  */
 #pragma once
 
@@ -33,10 +34,11 @@ struct lab {
 
 /* Into namespaces of its own; exits with 77 (skipped) without the right to. */
 void lab_enter(void);
-int lab_setup(void **state);      /* dual stack, 10.1.2.0/24 and fd00:1:2::/64 */
+int lab_setup(void **state); /* dual stack, 10.1.2.0/24 and fd00:1:2::/64 */
 int lab_teardown(void **state);
-void lab_network(struct lab *lab, const char *v4, const char *v6); /* blocks; null: none. Told to the attacher */
-void lab_start(struct lab *lab);  /* the attacher, recovered */
+void lab_network(
+	struct lab *lab, const char *v4, const char *v6); /* blocks; null: none. Told to the attacher */
+void lab_start(struct lab *lab);                          /* the attacher, recovered */
 void lab_stop(struct lab *lab);
 
 int lab_pod(struct lab *lab, int n); /* namespace of pod n, made when it is missing */
@@ -49,8 +51,10 @@ void lab_turn(struct lab *lab, int ms); /* runs the loop at most so long, until 
 
 /* Runs a program (words separated by one space) inside a namespace (-1: the node's); its exit status. */
 int lab_run(int netns, const char *words);
-bool lab_pings(struct lab *lab, int n, const struct addr *to);   /* from pod n (-1: the node), within a second */
-bool lab_reaches(struct lab *lab, int n, const struct addr *to); /* within ten seconds: others' addresses need DAD */
+bool lab_pings(
+	struct lab *lab, int n, const struct addr *to); /* from pod n (-1: the node), within a second */
+bool lab_reaches(
+	struct lab *lab, int n, const struct addr *to); /* within ten seconds: others' addresses need DAD */
 /* No interface but lo, no route of ours; and no eth0 in the pods. */
 void lab_assert_clean(struct lab *lab);
 size_t lab_links(void); /* interfaces on the node, lo left out */

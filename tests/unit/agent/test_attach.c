@@ -14,15 +14,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct addr A(const char *text)
-{
+static struct addr A(const char *text) {
 	struct addr addr;
 
 	assert_int_equal(addr_parse(text, &addr), 0);
 	return addr;
 }
 
-static void assert_addr(const struct addr *addr, const char *expected)
+static void
+assert_addr(const struct addr *addr, const char *expected)
 {
 	char text[ADDR_TEXT_MAX];
 
@@ -93,7 +93,8 @@ static void add_check_del(void **state)
 /* From the answer on nothing passes, in any direction, though the interface is still there. */
 static void closed_at_once(void **state)
 {
-	static const char *const from[] = {"10.1.2.2", "fd00:1:2::2"}, *const to[] = {"10.1.2.3", "fd00:1:2::3"};
+	static const char *const from[] = {"10.1.2.2", "fd00:1:2::2"}, *const to[] = {
+									       "10.1.2.3", "fd00:1:2::3"};
 	struct lab *lab = *state;
 	struct attachment a, b;
 
@@ -154,7 +155,9 @@ static void one_family(void **state)
 		assert_int_equal(addr_is_set(&a.addr[FAMILY_6]), round);
 		assert_true(lab_pings(lab, 0, &b.addr[round]));
 		assert_int_equal(check(lab, 0, NULL), 0);
-		assert_int_equal(lab_run(lab_pod(lab, 0), round ? "ip -4 route get 10.1.9.9" : "ip -6 route get fd00::9"), 2);
+		assert_int_equal(lab_run(lab_pod(lab, 0),
+					 round ? "ip -4 route get 10.1.9.9" : "ip -6 route get fd00::9"),
+			2);
 		lab_del(lab, 0);
 		lab_del(lab, 1);
 	}
@@ -172,7 +175,9 @@ static void ipv6_works_at_once(void **state)
 	lab_add(lab, 0, &a);
 	assert_true(lab_pings(lab, -1, &a.addr[FAMILY_6]));
 	/* bind() fails while an address is tentative */
-	assert_int_equal(lab_run(lab_pod(lab, 0), "ping -n -c 1 -W 1 -I fd00:1:2::2 fe80::ecee:eeff:feee:eeee%eth0"), 0);
+	assert_int_equal(
+		lab_run(lab_pod(lab, 0), "ping -n -c 1 -W 1 -I fd00:1:2::2 fe80::ecee:eeff:feee:eeee%eth0"),
+		0);
 	lab_del(lab, 0);
 }
 
@@ -180,7 +185,8 @@ static void wishes(void **state)
 {
 	struct lab *lab = *state;
 	struct attach_route routes[] = {{.dst = {.family = AF_INET, .len = 8}, .mtu = 1300, .priority = 50},
-		{.dst = {.family = AF_INET6, .len = 32}}, {.dst = {.family = AF_INET, .len = 24}, .table = 300}};
+		{.dst = {.family = AF_INET6, .len = 32}},
+		{.dst = {.family = AF_INET, .len = 24}, .table = 300}};
 	struct attach_request request = lab_request(lab, 0);
 	struct attachment a;
 	struct err err = ERR_INIT;
@@ -207,7 +213,8 @@ static void wishes(void **state)
 	assert_int_equal(lab_run(lab_pod(lab, 0), "ip route get 192.9.9.9"), 0);
 	assert_int_equal(lab_run(lab_pod(lab, 0), "ip route get 8.8.8.8"), 2);
 	assert_int_equal(lab_run(lab_pod(lab, 0), "ip route get 2001:db8::1"), 0);
-	assert_int_equal(lab_run(lab_pod(lab, 0), "ping -n -c 1 -W 1 -s 8900 -M do 10.1.2.77"), 1); /* lo is down */
+	assert_int_equal(
+		lab_run(lab_pod(lab, 0), "ping -n -c 1 -W 1 -s 8900 -M do 10.1.2.77"), 1); /* lo is down */
 	assert_int_equal(lab_run(-1, "ping -n -c 1 -W 1 -s 8900 -M do 10.1.2.77"), 0);
 	/* what a later plugin may change */
 	assert_int_equal(lab_run(lab_pod(lab, 0), "ip link set eth0 mtu 1400"), 0);
@@ -237,7 +244,8 @@ static void bad_wishes(void **state)
 	}
 	for (int i = 0; i < 9; i++) {
 		struct attach_request request = lab_request(lab, 0);
-		static const int expected[] = {-EINVAL, -EINVAL, -EINVAL, -EINVAL, -ENOENT, -EINVAL, -EINVAL, -ENOENT, -EINVAL};
+		static const int expected[] = {
+			-EINVAL, -EINVAL, -EINVAL, -EINVAL, -ENOENT, -EINVAL, -EINVAL, -ENOENT, -EINVAL};
 		char huge[300];
 		int file = -1;
 
@@ -386,9 +394,11 @@ static void check_finds(void **state)
 		lab_add(lab, 0, &a);
 		assert_int_equal(check(lab, 0, NULL), 0);
 		if (strstr(cases[i].words, "%s"))
-			snprintf(words, sizeof(words), "ip -6 neigh flush dev %s nud permanent", a.host_ifname);
+			snprintf(words, sizeof(words), "ip -6 neigh flush dev %s nud permanent",
+				a.host_ifname);
 		else if (strstr(cases[i].words, "addr del"))
-			snprintf(words, sizeof(words), "ip addr del 10.1.2.%d/32 dev eth0", a.addr[FAMILY_4].b[15]);
+			snprintf(words, sizeof(words), "ip addr del 10.1.2.%d/32 dev eth0",
+				a.addr[FAMILY_4].b[15]);
 		else if (!cases[i].in_pod)
 			snprintf(words, sizeof(words), "ip route del 10.1.2.%d", a.addr[FAMILY_4].b[15]);
 		else
@@ -527,7 +537,8 @@ static void shaped(void **state)
 	struct attachment a;
 	struct err err = ERR_INIT;
 
-	request.bandwidth = (struct bandwidth){.ingress_rate = 80000000, .ingress_burst = 800000, .egress_rate = 40000000};
+	request.bandwidth = (struct bandwidth){
+		.ingress_rate = 80000000, .ingress_burst = 800000, .egress_rate = 40000000};
 	if (attach_add(lab->attacher, &request, &a, &err) < 0)
 		fail_msg("%s", err_text(&err));
 	assert_true(lab_pings(lab, -1, &a.addr[FAMILY_4]));
@@ -579,10 +590,11 @@ static void keeps_router_advertisements(void **state)
 int main(int argc, char **argv)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, lab_setup, lab_teardown)
-	const struct CMUnitTest tests[] = {T(names_are_stable), T(add_check_del), T(closed_at_once), T(one_family),
-		T(ipv6_works_at_once), T(wishes), T(bad_wishes), T(not_ready), T(doubles), T(again_at_once),
-		T(namespace_gone), T(check_finds), T(check_wants_the_same_namespace), T(garbage_collection), T(two_hundred),
-		T(exhausted_then_rested), T(taken_by_others), T(shaped), T(closed_without_program), T(lease_changes), T(keeps_router_advertisements)};
+	const struct CMUnitTest tests[] = {T(names_are_stable), T(add_check_del), T(closed_at_once),
+		T(one_family), T(ipv6_works_at_once), T(wishes), T(bad_wishes), T(not_ready), T(doubles),
+		T(again_at_once), T(namespace_gone), T(check_finds), T(check_wants_the_same_namespace),
+		T(garbage_collection), T(two_hundred), T(exhausted_then_rested), T(taken_by_others),
+		T(shaped), T(closed_without_program), T(lease_changes), T(keeps_router_advertisements)};
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);

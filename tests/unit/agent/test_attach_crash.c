@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ADD and DEL that fail, or whose process is killed, at each of their steps; journals that were damaged, lost or
- * cannot be written.
+ * ADD and DEL that fail, or whose process is killed, at each of their steps; journals that were damaged, lost
+ * or cannot be written.
  */
 #include "attach_lab.h"
 
@@ -103,7 +103,9 @@ static void kernel_refuses(void **state)
 
 	/* the pod's side cannot be set up: the kernel knows no such metric */
 	struct attach_route route = {.dst = {.family = AF_INET, .len = 8, .addr = addr_from_4(0x0b000000)},
-		.advmss = 0xffffffff, .table = 0xffffffff, .mtu = 0xffffffff};
+		.advmss = 0xffffffff,
+		.table = 0xffffffff,
+		.mtu = 0xffffffff};
 
 	request.routes = &route;
 	request.route_count = 1;
@@ -446,8 +448,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, lab_setup, lab_teardown)
 	const struct CMUnitTest tests[] = {T(add_fails_anywhere), T(kernel_refuses), T(add_killed_anywhere),
-		T(del_killed_anywhere), T(restart_keeps_everything), T(another_boot), T(died_without_del), T(lost_journal),
-		T(damaged_journal), T(full_disk), T(history_is_dropped)};
+		T(del_killed_anywhere), T(restart_keeps_everything), T(another_boot), T(died_without_del),
+		T(lost_journal), T(damaged_journal), T(full_disk), T(history_is_dropped)};
 
 	lab_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,15 +11,15 @@
 #include <errno.h>
 #include <string.h>
 
-static struct addr A(const char *text)
-{
+static struct addr A(const char *text) {
 	struct addr addr;
 
 	assert_int_equal(addr_parse(text, &addr), 0);
 	return addr;
 }
 
-static struct ipam *ipam_of(const char *block, unsigned cooldown_s, bool (*taken)(void *, const struct addr *))
+static struct ipam *
+ipam_of(const char *block, unsigned cooldown_s, bool (*taken)(void *, const struct addr *))
 {
 	struct ipam_options options = {.cooldown_s = cooldown_s, .taken = taken};
 	struct prefix prefix;
@@ -54,7 +54,8 @@ static void reserved_are_skipped(void **state)
 	takes(ipam, FAMILY_4, 4, 0, "10.1.2.5");
 	takes(ipam, FAMILY_4, 5, 0, "10.1.2.6");
 	assert_int_equal(ipam_take(ipam, FAMILY_4, 6, 0, &addr, &err), -ENOSPC);
-	assert_string_equal(err.text, "block 10.1.2.0/29: no address is free: 5 in all, 5 in use, 0 resting, 0 of others; "
+	assert_string_equal(err.text,
+		"block 10.1.2.0/29: no address is free: 5 in all, 5 in use, 0 resting, 0 of others; "
 		"one becomes free when a pod is deleted");
 	ipam_free(ipam);
 	ipam = ipam_of("fd00:1::/125", 60, NULL);
@@ -68,7 +69,8 @@ static void reserved_are_skipped(void **state)
 
 static void tiny_blocks_have_none(void **state)
 {
-	static const char *const blocks[] = {"10.0.0.0/32", "10.0.0.0/31", "255.255.255.254/31", "fd00::/128", "fd00::/127"};
+	static const char *const blocks[] = {
+		"10.0.0.0/32", "10.0.0.0/31", "255.255.255.254/31", "fd00::/128", "fd00::/127"};
 	struct addr addr;
 
 	for (size_t i = 0; i < ARRAY_SIZE(blocks); i++) {
@@ -224,7 +226,8 @@ static void replay(void **state)
 	assert_int_equal(ipam_hold(ipam, &a, 7, &error), 0);
 	assert_int_equal(ipam_hold(ipam, &a, 8, &error), 7); /* the later record wins */
 	assert_int_equal(ipam_hold(ipam, &foreign, 9, &error), 0);
-	takes(ipam, FAMILY_4, 10, 0, "10.1.2.2"); /* the last one held is outside of the block: from the front */
+	takes(ipam, FAMILY_4, 10, 0,
+		"10.1.2.2"); /* the last one held is outside of the block: from the front */
 	ipam_rest(ipam, &foreign, 9, 0);
 	assert_int_equal(ipam_hold_resting(ipam, &a, 0), 0); /* in use: stays so */
 	ipam_each_resting(ipam, 59999, count_each, &n);
@@ -270,11 +273,12 @@ static void block_changes(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(reserved_are_skipped), cmocka_unit_test(tiny_blocks_have_none),
-		cmocka_unit_test(no_block_is_not_ready), cmocka_unit_test(rests_before_reuse),
-		cmocka_unit_test(longest_rest_first), cmocka_unit_test(with_room_the_whole_rest_is_kept),
-		cmocka_unit_test(no_cooldown), cmocka_unit_test(others_are_stepped_over), cmocka_unit_test(wishes),
-		cmocka_unit_test(replay), cmocka_unit_test(large_block), cmocka_unit_test(block_changes)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(reserved_are_skipped),
+		cmocka_unit_test(tiny_blocks_have_none), cmocka_unit_test(no_block_is_not_ready),
+		cmocka_unit_test(rests_before_reuse), cmocka_unit_test(longest_rest_first),
+		cmocka_unit_test(with_room_the_whole_rest_is_kept), cmocka_unit_test(no_cooldown),
+		cmocka_unit_test(others_are_stepped_over), cmocka_unit_test(wishes), cmocka_unit_test(replay),
+		cmocka_unit_test(large_block), cmocka_unit_test(block_changes)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,8 @@ static int see(void *ctx, const void *data, size_t len, struct err *err)
 
 	if (len == 3 && memcmp(data, "bad", 3) == 0)
 		return err_set(err, -EINVAL, "it is bad");
-	snprintf(seen->text + used, sizeof(seen->text) - used, "%.*s,", (int)(len > 20 ? 20 : len), (const char *)data);
+	snprintf(seen->text + used, sizeof(seen->text) - used, "%.*s,", (int)(len > 20 ? 20 : len),
+		(const char *)data);
 	return 0;
 }
 
@@ -161,8 +162,8 @@ static void another_boot_voids(void **state)
 /* Whatever byte the file ends at: a prefix of the records is there, and appending goes on. */
 static void torn_anywhere(void **state)
 {
-	static const char *const prefixes[] = {"", "one,", "one,two-and-longer,", "one,two-and-longer,,",
-		"one,two-and-longer,,three,"};
+	static const char *const prefixes[] = {
+		"", "one,", "one,two-and-longer,", "one,two-and-longer,,", "one,two-and-longer,,three,"};
 	struct buf whole;
 
 	fill(*state);
@@ -194,8 +195,8 @@ static void torn_anywhere(void **state)
 /* Whatever bit is flipped: at most that one record is missing, the rest is kept, and it is told. */
 static void flipped_anywhere(void **state)
 {
-	static const char *const without[] = {"one,two-and-longer,,three,", "two-and-longer,,three,", "one,,three,",
-		"one,two-and-longer,three,", "one,two-and-longer,,"};
+	static const char *const without[] = {"one,two-and-longer,,three,", "two-and-longer,,three,",
+		"one,,three,", "one,two-and-longer,three,", "one,two-and-longer,,"};
 	struct buf whole;
 
 	fill(*state);
@@ -355,7 +356,8 @@ static void unwritable(void **state)
 	unlink(path);
 }
 
-/* Runs in a child with a mount namespace of its own: 128 KiB of file system. Exit 0: fine, 77: no mount allowed. */
+/* Runs in a child with a mount namespace of its own: 128 KiB of file system. Exit 0: fine, 77: no mount
+ * allowed. */
 static int full_disk(const char *dir)
 {
 	struct seen seen = {0};
@@ -402,9 +404,9 @@ static void disk_full(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
-	const struct CMUnitTest tests[] = {T(keeps_records), T(another_boot_voids), T(torn_anywhere), T(flipped_anywhere),
-		T(newer_layout_is_refused), T(refused_record_is_told), T(rewrites), T(one_at_a_time), T(limits),
-		T(unwritable), T(disk_full)};
+	const struct CMUnitTest tests[] = {T(keeps_records), T(another_boot_voids), T(torn_anywhere),
+		T(flipped_anywhere), T(newer_layout_is_refused), T(refused_record_is_told), T(rewrites),
+		T(one_at_a_time), T(limits), T(unwritable), T(disk_full)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Pods that Flannel's plugin attached, as far as it matters: its state file, and Debian's bridge and host-local
- * plugins as its delegates (/usr/lib/cni).
+ * Pods that Flannel's plugin attached, as far as it matters: its state file, and Debian's bridge and
+ * host-local plugins as its delegates (/usr/lib/cni).
  */
 #include "attach_lab.h"
 
@@ -22,8 +22,7 @@
 
 #define PLUGINS "/usr/lib/cni"
 
-static struct addr A(const char *text)
-{
+static struct addr A(const char *text) {
 	struct addr addr;
 
 	assert_int_equal(addr_parse(text, &addr), 0);
@@ -31,15 +30,19 @@ static struct addr A(const char *text)
 }
 
 /* What flannel's plugin hands to its delegate, and keeps (reference/flannel.md 8.3). */
-static void write_state(struct lab *lab, int n)
+static void
+write_state(struct lab *lab, int n)
 {
 	struct buf buf = BUF_INIT(4096);
 	char path[120];
 
-	buf_printf(&buf, "{\"cniVersion\":\"0.3.1\",\"hairpinMode\":true,\"ipMasq\":false,\"ipam\":{\"dataDir\":\"%s\","
+	buf_printf(&buf,
+		"{\"cniVersion\":\"0.3.1\",\"hairpinMode\":true,\"ipMasq\":false,\"ipam\":{\"dataDir\":\"%"
+		"s\","
 		"\"ranges\":[[{\"subnet\":\"10.1.2.0/24\"}],[{\"subnet\":\"fd00:1:2::/64\"}]],"
 		"\"routes\":[{\"dst\":\"10.1.0.0/16\"},{\"dst\":\"fd00:1::/48\"}],\"type\":\"host-local\"},"
-		"\"isDefaultGateway\":true,\"isGateway\":true,\"mtu\":1450,\"name\":\"cbr0\",\"type\":\"bridge\"}",
+		"\"isDefaultGateway\":true,\"isGateway\":true,\"mtu\":1450,\"name\":\"cbr0\",\"type\":"
+		"\"bridge\"}",
 		lab->host_local);
 	snprintf(path, sizeof(path), "%s/c%d", lab->flannel, n);
 	assert_int_equal(file_write_atomic(path, buf.data, buf.len, 0600, false, NULL), 0);
@@ -169,8 +172,12 @@ static void del_undoes(void **state)
 	assert_int_equal(attach_del(lab->attacher, &request, NULL), 0);
 	/* the namespace is gone */
 	lab_pod_gone(lab, 1);
-	request = (struct attach_request){.network = "cbr0", .container_id = "c1", .ifname = "eth0", .netns_path = "",
-		.netns_fd = -1, .host_prefix = "tul"};
+	request = (struct attach_request){.network = "cbr0",
+		.container_id = "c1",
+		.ifname = "eth0",
+		.netns_path = "",
+		.netns_fd = -1,
+		.host_prefix = "tul"};
 	assert_int_equal(attach_del(lab->attacher, &request, NULL), 0);
 	assert_int_equal(reservations(lab), 0);
 	assert_false(has_state(lab, 1));
@@ -203,8 +210,9 @@ static void legacy_reservation(void **state)
 /* DEL must not fail for ever: what can be undone is, and the file stays for a person to look at. */
 static void bad_state(void **state)
 {
-	static const char *const bad[] = {"", "{", "[]", "{\"type\":\"bridge\"}", "{\"name\":\"n\",\"type\":\"macvlan\"}",
-		"{\"name\":\"n\",\"type\":7}", "{\"name\":\"n\",\"ipam\":{\"type\":\"dhcp\"}}", "{\"name\":\"n\"}",
+	static const char *const bad[] = {"", "{", "[]", "{\"type\":\"bridge\"}",
+		"{\"name\":\"n\",\"type\":\"macvlan\"}", "{\"name\":\"n\",\"type\":7}",
+		"{\"name\":\"n\",\"ipam\":{\"type\":\"dhcp\"}}", "{\"name\":\"n\"}",
 		"{\"name\":\"../x\",\"ipam\":{\"type\":\"host-local\"}}",
 		"{\"name\":\"n\",\"ipam\":{\"type\":\"host-local\",\"dataDir\":\"a/../b\"}}"};
 	struct lab *lab = *state;
