@@ -11,6 +11,9 @@
 #define RETRY_MAX_MS 5000
 #define QUIET_MS 30000       /* after this long without a word the member is asked for one */
 #define ANSWER_MS 10000      /* and then left */
+/* A watch that is refused at once (a member without leader) goes unnoticed by libcurl 7.88.1 while our side is paused;
+ * the request for a word, sent this long after the creation had no answer, makes it look. */
+#define NUDGE_MS 1000
 
 static void later(struct event *event, int64_t ms)
 {
@@ -291,13 +294,12 @@ static void begin_stream(struct etcd_watch *watch)
 	request.request_union_case = ETCD__WATCH_REQUEST__REQUEST_UNION_CREATE_REQUEST;
 	request.create_request = &create;
 	watch->token_generation = watch->etcd->auth.generation;
-	watch->heard = false;
-	watch->asked = true;
+	watch->heard = watch->asked = false;
 	data = etcd_pack(&request.base, &len);
 	if (data)
 		watch->stream = grpc_call_new(watch->etcd->grpc, &options, data, len);
 	if (watch->stream)
-		later(watch->alive, ANSWER_MS);
+		later(watch->alive, NUDGE_MS);
 	else
 		retry_later(watch, &status);
 }
@@ -325,7 +327,7 @@ static bool ask_for_a_word(struct etcd_watch *watch)
 	return data && grpc_call_send(watch->stream, data, len) == 0;
 }
 
-/* A word was due: the answer to the creation, or to the request for one after QUIET_MS without any. */
+/* A word was due: the answer to the creation, any in QUIET_MS, or that to the request for one. */
 static void on_alive(evutil_socket_t fd, short what, void *arg)
 {
 	struct grpc_status silent = {GRPC_DEADLINE_EXCEEDED, "etcd: the member of the watch has fallen silent"};

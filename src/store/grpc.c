@@ -223,6 +223,9 @@ static size_t take_header(char *line, size_t size, size_t count, void *ctx)
 			call->status = call->status * 10 + (value[i] - '0');
 		if (!len || !isdigit((unsigned char)*value))
 			call->status = GRPC_UNKNOWN;
+		/* The last word. libcurl would still wait for us to end our side of a stream. */
+		call->finished = call->stream;
+		deliver_soon(call);
 	} else if (is_header(line, size * count, "grpc-message", &value, &len)) {
 		decode_message(value, len, call->message, sizeof(call->message));
 	}

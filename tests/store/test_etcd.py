@@ -313,10 +313,12 @@ def test_two_of_three_members_lost_and_back(cluster, probes):
     etcd = cluster(3)
     etcd.put("config", NETWORK)
     a, b = probes(1, etcd, 600, 300), probes(2, etcd, 600, 300)
-    keys = {a.wait_acquired(), b.wait_acquired()}
+    lone = probes(5, etcd, 600, 300, endpoints=etcd.members[2].url)  # knows only the survivor
+    keys = {a.wait_acquired(), b.wait_acquired(), lone.wait_acquired()}
     for member in etcd.members[:2]:
         member.stop()
-    wait_for("stories", lambda: a.stories and b.stories)
+    # The survivor has no leader: it ends its watches and refuses new ones, and each node notices.
+    wait_for("stories", lambda: a.stories and b.stories and lone.stories)
     c = probes(3, etcd, acquire=False)  # cannot get anything now
     for member in etcd.members[:2]:
         member.start(etcd.cluster)
@@ -324,10 +326,10 @@ def test_two_of_three_members_lost_and_back(cluster, probes):
     c.wait("network")
     c.acquire()
     key_c = c.wait_acquired()
-    a.wait_peers(key_c, b.own["key"])
-    b.wait_peers(key_c, a.own["key"])
+    a.wait_peers(key_c, b.own["key"], lone.own["key"])
+    b.wait_peers(key_c, a.own["key"], lone.own["key"])
     assert set(etcd.leases()) == keys | {key_c}
-    assert sum(n.count("lost") + n.count("gone") for n in (a, b, c)) == 0
+    assert sum(n.count("lost") + n.count("gone") for n in (a, b, c, lone)) == 0
     # One member for good: everybody finds the others.
     etcd.members[2].stop()
     d = probes(4, etcd)
