@@ -24,13 +24,14 @@ int cni_wishes_add_ip(struct cni_wishes *wishes, const char *text, const char *w
 	if (parse_ip(text, &addr) < 0)
 		return err_set(err, -EINVAL, "%s is \"%.100s\", expected an IP address", where, text);
 	if (addr_is_multicast(&addr) || addr_is_loopback(&addr) || addr_is_link_local(&addr))
-		return err_set(err, -EINVAL, "%s is \"%.100s\", expected an address that a pod can have", where, text);
+		return err_set(err, -EINVAL, "%s is \"%.100s\", expected an address that a pod can have",
+			where, text);
 	for (size_t i = 0; i < wishes->ip_count; i++)
 		if (addr_equal(&wishes->ips[i], &addr))
 			return 0;
 	if (wishes->ip_count == CNI_IPS_MAX)
-		return err_set(err, -E2BIG, "%s is \"%.100s\": more than %d addresses are asked for", where, text,
-			CNI_IPS_MAX);
+		return err_set(err, -E2BIG, "%s is \"%.100s\": more than %d addresses are asked for", where,
+			text, CNI_IPS_MAX);
 	wishes->ips[wishes->ip_count++] = addr;
 	return 0;
 }
@@ -40,7 +41,8 @@ int cni_wishes_set_mac(struct cni_wishes *wishes, const char *text, const char *
 	struct mac mac;
 
 	if (mac_parse(text, &mac) < 0 || !mac_is_set(&mac) || (mac.b[0] & 1))
-		return err_set(err, -EINVAL, "%s is \"%.100s\", expected the MAC address of one interface", where, text);
+		return err_set(err, -EINVAL, "%s is \"%.100s\", expected the MAC address of one interface",
+			where, text);
 	wishes->mac = mac;
 	return 0;
 }
@@ -83,7 +85,8 @@ int cni_args_parse(const char *text, struct cni_wishes *wishes, struct err *err)
 		char pair[1024];
 
 		/* no value that we read is as long; of the others only the key matters */
-		snprintf(pair, sizeof(pair), "%.*s", (int)(len < sizeof(pair) ? len : sizeof(pair) - 1), text);
+		snprintf(
+			pair, sizeof(pair), "%.*s", (int)(len < sizeof(pair) ? len : sizeof(pair) - 1), text);
 		if (pair[0]) {
 			int rc = parse_pair(pair, &found, err);
 

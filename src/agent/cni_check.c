@@ -16,7 +16,8 @@ static int check_version(const char *version, const char *where, struct err *err
 {
 	if (cni_version_find(version) < CNI_VERSION_COUNT)
 		return 0;
-	return err_set(err, -EINVAL, "%s: CNI version \"%.40s\" is unknown, expected 0.1.0 to 1.1.0", where, version);
+	return err_set(err, -EINVAL, "%s: CNI version \"%.40s\" is unknown, expected 0.1.0 to 1.1.0", where,
+		version);
 }
 
 /* "cniVersion", and for lists "cniVersions". */
@@ -45,8 +46,10 @@ static int check_name(const json_t *object, const char *where, struct err *err)
 	if (json_get_string(object, where, "name", &name, err) < 0)
 		return -EINVAL;
 	if (!cni_name_is_valid(name))
-		return err_set(err, -EINVAL, "%s: key \"name\" is \"%.100s\", expected a letter or digit, then letters, digits, "
-			"'_', '.' and '-'", where, name);
+		return err_set(err, -EINVAL,
+			"%s: key \"name\" is \"%.100s\", expected a letter or digit, then letters, digits, "
+			"'_', '.' and '-'",
+			where, name);
 	return 0;
 }
 
@@ -61,7 +64,8 @@ static int check_plugin(const json_t *plugin, const char *where, bool *ours, str
 	if (json_get_string(plugin, where, "type", &type, err) < 0)
 		return -EINVAL;
 	if (!type[0] || strchr(type, '/'))
-		return err_set(err, -EINVAL, "%s: key \"type\" is \"%.100s\", expected the name of a plugin", where, type);
+		return err_set(err, -EINVAL, "%s: key \"type\" is \"%.100s\", expected the name of a plugin",
+			where, type);
 	*ours = cni_type_find(type) < CNI_TYPE_COUNT;
 	if (*ours && cni_conf_parse(plugin, type, true, NULL, &conf, err) < 0)
 		return err_wrap(err, "%s", where);
@@ -87,10 +91,12 @@ static int check_list(const json_t *plugins, const char *where, struct err *err)
 		foreign_shaper |= type && strcmp(type, "bandwidth") == 0;
 	}
 	if (ours != 1)
-		return err_set(err, -EINVAL, "%s: key \"plugins\" has %zu plugins of type tulle, flannel or calico, expected one",
+		return err_set(err, -EINVAL,
+			"%s: key \"plugins\" has %zu plugins of type tulle, flannel or calico, expected one",
 			where, ours);
 	if (shaped && foreign_shaper)
-		return err_set(err, -EINVAL, "%s: both tulle and the plugin \"bandwidth\" shape the pods, expected one of them",
+		return err_set(err, -EINVAL,
+			"%s: both tulle and the plugin \"bandwidth\" shape the pods, expected one of them",
 			where);
 	return 0;
 }
@@ -108,7 +114,8 @@ static int check_object(const json_t *object, const char *where, struct err *err
 	if (check_plugin(object, where, &ours, err) < 0)
 		return -EINVAL;
 	if (!ours)
-		return err_set(err, -EINVAL, "%s: key \"type\" is \"%.100s\", expected tulle, flannel or calico", where,
+		return err_set(err, -EINVAL,
+			"%s: key \"type\" is \"%.100s\", expected tulle, flannel or calico", where,
 			json_string_value(json_find(object, "type")));
 	return 0;
 }

@@ -47,19 +47,22 @@ static int parse_type(const json_t *object, const char *plugin, enum cni_type *r
 	type = cni_type_find(name);
 	if (type == CNI_TYPE_COUNT)
 		return err_set(err, -EINVAL,
-			"network configuration: key \"type\" is \"%.100s\", expected tulle, flannel or calico", name);
+			"network configuration: key \"type\" is \"%.100s\", expected tulle, flannel or "
+			"calico",
+			name);
 	*ret = type;
 	return 0;
 }
 
 /* Optional numbers of a route: uint32 each. */
-static int parse_route_numbers(const json_t *object, const char *where, struct attach_route *route, struct err *err)
+static int parse_route_numbers(
+	const json_t *object, const char *where, struct attach_route *route, struct err *err)
 {
 	struct {
 		const char *key;
 		uint32_t *to;
-	} numbers[] = {
-		{"mtu", &route->mtu}, {"advmss", &route->advmss}, {"priority", &route->priority}, {"table", &route->table}};
+	} numbers[] = {{"mtu", &route->mtu}, {"advmss", &route->advmss}, {"priority", &route->priority},
+		{"table", &route->table}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
 		int64_t n = 0;
@@ -79,21 +82,25 @@ static int parse_route(const json_t *object, const char *where, struct attach_ro
 
 	if (!json_is_object(object))
 		return err_set(err, -EINVAL, "%s: expected an object with \"dst\"", where);
-	if (json_get_string(object, where, "dst", &dst, err) < 0 || json_get_string(object, where, "gw", &gw, err) < 0 ||
+	if (json_get_string(object, where, "dst", &dst, err) < 0 ||
+		json_get_string(object, where, "gw", &gw, err) < 0 ||
 		parse_route_numbers(object, where, &route, err) < 0)
 		return -EINVAL;
 	if (!dst || prefix_parse(dst, &route.dst) < 0)
-		return err_set(err, -EINVAL, "%s: key \"dst\" is \"%.100s\", expected a prefix such as 10.3.0.0/16", where,
+		return err_set(err, -EINVAL,
+			"%s: key \"dst\" is \"%.100s\", expected a prefix such as 10.3.0.0/16", where,
 			dst ? dst : "");
 	route.dst = prefix_masked(&route.dst);
 	if (gw[0] && (addr_parse(gw, &route.via) < 0 || addr_family(&route.via) != route.dst.family))
-		return err_set(err, -EINVAL, "%s: key \"gw\" is \"%.100s\", expected an address of the family of \"dst\"",
-			where, gw);
+		return err_set(err, -EINVAL,
+			"%s: key \"gw\" is \"%.100s\", expected an address of the family of \"dst\"", where,
+			gw);
 	if (json_get_int(object, where, "scope", 0, 255, &scope, err) < 0)
 		return -EINVAL;
 	if (scope != 0)
-		return err_set(err, -EINVAL, "%s: key \"scope\" is %lld, expected none: all traffic goes by the gateway",
-			where, (long long)scope);
+		return err_set(err, -EINVAL,
+			"%s: key \"scope\" is %lld, expected none: all traffic goes by the gateway", where,
+			(long long)scope);
 	*ret = route;
 	return 0;
 }
@@ -115,7 +122,8 @@ static int parse_routes(const json_t *ipam, struct cni_conf *conf, struct err *e
 		if (conf->default_route && route.dst.len == 0 && !addr_is_set(&route.via) && !route.table)
 			continue;
 		if (conf->route_count == CNI_ROUTES_MAX)
-			return err_set(err, -EINVAL, "ipam: key \"routes\" has more than %d routes", CNI_ROUTES_MAX);
+			return err_set(
+				err, -EINVAL, "ipam: key \"routes\" has more than %d routes", CNI_ROUTES_MAX);
 		conf->routes[conf->route_count++] = route;
 	}
 	return 0;
@@ -136,8 +144,10 @@ static int parse_ipam(const json_t *object, struct cni_conf *conf, struct err *e
 		const char *known = types[conf->type].ipam_types[i];
 
 		if (!known)
-			return err_set(err, -EINVAL, "ipam: key \"type\" is \"%.100s\", expected \"%s\" or none: tulle hands "
-				"out the addresses itself", type, types[conf->type].ipam_types[0]);
+			return err_set(err, -EINVAL,
+				"ipam: key \"type\" is \"%.100s\", expected \"%s\" or none: tulle hands "
+				"out the addresses itself",
+				type, types[conf->type].ipam_types[0]);
 		if (strcmp(known, type) == 0)
 			break;
 	}
@@ -151,7 +161,8 @@ static int parse_mtu(const json_t *object, const char *where, struct cni_conf *c
 	if (json_get_int(object, where, "mtu", 0, 65535, &mtu, err) < 0)
 		return -EINVAL;
 	if (mtu != 0 && mtu < 68)
-		return err_set(err, -EINVAL, "%s: key \"mtu\" is %lld, expected 0 or 68 to 65535", where, (long long)mtu);
+		return err_set(err, -EINVAL, "%s: key \"mtu\" is %lld, expected 0 or 68 to 65535", where,
+			(long long)mtu);
 	conf->mtu = (uint32_t)mtu;
 	return 0;
 }
@@ -165,7 +176,9 @@ static int parse_ip_masq(const json_t *object, const char *where, bool agent_mas
 		return -EINVAL;
 	if (wanted && !agent_masquerades)
 		return err_set(err, -EINVAL,
-			"%s: key \"ipMasq\" is true, but the agent runs without --ip-masq: expected false or none", where);
+			"%s: key \"ipMasq\" is true, but the agent runs without --ip-masq: expected false or "
+			"none",
+			where);
 	return 0;
 }
 
@@ -177,11 +190,14 @@ static int refuse_bridge_features(const json_t *delegate, struct err *err)
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		const json_t *value = json_find(delegate, keys[i]);
 
-		if (!value || json_is_false(value) || (json_is_integer(value) && json_integer_value(value) == 0) ||
+		if (!value || json_is_false(value) ||
+			(json_is_integer(value) && json_integer_value(value) == 0) ||
 			(json_is_array(value) && json_array_size(value) == 0))
 			continue;
-		return err_set(err, -EINVAL, "delegate: key \"%s\" is set, but pods are routed here, there is no bridge: "
-			"expected none", keys[i]);
+		return err_set(err, -EINVAL,
+			"delegate: key \"%s\" is set, but pods are routed here, there is no bridge: "
+			"expected none",
+			keys[i]);
 	}
 	return 0;
 }
@@ -192,19 +208,25 @@ static int check_delegate(const json_t *delegate, struct err *err)
 	bool hairpin;
 
 	if (json_find(delegate, "name"))
-		return err_set(err, -EINVAL, "delegate: key \"name\" must not be set: it is that of the network");
+		return err_set(
+			err, -EINVAL, "delegate: key \"name\" must not be set: it is that of the network");
 	if (json_find(delegate, "ipam"))
-		return err_set(err, -EINVAL, "delegate: key \"ipam\" must not be set: it belongs beside \"delegate\"");
+		return err_set(err, -EINVAL,
+			"delegate: key \"ipam\" must not be set: it belongs beside \"delegate\"");
 	if (json_get_string(delegate, "delegate", "type", &type, err) < 0 ||
 		json_get_string(delegate, "delegate", "bridge", &bridge, err) < 0 ||
 		json_get_bool(delegate, "delegate", "hairpinMode", &hairpin, err) < 0)
 		return -EINVAL;
 	if (strcmp(type, "bridge") != 0)
-		return err_set(err, -EINVAL, "delegate: key \"type\" is \"%.100s\", expected \"bridge\" or none: tulle runs no "
-			"other plugin", type);
+		return err_set(err, -EINVAL,
+			"delegate: key \"type\" is \"%.100s\", expected \"bridge\" or none: tulle runs no "
+			"other plugin",
+			type);
 	if (strcmp(bridge, "cni0") != 0 && bridge[0])
-		return err_set(err, -EINVAL, "delegate: key \"bridge\" is \"%.100s\", expected \"cni0\" or none: pods are "
-			"routed, there is no bridge to name", bridge);
+		return err_set(err, -EINVAL,
+			"delegate: key \"bridge\" is \"%.100s\", expected \"cni0\" or none: pods are "
+			"routed, there is no bridge to name",
+			bridge);
 	return refuse_bridge_features(delegate, err);
 }
 
@@ -222,7 +244,9 @@ static int parse_flannel(const json_t *object, bool ip_masq, struct cni_conf *co
 	if (check_delegate(delegate, err) < 0 || parse_mtu(delegate, "delegate", conf, err) < 0 ||
 		parse_ip_masq(delegate, "delegate", ip_masq, err) < 0)
 		return -EINVAL;
-	return json_get_bool(delegate, "delegate", "isDefaultGateway", &conf->default_route, err) < 0 ? -EINVAL : 0;
+	return json_get_bool(delegate, "delegate", "isDefaultGateway", &conf->default_route, err) < 0
+		       ? -EINVAL
+		       : 0;
 }
 
 static int parse_own(const json_t *object, bool ip_masq, struct cni_conf *conf, struct err *err)

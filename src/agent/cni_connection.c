@@ -103,7 +103,8 @@ static void drop_input(struct cni_connection *c)
 {
 	char rest[16384];
 
-	for (size_t left = FRAME_STDIN_MAX / sizeof(rest); left && recv(c->fd, rest, sizeof(rest), 0) > 0; left--)
+	for (size_t left = FRAME_STDIN_MAX / sizeof(rest); left && recv(c->fd, rest, sizeof(rest), 0) > 0;
+		left--)
 		;
 }
 
@@ -142,8 +143,10 @@ static ssize_t receive(struct cni_connection *c)
 		struct cmsghdr head;
 		char room[CMSG_SPACE(4 * sizeof(int))];
 	} control;
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.room)};
+	struct msghdr msg = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control.room)};
 	ssize_t n;
 
 	if (c->fields)
@@ -167,7 +170,8 @@ static void run(struct cni_connection *c)
 		refuse(c, "the request's flags and its descriptor disagree");
 		return;
 	}
-	start_answer(c, c->options.handle(c->options.ctx, &c->head, c->fields, c->netns_fd, &c->out, &c->job));
+	start_answer(
+		c, c->options.handle(c->options.ctx, &c->head, c->fields, c->netns_fd, &c->out, &c->job));
 }
 
 /* The head is complete. */
@@ -225,11 +229,15 @@ struct cni_connection *cni_connection_new(struct event_base *base, int fd,
 		close(fd);
 		return NULL;
 	}
-	*c = (struct cni_connection){
-		.options = *options, .base = base, .fd = fd, .netns_fd = -1, .out = BUF_INIT(sizeof(room) + FRAME_ANSWER_MAX)};
+	*c = (struct cni_connection){.options = *options,
+		.base = base,
+		.fd = fd,
+		.netns_fd = -1,
+		.out = BUF_INIT(sizeof(room) + FRAME_ANSWER_MAX)};
 	c->io = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	c->deadline = evtimer_new(base, on_deadline, c);
-	if (!c->io || !c->deadline || buf_add(&c->out, &room, sizeof(room)) < 0 || event_add(c->io, NULL) < 0) {
+	if (!c->io || !c->deadline || buf_add(&c->out, &room, sizeof(room)) < 0 ||
+		event_add(c->io, NULL) < 0) {
 		if (c->io)
 			event_free(c->io);
 		if (c->deadline)

@@ -40,7 +40,8 @@ static int parse_wanted(const struct operation *op, struct cni_conf *ret)
 
 	if (cni_args_parse(request->text[FRAME_ARGS], &wishes, &err) < 0)
 		return cni_error_set(op->error, CNI_BAD_ENVIRONMENT, "%s", err_text(&err));
-	if (cni_conf_parse(request->conf, request->text[FRAME_PLUGIN], op->options->ip_masq, &wishes, ret, &err) < 0)
+	if (cni_conf_parse(
+		    request->conf, request->text[FRAME_PLUGIN], op->options->ip_masq, &wishes, ret, &err) < 0)
 		return cni_error_set(op->error, CNI_BAD_CONF, "%s", err_text(&err));
 	return 0;
 }
@@ -124,7 +125,8 @@ static int run_check(const struct operation *op)
 	struct err err = ERR_INIT;
 
 	if (!json_is_object(prev))
-		return cni_error_set(op->error, CNI_BAD_CONF, "CHECK needs a \"prevResult\" in the network configuration");
+		return cni_error_set(
+			op->error, CNI_BAD_CONF, "CHECK needs a \"prevResult\" in the network configuration");
 	if (!attach_find(op->attacher, request.container_id, request.ifname))
 		return cni_error_set(op->error, CNI_NO_CONTAINER, "the container has no such attachment");
 	if (attach_check(op->attacher, &request, &attachment, &err) == 0) {
@@ -154,7 +156,8 @@ static int run_gc(const struct operation *op)
 		list = json_find(op->request->conf, "cni.dev/attachments");
 	/* absent is not empty: an empty list takes every pod's network away */
 	if (!json_is_array(list))
-		return cni_error_set(op->error, CNI_BAD_CONF, "GC needs the list \"cni.dev/valid-attachments\" in the "
+		return cni_error_set(op->error, CNI_BAD_CONF,
+			"GC needs the list \"cni.dev/valid-attachments\" in the "
 			"network configuration");
 	count = json_array_size(list);
 	keys = calloc(count + 1, sizeof(*keys));
@@ -162,8 +165,10 @@ static int run_gc(const struct operation *op)
 		return cni_error_set(op->error, CNI_INTERNAL, "out of memory");
 	for (size_t i = 0; i < count; i++)
 		if (gc_key(json_array_get(list, i), &keys[i]) < 0)
-			return cni_error_set(op->error, CNI_BAD_CONF, "\"cni.dev/valid-attachments\": item %zu is no object "
-				"with \"containerID\" and \"ifname\"", i);
+			return cni_error_set(op->error, CNI_BAD_CONF,
+				"\"cni.dev/valid-attachments\": item %zu is no object "
+				"with \"containerID\" and \"ifname\"",
+				i);
 	if (attach_gc(op->attacher, op->request->network, keys, count, &err) < 0)
 		return cni_error_from_attach(op->error, &err);
 	return 0;
@@ -194,8 +199,12 @@ int cni_operation_run(struct attacher *attacher, const struct cni_server_options
 	const struct cni_request *request, struct buf *out, struct cni_error *error)
 {
 	static int (*const run[CNI_COMMAND_COUNT])(const struct operation *) = {
-		[CNI_ADD] = run_add,       [CNI_DEL] = run_del,       [CNI_CHECK] = run_check, [CNI_GC] = run_gc,
-		[CNI_STATUS] = run_status, [CNI_VERSION] = run_version,
+		[CNI_ADD] = run_add,
+		[CNI_DEL] = run_del,
+		[CNI_CHECK] = run_check,
+		[CNI_GC] = run_gc,
+		[CNI_STATUS] = run_status,
+		[CNI_VERSION] = run_version,
 	};
 	const struct operation op = {attacher, options, request, out, error};
 

@@ -14,8 +14,12 @@ static const char *const command_names[CNI_COMMAND_COUNT] = {
 static const char *const version_names[CNI_VERSION_COUNT] = {
 	"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"};
 static const char *const variable_names[FRAME_FIELDS] = {
-	[FRAME_COMMAND] = "CNI_COMMAND", [FRAME_CONTAINER_ID] = "CNI_CONTAINERID", [FRAME_NETNS] = "CNI_NETNS",
-	[FRAME_IFNAME] = "CNI_IFNAME",   [FRAME_ARGS] = "CNI_ARGS",                [FRAME_PATH] = "CNI_PATH",
+	[FRAME_COMMAND] = "CNI_COMMAND",
+	[FRAME_CONTAINER_ID] = "CNI_CONTAINERID",
+	[FRAME_NETNS] = "CNI_NETNS",
+	[FRAME_IFNAME] = "CNI_IFNAME",
+	[FRAME_ARGS] = "CNI_ARGS",
+	[FRAME_PATH] = "CNI_PATH",
 	[FRAME_PLUGIN] = "the plugin's name",
 };
 
@@ -68,7 +72,8 @@ static int copy_fields(const struct frame_request *head, const char *fields, str
 		const char *from = fields + frame_field_offset(head, (enum frame_field)i);
 
 		if (memchr(from, 0, len))
-			return cni_error_set(error, CNI_BAD_ENVIRONMENT, "%s has a NUL byte in it", variable_names[i]);
+			return cni_error_set(
+				error, CNI_BAD_ENVIRONMENT, "%s has a NUL byte in it", variable_names[i]);
 		ret->text[i] = strndup(from, len);
 		if (!ret->text[i])
 			return cni_error_set(error, CNI_INTERNAL, "out of memory");
@@ -82,14 +87,16 @@ static int check_attachment_ids(const struct cni_request *request, struct cni_er
 		return 0;
 	if (!cni_name_is_valid(request->text[FRAME_CONTAINER_ID])) {
 		cni_error_set(error, CNI_BAD_ENVIRONMENT, "CNI_CONTAINERID is missing or not valid");
-		return cni_error_details(error, "CNI_CONTAINERID is \"%.200s\"", request->text[FRAME_CONTAINER_ID]);
+		return cni_error_details(
+			error, "CNI_CONTAINERID is \"%.200s\"", request->text[FRAME_CONTAINER_ID]);
 	}
 	if (!is_ifname(request->text[FRAME_IFNAME])) {
 		cni_error_set(error, CNI_BAD_ENVIRONMENT, "CNI_IFNAME is missing or not valid");
 		return cni_error_details(error, "CNI_IFNAME is \"%.200s\"", request->text[FRAME_IFNAME]);
 	}
 	if (request->command != CNI_DEL && !request->text[FRAME_NETNS][0])
-		return cni_error_set(error, CNI_BAD_ENVIRONMENT, "required env variables [CNI_NETNS] missing");
+		return cni_error_set(
+			error, CNI_BAD_ENVIRONMENT, "required env variables [CNI_NETNS] missing");
 	return 0;
 }
 
@@ -109,7 +116,8 @@ static int parse_conf(const char *text, size_t len, struct cni_request *ret, str
 	struct err err = ERR_INIT;
 
 	if (json_parse(text, len, "network configuration", &ret->conf, &err) < 0) {
-		cni_error_set(error, CNI_UNDECODABLE, "the network configuration on stdin is not a JSON object");
+		cni_error_set(
+			error, CNI_UNDECODABLE, "the network configuration on stdin is not a JSON object");
 		return cni_error_details(error, "%s", err_text(&err));
 	}
 	if (!json_is_object(ret->conf))
@@ -146,21 +154,24 @@ static int check_version(struct cni_request *request, struct cni_error *error)
 	return 0;
 }
 
-int cni_request_parse(const struct frame_request *head, const char *fields, int netns_fd, struct cni_request *ret,
-	struct cni_error *error)
+int cni_request_parse(const struct frame_request *head, const char *fields, int netns_fd,
+	struct cni_request *ret, struct cni_error *error)
 {
-	*ret = (struct cni_request){
-		.command = CNI_COMMAND_COUNT, .version = CNI_VERSION_COUNT, .network = "", .netns_fd = netns_fd};
+	*ret = (struct cni_request){.command = CNI_COMMAND_COUNT,
+		.version = CNI_VERSION_COUNT,
+		.network = "",
+		.netns_fd = netns_fd};
 	if (copy_fields(head, fields, ret, error) < 0)
 		return -1;
 	ret->command = command_find(ret->text[FRAME_COMMAND]);
 	if (ret->command == CNI_VERSION)
 		return 0;
-	if (check_attachment_ids(ret, error) < 0 ||
-		parse_conf(fields + frame_field_offset(head, FRAME_STDIN), head->field_len[FRAME_STDIN], ret, error) < 0)
+	if (check_attachment_ids(ret, error) < 0 || parse_conf(fields + frame_field_offset(head, FRAME_STDIN),
+							    head->field_len[FRAME_STDIN], ret, error) < 0)
 		return -1;
 	if (ret->command == CNI_COMMAND_COUNT)
-		return cni_error_set(error, CNI_BAD_ENVIRONMENT, "unknown CNI_COMMAND: %.100s", ret->text[FRAME_COMMAND]);
+		return cni_error_set(
+			error, CNI_BAD_ENVIRONMENT, "unknown CNI_COMMAND: %.100s", ret->text[FRAME_COMMAND]);
 	return check_version(ret, error);
 }
 
@@ -180,6 +191,7 @@ struct attach_request cni_request_attach(const struct cni_request *request)
 		.ifname = request->text[FRAME_IFNAME],
 		.netns_path = request->text[FRAME_NETNS],
 		.netns_fd = request->netns_fd,
-		.host_prefix = cni_type_host_prefix(cni_conf_type(request->conf, request->text[FRAME_PLUGIN])),
+		.host_prefix =
+			cni_type_host_prefix(cni_conf_type(request->conf, request->text[FRAME_PLUGIN])),
 	};
 }

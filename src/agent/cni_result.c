@@ -102,12 +102,14 @@ json_t *cni_result_read(const json_t *prev)
 	read_routes(routes, json_find(prev, "routes"));
 	for (i = 0; i < ARRAY_SIZE(dns_keys); i++)
 		copy_member(dns, old_dns, dns_keys[i]);
-	return json_pack("{s:o, s:o, s:o, s:o}", "interfaces", interfaces, "ips", ips, "routes", routes, "dns", dns);
+	return json_pack(
+		"{s:o, s:o, s:o, s:o}", "interfaces", interfaces, "ips", ips, "routes", routes, "dns", dns);
 }
 
 /* -- adding -- */
 
-static void add_interface(json_t *list, const char *name, const struct mac *mac, uint32_t mtu, const char *sandbox)
+static void add_interface(
+	json_t *list, const char *name, const struct mac *mac, uint32_t mtu, const char *sandbox)
 {
 	char text[MAC_TEXT_MAX];
 	json_t *item = json_pack("{s:s, s:s}", "name", name, "mac", mac_format(mac, text));
@@ -155,8 +157,8 @@ static void add_family(json_t *result, const struct attachment *attachment, int 
 	char text[PREFIX_TEXT_MAX];
 
 	json_array_append_new(json_object_get(result, "ips"),
-		json_pack("{s:s, s:s, s:I}", "address", prefix_format(&host, text), "gateway", gateway_of(f), "interface",
-			(json_int_t)interface));
+		json_pack("{s:s, s:s, s:I}", "address", prefix_format(&host, text), "gateway", gateway_of(f),
+			"interface", (json_int_t)interface));
 	prefix_parse(everything[f], &all.dst);
 	if (attachment->default_route)
 		add_route(routes, &all, f);
@@ -164,7 +166,8 @@ static void add_family(json_t *result, const struct attachment *attachment, int 
 		add_route(routes, &attachment->routes[i], f);
 }
 
-int cni_result_add(json_t *result, const struct attachment *attachment, const char *sandbox, const json_t *dns)
+int cni_result_add(
+	json_t *result, const struct attachment *attachment, const char *sandbox, const json_t *dns)
 {
 	json_t *interfaces = json_object_get(result, "interfaces"), *to = json_object_get(result, "dns");
 
@@ -195,8 +198,8 @@ static void add_versions(json_t *ips)
 	size_t i;
 	json_t *item;
 
-	json_array_foreach(ips, i, item)
-		json_object_set_new(item, "version", json_string(text_is_6(json_object_get(item, "address")) ? "6" : "4"));
+	json_array_foreach(ips, i, item) json_object_set_new(
+		item, "version", json_string(text_is_6(json_object_get(item, "address")) ? "6" : "4"));
 }
 
 static void drop_empty(json_t *result, const char *key)
@@ -270,7 +273,8 @@ static json_t *write_old(const json_t *result, enum cni_version version, struct 
 	}
 	if (json_object_size(written) == 1) {
 		json_decref(written);
-		err_set(err, -EINVAL, "result: has no address, CNI %s cannot say that", cni_version_name(version));
+		err_set(err, -EINVAL, "result: has no address, CNI %s cannot say that",
+			cni_version_name(version));
 		return NULL;
 	}
 	json_object_set(written, "dns", json_object_get(result, "dns"));
@@ -279,7 +283,8 @@ static json_t *write_old(const json_t *result, enum cni_version version, struct 
 
 json_t *cni_result_write(const json_t *result, enum cni_version version, struct err *err)
 {
-	json_t *written = version < CNI_0_3_0 ? write_old(result, version, err) : write_lists(result, version);
+	json_t *written =
+		version < CNI_0_3_0 ? write_old(result, version, err) : write_lists(result, version);
 
 	if (!written && version >= CNI_0_3_0)
 		err_set(err, -ENOMEM, "result: out of memory");
@@ -304,8 +309,10 @@ static int compare_interface(const json_t *result, const struct attachment *atta
 
 		if (!name || strcmp(name, attachment->ifname) != 0 || !sandbox || !sandbox[0])
 			continue;
-		if (mac_text && mac_text[0] && (mac_parse(mac_text, &mac) < 0 || !mac_equal(&mac, &attachment->mac)))
-			return err_set(err, -EINVAL, "prevResult: interface %s has MAC \"%.40s\", expected %s", name, mac_text,
+		if (mac_text && mac_text[0] &&
+			(mac_parse(mac_text, &mac) < 0 || !mac_equal(&mac, &attachment->mac)))
+			return err_set(err, -EINVAL,
+				"prevResult: interface %s has MAC \"%.40s\", expected %s", name, mac_text,
 				mac_format(&attachment->mac, text));
 		return 0;
 	}
@@ -334,6 +341,7 @@ int cni_result_compare(const json_t *result, const struct attachment *attachment
 
 	for (int f = 0; rc == 0 && f < FAMILY_COUNT; f++)
 		if (addr_is_set(&attachment->addr[f]) && !has_address(result, &attachment->addr[f]))
-			rc = err_set(err, -EINVAL, "prevResult: \"ips\" lacks %s", addr_format(&attachment->addr[f], text));
+			rc = err_set(err, -EINVAL, "prevResult: \"ips\" lacks %s",
+				addr_format(&attachment->addr[f], text));
 	return rc;
 }

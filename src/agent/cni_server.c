@@ -58,18 +58,20 @@ static void count(struct cni_server *server, enum cni_command command, uint64_t 
 		server->stats.del_ns_total += now_ns() - started;
 }
 
-static void log_failure(struct cni_server *server, const struct cni_request *request, const struct cni_error *error)
+static void log_failure(
+	struct cni_server *server, const struct cni_request *request, const struct cni_error *error)
 {
 	server->stats.errors++;
 	if (log_limit_ok(&server->failures))
-		log_warning("CNI %s of %.64s %s failed with code %d: %s%s%s", cni_command_name(request->command),
+		log_warning("CNI %s of %.64s %s failed with code %d: %s%s%s",
+			cni_command_name(request->command),
 			request->text[FRAME_CONTAINER_ID] ? request->text[FRAME_CONTAINER_ID] : "",
-			request->text[FRAME_IFNAME] ? request->text[FRAME_IFNAME] : "", (int)error->code, error->msg,
-			error->details[0] ? ": " : "", error->details);
+			request->text[FRAME_IFNAME] ? request->text[FRAME_IFNAME] : "", (int)error->code,
+			error->msg, error->details[0] ? ": " : "", error->details);
 }
 
-static int handle(void *ctx, const struct frame_request *head, const char *fields, int netns_fd, struct buf *out,
-	void **ret_job)
+static int handle(void *ctx, const struct frame_request *head, const char *fields, int netns_fd,
+	struct buf *out, void **ret_job)
 {
 	struct cni_server *server = ctx;
 	struct cni_request *request = calloc(1, sizeof(*request));
@@ -84,7 +86,8 @@ static int handle(void *ctx, const struct frame_request *head, const char *field
 		rc = cni_operation_run(server->attacher, &server->options, request, out, &error);
 	count(server, request->command, started);
 	log_debug(1, "CNI %s of %.64s: %s", cni_command_name(request->command),
-		request->text[FRAME_CONTAINER_ID] ? request->text[FRAME_CONTAINER_ID] : "", rc == 0 ? "done" : error.msg);
+		request->text[FRAME_CONTAINER_ID] ? request->text[FRAME_CONTAINER_ID] : "",
+		rc == 0 ? "done" : error.msg);
 	if (rc < 0) {
 		log_failure(server, request, &error);
 		cni_error_format(&error, cni_version_name(request->version), out);
@@ -140,7 +143,8 @@ static void report_bad(void *ctx, const char *name, const char *why)
 
 	server->stats.errors++;
 	if (log_limit_ok(&server->failures))
-		log_warning("%s/%s: removed, it is no spooled request: %s", server->options.spool_dir, name, why);
+		log_warning(
+			"%s/%s: removed, it is no spooled request: %s", server->options.spool_dir, name, why);
 }
 
 /* -- connections -- */
@@ -249,8 +253,10 @@ static int remove_stale(const struct sockaddr_un *address, struct err *err)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN))
-		return err_set(err, -EADDRINUSE, "CNI socket %s: another agent answers there", address->sun_path);
+	if (fd >= 0 &&
+		(connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN))
+		return err_set(
+			err, -EADDRINUSE, "CNI socket %s: another agent answers there", address->sun_path);
 	unlink(address->sun_path);
 	return 0;
 }
@@ -274,7 +280,8 @@ static int listen_on(struct cni_server *server, const char *path, struct err *er
 	mode_t mask;
 	int rc;
 
-	if (socket_address(path, &address, err) < 0 || make_socket_dir(path, err) < 0 || remove_stale(&address, err) < 0)
+	if (socket_address(path, &address, err) < 0 || make_socket_dir(path, err) < 0 ||
+		remove_stale(&address, err) < 0)
 		return err ? err->code : -EINVAL;
 	mask = umask(0177);
 	rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&address, sizeof(address));
@@ -312,8 +319,8 @@ static int copy_paths(struct cni_server *server)
 	return server->options.socket_path && server->options.spool_dir ? 0 : -ENOMEM;
 }
 
-int cni_server_new(struct event_base *base, const struct cni_server_options *options, struct attacher *attacher,
-	struct cni_server **ret, struct err *err)
+int cni_server_new(struct event_base *base, const struct cni_server_options *options,
+	struct attacher *attacher, struct cni_server **ret, struct err *err)
 {
 	struct cni_server *server = calloc(1, sizeof(*server));
 	struct err local = ERR_INIT;
@@ -339,7 +346,8 @@ static void remove_socket(const struct cni_server *server)
 {
 	struct stat st;
 
-	if (stat(server->options.socket_path, &st) == 0 && st.st_dev == server->dev && st.st_ino == server->ino)
+	if (stat(server->options.socket_path, &st) == 0 && st.st_dev == server->dev &&
+		st.st_ino == server->ino)
 		unlink(server->options.socket_path);
 }
 

@@ -61,7 +61,12 @@ int write_all(int fd, const char *data, size_t len)
 /* Length of the UTF-8 sequence at text, 0 when it is none (overlong, surrogate, cut off). */
 static size_t utf8_len(const unsigned char *text)
 {
-	size_t n = text[0] < 0x80 ? 1 : text[0] < 0xc2 ? 0 : text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : text[0] < 0xf5 ? 4 : 0;
+	size_t n = text[0] < 0x80   ? 1
+		   : text[0] < 0xc2 ? 0
+		   : text[0] < 0xe0 ? 2
+		   : text[0] < 0xf0 ? 3
+		   : text[0] < 0xf5 ? 4
+				    : 0;
 
 	for (size_t i = 1; i < n; i++)
 		if ((text[i] & 0xc0) != 0x80)

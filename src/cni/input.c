@@ -69,8 +69,10 @@ static int check_container_id(const char *value, struct problem *problem)
 	if (is_name(value) && strlen(value) < 256)
 		return 0;
 	problem_set(problem, CNI_BAD_ENVIRONMENT, "CNI_CONTAINERID is not valid");
-	problem_details(problem, "CNI_CONTAINERID is \"%.200s\", expected a letter or digit, then letters, digits, '_', "
-				 "'.' and '-', at most 255 bytes", value);
+	problem_details(problem,
+		"CNI_CONTAINERID is \"%.200s\", expected a letter or digit, then letters, digits, '_', "
+		"'.' and '-', at most 255 bytes",
+		value);
 	return -1;
 }
 
@@ -133,7 +135,8 @@ int input_check_environment(const struct input *in, struct problem *problem)
 			return -1;
 	}
 	if (missing[0])
-		return problem_set(problem, CNI_BAD_ENVIRONMENT, "required env variables [%s] missing", missing);
+		return problem_set(
+			problem, CNI_BAD_ENVIRONMENT, "required env variables [%s] missing", missing);
 	return 0;
 }
 
@@ -186,21 +189,25 @@ int input_read_stdin(struct input *in, int timeout_ms, struct problem *problem)
 	if (rc == 0)
 		return 0;
 	if (rc == -EMSGSIZE)
-		return problem_set(problem, CNI_UNDECODABLE, "the network configuration on stdin is larger than %u bytes",
-			FRAME_STDIN_MAX);
-	return problem_set(problem, CNI_IO, "the network configuration cannot be read from stdin: %s", strerror(-rc));
+		return problem_set(problem, CNI_UNDECODABLE,
+			"the network configuration on stdin is larger than %u bytes", FRAME_STDIN_MAX);
+	return problem_set(
+		problem, CNI_IO, "the network configuration cannot be read from stdin: %s", strerror(-rc));
 }
 
 static int take_name(const struct scan_member *name, struct problem *problem)
 {
 	if (name->kind == SCAN_OTHER)
-		return problem_set(problem, CNI_UNDECODABLE, "key \"name\" of the network configuration is not a string");
+		return problem_set(problem, CNI_UNDECODABLE,
+			"key \"name\" of the network configuration is not a string");
 	if (name->kind == SCAN_ABSENT || (name->kind == SCAN_STRING && !name->text[0]))
 		return problem_set(problem, CNI_BAD_CONF, "the network configuration has no \"name\"");
 	if (name->kind == SCAN_LONG || strlen(name->text) > 255 || !is_name(name->text)) {
 		problem_set(problem, CNI_BAD_CONF, "key \"name\" of the network configuration is not valid");
-		problem_details(problem, "\"name\" is \"%.200s\", expected a letter or digit, then letters, digits, '_', "
-					 "'.' and '-', at most 255 bytes", name->text);
+		problem_details(problem,
+			"\"name\" is \"%.200s\", expected a letter or digit, then letters, digits, '_', "
+			"'.' and '-', at most 255 bytes",
+			name->text);
 		return -1;
 	}
 	return 0;
@@ -213,7 +220,8 @@ int input_check_conf(struct input *in, struct problem *problem)
 	const char *why = scan_object(in->conf, in->conf_len, members, 2, &at);
 
 	if (why) {
-		problem_set(problem, CNI_UNDECODABLE, "the network configuration on stdin is not a JSON object");
+		problem_set(
+			problem, CNI_UNDECODABLE, "the network configuration on stdin is not a JSON object");
 		problem_details(problem, "byte %zu: %s", at, why);
 		return -1;
 	}
@@ -238,7 +246,9 @@ static bool version_is_older(const char *version, int than)
 int input_check_operation(const struct input *in, struct problem *problem)
 {
 	int command = command_bit(in->command);
-	int since = command == CHECK ? version_index("0.4.0") : command & (GC | STATUS) ? version_index("1.1.0") : 0;
+	int since = command == CHECK          ? version_index("0.4.0")
+		    : command & (GC | STATUS) ? version_index("1.1.0")
+					      : 0;
 
 	if (!command) {
 		problem_set(problem, CNI_BAD_ENVIRONMENT, "unknown CNI_COMMAND: %.100s", in->command);
@@ -251,7 +261,8 @@ int input_check_operation(const struct input *in, struct problem *problem)
 	}
 	if (version_index(in->version) < 0) {
 		problem_set(problem, CNI_VERSION_UNKNOWN, "incompatible CNI versions");
-		problem_details(problem, "config is \"%.100s\", plugin supports [%s]", in->version, version_list());
+		problem_details(
+			problem, "config is \"%.100s\", plugin supports [%s]", in->version, version_list());
 		return -1;
 	}
 	return 0;
@@ -273,8 +284,8 @@ static bool is_own_netns(int fd)
 {
 	struct stat theirs, ours;
 
-	return fstat(fd, &theirs) == 0 && stat("/proc/self/ns/net", &ours) == 0 && theirs.st_dev == ours.st_dev &&
-	       theirs.st_ino == ours.st_ino;
+	return fstat(fd, &theirs) == 0 && stat("/proc/self/ns/net", &ours) == 0 &&
+	       theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
 }
 
 int input_open_netns(const struct input *in, struct problem *problem)
@@ -289,7 +300,8 @@ int input_open_netns(const struct input *in, struct problem *problem)
 		problem_details(problem, "CNI_NETNS is \"%.500s\"", in->netns);
 		return -1;
 	}
-	if (fstatfs(fd, &fs) < 0 || fs.f_type != NSFS_MAGIC || ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET_TYPE) {
+	if (fstatfs(fd, &fs) < 0 || fs.f_type != NSFS_MAGIC ||
+		ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET_TYPE) {
 		problem_set(problem, CNI_BAD_ENVIRONMENT, "CNI_NETNS is not a network namespace");
 	} else if (is_own_netns(fd) && !in->netns_override) {
 		problem_set(problem, CNI_OWN_NETNS, "CNI_NETNS is the plugin's own network namespace");
