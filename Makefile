@@ -9,8 +9,6 @@ PYTEST := $(PYTHON) -m pytest -p no:cacheprovider
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
-	@ln -sfn src/agent/tulled $(BUILD)/tulled
-	@ln -sfn src/ctl/tullectl $(BUILD)/tullectl
 	@ln -sfn src/cni/tulle $(BUILD)/tulle
 
 $(BUILD)/build.ninja: | packages

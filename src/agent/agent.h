@@ -59,7 +59,7 @@ struct agent {
 	char not_ready[512];       /* why not */
 	struct buf subnet_env;     /* as last written */
 	struct buf cni_written;
-	char forward_note[256];
+	bool takeover_told;
 	int64_t dirty_since_us;
 	struct agent_counters counters;
 	int exit_code;

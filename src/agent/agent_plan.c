@@ -114,6 +114,9 @@ static void follow(struct agent *agent)
 	int rc = plan_and_apply(agent, peers, peers ? peers_count(agent->peers) : 0, &err);
 
 	problems_set(agent->problems, "kernel", rc < 0 ? err_text(&err) : NULL);
+	if (plane_takeover_note(agent->plane)[0] && !agent->takeover_told)
+		log_info("removed the rules of a flanneld that ran here: %s", plane_takeover_note(agent->plane));
+	agent->takeover_told = plane_takeover_note(agent->plane)[0] != 0;
 	if (rc < 0)
 		retry_later(agent);
 	else if (agent->peers_complete && !agent->counters.peers_applied_us)

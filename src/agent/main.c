@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -104,6 +105,7 @@ static void prepare_process(void)
 	struct rlimit unlimited = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
 
 	signal(SIGPIPE, SIG_IGN);
+	mallopt(M_MMAP_THRESHOLD, 65536); /* what one pass over thousands of peers needs goes back afterwards */
 	setrlimit(RLIMIT_MEMLOCK, &unlimited); /* best effort: eBPF accounting is by cgroup since 5.11 */
 }
 

@@ -41,7 +41,8 @@ static bool chain_parse(const struct nlmsghdr *msg, struct nft_chain *ret)
 	chain.base = is_hooked_forward(attrs[NFTA_CHAIN_HOOK]);
 	chain.drop = chain.base && ntohl(attr_u32(attrs[NFTA_CHAIN_POLICY], htonl(NF_ACCEPT))) == NF_DROP;
 	*ret = chain;
-	return chain.base || strcmp(chain.name, "DOCKER-USER") == 0 || strcmp(chain.name, "FORWARD") == 0;
+	return chain.base || strcmp(chain.name, "DOCKER-USER") == 0 || strcmp(chain.name, "FORWARD") == 0 ||
+		strncmp(chain.name, "FLANNEL-", 8) == 0 || strncmp(chain.table, "flannel-ipv", 11) == 0;
 }
 
 struct list {

@@ -12,7 +12,7 @@
 
 #define NFT_TABLE "tulle"
 
-/* A base chain of the forward hook, or a chain named DOCKER-USER; others are not kept. */
+/* A base chain of the forward hook, a chain named DOCKER-USER, or one of flanneld's; others are not kept. */
 struct nft_chain {
 	uint8_t family;   /* NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_INET ... */
 	bool base, drop;  /* hooked into forward; policy drop */

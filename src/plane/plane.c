@@ -134,6 +134,7 @@ void plane_free(struct plane *plane)
 		table_free(&plane->tables[t]);
 	nft_done(&plane->nft);
 	forward_done(&plane->forward);
+	buf_free(&plane->flannel_note);
 	nl_close(plane->nl);
 	free(plane->devices.links);
 	free(plane->devices.own);
@@ -231,6 +232,8 @@ static int remember_links(struct plane *plane, const struct wanted *wanted)
 			return -ENOMEM;
 		memcpy(links, wanted->links, wanted->link_count * sizeof(*links));
 	}
+	for (size_t i = 0; i < plane->link_count && plane->former_count < ARRAY_SIZE(plane->former); i++)
+		memcpy(plane->former[plane->former_count++], plane->links[i].name, IFNAMSIZ);
 	free(plane->links);
 	plane->links = links;
 	plane->link_count = wanted->link_count;
@@ -412,6 +415,34 @@ static void apply_forward(struct plane *plane, const struct wanted *wanted)
 		plane_concern(plane, wait_ms);
 }
 
+/* Once, when our own rules stand and the first full list is in: both sets side by side do no harm before. */
+static void sweep_flannel_rules(struct plane *plane, const struct wanted *wanted)
+{
+	struct err err = ERR_INIT;
+
+	if (plane->flannel_swept || !wanted->sweep || !wanted->nft.len || plane->failures.count)
+		return;
+	if (flannel_rules_remove(&plane->children, &plane->flannel_note, &err) < 0)
+		fail(plane, &err);
+	else
+		plane->flannel_swept = true;
+}
+
+/* A device that the backend before this one needed. Those of an earlier process are not known: plane_cleanup. */
+static void delete_former_links(struct plane *plane, const struct wanted *wanted)
+{
+	for (size_t i = 0; i < plane->former_count; i++) {
+		struct plane_link link;
+		bool again = false;
+
+		for (size_t j = 0; j < wanted->link_count; j++)
+			again |= strcmp(wanted->links[j].name, plane->former[i]) == 0;
+		if (!again && link_get(plane->nl, plane->former[i], &link, NULL, NULL, NULL) == 0)
+			link_delete(plane->nl, link.index, NULL);
+	}
+	plane->former_count = 0;
+}
+
 int plane_apply(struct plane *plane, const struct wanted *wanted, struct err *err)
 {
 	struct err story = ERR_INIT;
@@ -427,6 +458,9 @@ int plane_apply(struct plane *plane, const struct wanted *wanted, struct err *er
 	apply_nft(plane, wanted);
 	apply_entries(plane, wanted);
 	apply_forward(plane, wanted);
+	sweep_flannel_rules(plane, wanted);
+	if (wanted->sweep)
+		delete_former_links(plane, wanted);
 	plane->applied = true;
 	return tell_failures(plane, err);
 }
@@ -437,6 +471,11 @@ void plane_get_stats(const struct plane *plane, struct plane_stats *ret)
 	ret->neighs = table_present(&plane->tables[TABLE_NEIGH]);
 	ret->fdbs = table_present(&plane->tables[TABLE_FDB]);
 	ret->routes = table_present(&plane->tables[TABLE_ROUTE]);
+}
+
+const char *plane_takeover_note(const struct plane *plane)
+{
+	return buf_text(&plane->flannel_note);
 }
 
 const char *plane_forward_note(const struct plane *plane)

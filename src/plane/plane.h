@@ -48,6 +48,10 @@ void plane_get_stats(const struct plane *plane, struct plane_stats *ret);
  * text for status, "" when nothing was needed. */
 const char *plane_forward_note(const struct plane *plane);
 
+/* What was removed of a flanneld that ran here before ("FLANNEL-POSTRTG by iptables-nft, ..."), once our own rules
+ * stood; "" when there was nothing. */
+const char *plane_takeover_note(const struct plane *plane);
+
 /* Removes everything that Tulle ever put into the kernel: links named in names (null-terminated list), routes of
  * protocol 84, table inet tulle, accepts in foreign chains, pins. One line for each removed thing is added to report. */
 int plane_cleanup(const struct plane_options *options, const char *const *names, struct buf *report, struct err *err);

@@ -6,6 +6,7 @@
 
 #include "plane/carrier.h"
 #include "plane/entry.h"
+#include "plane/flannel_rules.h"
 #include "plane/forward.h"
 #include "plane/links.h"
 #include "plane/monitor.h"
@@ -38,6 +39,8 @@ struct plane {
 	struct wanted_link *links; /* wanted by the last apply */
 	size_t link_count;
 	bool links_dirty;
+	char former[8][IFNAMSIZ];  /* wanted before: deleted once it is sure that they are not wanted any more */
+	size_t former_count;
 	struct table tables[TABLE_COUNT];
 
 	struct carrier *carrier;
@@ -48,6 +51,8 @@ struct plane {
 	struct nft nft;
 	struct nft_watch nft_watch;
 	struct forward forward;
+	struct buf flannel_note;   /* what of flanneld's rules was removed */
+	bool flannel_swept;
 
 	bool applied;              /* once at least */
 	struct plane_stats stats;
