@@ -17,6 +17,7 @@ PEER = [sys.executable, str(HERE / "peer.py")]
 PORT = 8285
 MTU = 1452
 DEADLINE = 60
+KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
@@ -201,7 +202,8 @@ def test_streams_and_datagrams_arrive_whole(bed, version, offload):
     stream(source, dst.pod, addr, 3_000_000)
     datagrams(source.pod, dst.pod, addr, 50, 1000)
     datagrams(source.pod, dst.pod, addr, 10, 5000, 1000)
-    datagrams(source, dst.pod, addr, 10, 5000, 1000)
+    if KERNEL >= (6, 11):  # before, a socket needs a device that sums, and the carrier's leaves that to the kernel
+        datagrams(source, dst.pod, addr, 10, 5000, 1000)
     assert drops(dst) == before
     assert "InCsumErrors" not in dst.pod("nstat -a")
     for node in (source, dst):
