@@ -69,6 +69,11 @@ static void on_kernel_changed(void *ctx)
 	agent_mark(agent);
 }
 
+static void on_attach_report(void *ctx, const char *text)
+{
+	log_warning("pods: %s", text);
+}
+
 static void on_pods_changed(void *ctx)
 {
 	agent_mark(ctx);
@@ -163,6 +168,7 @@ static int open_attacher(struct agent *agent, struct err *err)
 		.host_local_dir = agent->options.host_local_dir,
 		.flannel_dir = agent->options.flannel_dir,
 		.changed = on_pods_changed,
+		.report = on_attach_report,
 		.ctx = agent,
 	};
 	int rc = attach_new(agent->base, &options, &agent->attacher, err);

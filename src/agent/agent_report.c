@@ -70,6 +70,20 @@ static void metrics_of_plane(struct agent *agent, struct buf *buf)
 	metric(buf, "netlink_overruns_total", "counter", "Lost netlink notifications.", (double)stats.overruns);
 }
 
+static void add_carrier_counter(void *ctx, const char *name, uint64_t packets, uint64_t bytes)
+{
+	buf_printf(ctx, "tulle_carrier_packets_total{reason=\"%s\"} %" PRIu64 "\n", name, packets);
+}
+
+static void metrics_of_carrier(struct agent *agent, struct buf *buf)
+{
+	if (agent->network.encap != ENCAP_UDP)
+		return;
+	buf_add_str(buf, "# HELP tulle_carrier_packets_total Packets of the eBPF carrier, by what became of them.\n"
+			 "# TYPE tulle_carrier_packets_total counter\n");
+	plane_each_counter(agent->plane, add_carrier_counter, buf);
+}
+
 static void metrics_of_cni(struct agent *agent, struct buf *buf)
 {
 	static const char *const names[] = {"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "other", "spool"};
@@ -108,6 +122,7 @@ static void get_metrics(void *ctx, struct http_answer *answer)
 		(double)(agent->have_own ? agent->own.expires : 0));
 	metrics_of_attacher(agent, buf);
 	metrics_of_plane(agent, buf);
+	metrics_of_carrier(agent, buf);
 	metrics_of_cni(agent, buf);
 }
 

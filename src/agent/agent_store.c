@@ -250,7 +250,7 @@ static void on_synced(void *ctx)
 static void on_problem(void *ctx, const char *key, const char *text)
 {
 	struct agent *agent = ctx;
-	char object[LEASE_KEY_MAX + 80];
+	char object[192];
 
 	snprintf(object, sizeof(object), "store%s%.160s", key[0] ? " " : "", key);
 	problems_set(agent->problems, object, text);

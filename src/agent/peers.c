@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/peers.h"
 
+#include "base/hash.h"
+
 #include <errno.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 struct peer {
 	struct lease lease;

@@ -8,7 +8,8 @@
 
 #include "base/addr.h"
 
-#define LEASE_KEY_MAX 128
+/* Flannel's longest key: an IPv4 and an IPv6 subnet, 62 characters. Each peer pays for it. */
+#define LEASE_KEY_MAX 72
 
 struct lease {
 	char key[LEASE_KEY_MAX];               /* the store's name of it: unique, never changes */

@@ -473,6 +473,18 @@ void plane_get_stats(const struct plane *plane, struct plane_stats *ret)
 	ret->routes = table_present(&plane->tables[TABLE_ROUTE]);
 }
 
+void plane_each_counter(const struct plane *plane,
+	void (*each)(void *ctx, const char *name, uint64_t packets, uint64_t bytes), void *ctx)
+{
+	struct carrier_stat stats[CARRIER_STATS_MAX];
+	size_t count = 0;
+
+	if (!plane->carrier || carrier_get_stats(plane->carrier, stats, &count, NULL) < 0)
+		return;
+	for (size_t i = 0; i < count; i++)
+		each(ctx, stats[i].name, stats[i].packets, stats[i].bytes);
+}
+
 const char *plane_takeover_note(const struct plane *plane)
 {
 	return buf_text(&plane->flannel_note);

@@ -44,6 +44,10 @@ struct plane_stats {
 };
 void plane_get_stats(const struct plane *plane, struct plane_stats *ret);
 
+/* The carrier's counters, one call each. Nothing without a carrier. */
+void plane_each_counter(const struct plane *plane,
+	void (*each)(void *ctx, const char *name, uint64_t packets, uint64_t bytes), void *ctx);
+
 /* Foreign FORWARD chains that drop: what was added to let pods through ("DOCKER-USER by iptables-nft", ...);
  * text for status, "" when nothing was needed. */
 const char *plane_forward_note(const struct plane *plane);

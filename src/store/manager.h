@@ -10,7 +10,7 @@
 #pragma once
 
 #include "store/kv.h"
-#include "store/hash.h"
+#include "base/hash.h"
 #include "store/problems.h"
 #include "store/store.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/problems.h"
 
-#include "store/hash.h"
+#include "base/hash.h"
 
 #include <stdlib.h>
 #include <string.h>
