@@ -33,11 +33,15 @@ class State:
         if not NAME.match(name):
             raise LabError(f"lab name {name!r}: expected a lower-case letter, then at most 19 letters and digits")
         state = cls(name)
-        ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
-        try:
-            state.dir.mkdir(mode=0o755)
-        except FileExistsError:
-            raise LabError(f"lab {name} exists already (tulle-lab status --lab {name}, tulle-lab down --lab {name})") from None
+        while True:
+            ROOT.mkdir(mode=0o755, parents=True, exist_ok=True)
+            try:
+                state.dir.mkdir(mode=0o755)
+                break
+            except FileNotFoundError:
+                continue  # the last other lab's end took the empty directory away in between
+            except FileExistsError:
+                raise LabError(f"lab {name} exists already (tulle-lab status --lab {name}, tulle-lab down --lab {name})") from None
         state._write({"version": 1, "name": name, "created": time.time(), "owner": proc.identity(os.getpid()),
                       "held": held, "ready": False, "options": options, "netns": [], "processes": [], "hosts": {},
                       "pods": {}})
