@@ -12,7 +12,7 @@ all: $(BUILD)/build.ninja
 	@ln -sfn src/cni/tulle $(BUILD)/tulle
 
 $(BUILD)/build.ninja: | packages
-	@meson setup $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
+	@meson setup $(WERROR) $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
 
 packages:
@@ -37,7 +37,7 @@ demo:
 
 check:
 	@scripts/packages build check qemu
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all WERROR=--werror
 	@scripts/check
 
 bench:
