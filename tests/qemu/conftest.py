@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(REPOSITORY / "lab"))
 
@@ -19,6 +20,8 @@ from tullelab.lab import build_directory  # noqa: E402
 import machine  # noqa: E402
 
 BACKENDS = ("vxlan", "host-gw", "udp")
+SETTLING = ("vxlan",)  # the one that has all of routes, neighbours, FDB entries and devices
+PROGRAMS = ("pod", "carrier")  # tests of tests/bpf: this kernel's verifier has its own mind
 MODULES = """crc32c_generic libcrc32c nf_tables nft_chain_nat nft_masq nft_ct nft_compat nf_conntrack bridge veth vxlan tun sch_ingress sch_tbf
  sch_fq cls_bpf act_bpf xt_MASQUERADE ip_tables ip6_tables""".split()
 # Names of kernel features as the kernel's own type information spells them.
@@ -26,15 +29,17 @@ FEATURES = {"tcx": "BPF_TCX_INGRESS", "netkit": "BPF_NETKIT_PRIMARY", "decap-l3"
             "ct-kfunc": "bpf_skb_ct_lookup", "redirect-peer": "BPF_FUNC_redirect_peer"}
 
 
-def steps(directory: Path) -> list:
+def steps(directory: Path, build: Path) -> list:
     probes = "; ".join(f"cat /sys/kernel/btf/* | grep -qa {word} && echo has {name} || echo lacks {name}"
                        for name, word in FEATURES.items())
-    before = [machine.Step("modules", f"set -e; for m in {' '.join(MODULES)}; do modprobe $m; done; lsmod", 60),
-              machine.Step("kernel", f"uname -r; {probes}", 60)]
-    demo = shlex.quote(str(REPOSITORY / "lab" / "tulle-lab"))
-    demos = [machine.Step(f"demo-{backend}", f"cd {shlex.quote(str(directory))}; /usr/bin/python3 {demo} demo --backend {backend}", 180)
-             for backend in BACKENDS]
-    return before + demos + [machine.Step("dmesg", "dmesg --level=emerg,alert,crit,err,warn", 20)]
+    here = f"cd {shlex.quote(str(directory))}; "
+    demo, settle, tests = (shlex.quote(str(path)) for path in (REPOSITORY / "lab/tulle-lab", HERE / "settle.py", build / "tests/bpf"))
+    return [machine.Step("modules", f"set -e; for m in {' '.join(MODULES)}; do modprobe $m; done; lsmod", 60),
+            machine.Step("kernel", f"uname -r; {probes}", 60),
+            *(machine.Step(f"bpf-{name}", f"{here}{tests}/test_{name}", 120) for name in PROGRAMS),
+            *(machine.Step(f"demo-{backend}", f"{here}/usr/bin/python3 {demo} demo --backend {backend}", 180) for backend in BACKENDS),
+            *(machine.Step(f"settle-{backend}", f"{here}/usr/bin/python3 {settle} {backend}", 120) for backend in SETTLING),
+            machine.Step("dmesg", "dmesg --level=emerg,alert,crit,err,warn", 20)]
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +48,10 @@ def guest(tmp_path_factory):
     if os.geteuid() != 0:
         pytest.skip("needs root: the root file system is shared with the guest")
     build = Path(build_directory())
-    missing = [name for name in ("tulled", "tulle", "tullectl") if not (build / name).exists()]
+    missing = [name for name in ("tulled", "tulle", "tullectl", *(f"tests/bpf/test_{name}" for name in PROGRAMS)) if not (build / name).exists()]
     if missing:
         pytest.fail(f"{', '.join(missing)} not in {build}: run `make`, or set TULLE_BUILD")
     directory = tmp_path_factory.mktemp("guest")
-    outcome = machine.run(steps(directory), directory, {"TULLE_BUILD": str(build)})
+    outcome = machine.run(steps(directory, build), directory, {"TULLE_BUILD": str(build)})
     print(f"guest: {outcome.seconds:.0f} s; {outcome.trouble or 'went down by itself'}")
     return outcome

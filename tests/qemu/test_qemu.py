@@ -5,9 +5,7 @@ import re
 
 import pytest
 
-from conftest import BACKENDS, FEATURES, MODULES
-
-PASS = re.compile(r"^PASS \(", re.MULTILINE)
+from conftest import BACKENDS, FEATURES, MODULES, PROGRAMS, SETTLING
 
 
 def ended(guest, name: str):
@@ -38,13 +36,29 @@ def test_modules(guest):
     assert {"nf_tables", "vxlan", "veth", "bridge", "sch_tbf", "cls_bpf"} <= loaded & set(MODULES)
 
 
+def succeeded(guest, name: str, sign) -> None:
+    """The step ended with 0 and left its sign of having done the work."""
+    step = ended(guest, name)
+    print(step.text)
+    if step.status != 0 or not re.search(sign, step.text, re.MULTILINE):
+        pytest.fail(f"{name} ended with {step.status}\n{step.text}\n--- end of the console\n{guest.tail(15)}", pytrace=False)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs(guest, program):
+    """This kernel's verifier takes the eBPF programs, and they do what they do elsewhere."""
+    succeeded(guest, f"bpf-{program}", r"^\[  PASSED  \] [1-9]\d* test\(s\)")
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_demo(guest, backend):
-    step = ended(guest, f"demo-{backend}")
-    print(step.text)
-    if step.status != 0 or not PASS.search(step.text):
-        pytest.fail(f"demo --backend {backend} ended with {step.status}\n{step.text}\n--- end of the console\n{guest.tail(15)}", pytrace=False)
-    assert f"PASS ({backend}," in step.text
+    succeeded(guest, f"demo-{backend}", rf"^PASS \({backend},")
+
+
+@pytest.mark.parametrize("backend", SETTLING)
+def test_agent_comes_to_rest(guest, backend):
+    """It does not answer the kernel's news of its own work."""
+    succeeded(guest, f"settle-{backend}", rf"^AT REST {backend} ")
 
 
 def test_no_kernel_complaints(guest):
