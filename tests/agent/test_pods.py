@@ -94,6 +94,64 @@ def test_agent_killed_between_adds_and_dels(lab, eyes):
     assert not [dst for dst in eyes(node).routes() if "/" not in dst]
 
 
+def test_check_status_and_gc_as_a_runtime_calls_them(lab, eyes):
+    node = lab.nodes[0]
+    conflist = json.loads(node.read("/etc/cni/net.d/10-tulle.conflist"))
+    # Debian's portmap knows no GC and no STATUS (CNI 1.1.0), so ours stands alone
+    node.write("/etc/cni/net.d/05-alone.conflist",
+               json.dumps(dict(conflist, cniVersion="1.1.0", plugins=conflist["plugins"][:1])))
+    try:
+        kept, gone = node.pod_add("kept"), node.pod_add("gone")
+        node.runtime.status()
+        kept.check()
+        node.run(["ip", "addr", "del", f"{kept.ip}/32", "dev", "eth0"], netns=kept.netns_path)
+        with pytest.raises(CniError) as wrong:
+            kept.check()
+        assert kept.ip in str(wrong.value)
+        node.runtime.gc([kept.attachment])
+        assert eyes(node).status()["pods"] == 1
+        gone.delete()
+        kept.delete()
+    finally:
+        (node.root / "etc/cni/net.d/05-alone.conflist").unlink()
+
+
+def test_bandwidth_is_shaped_at_both_ends(lab):
+    node = lab.nodes[0]
+    pod = node.pod_add("slow", bandwidth={"ingressRate": 8_000_000, "ingressBurst": 800_000,
+                                          "egressRate": 16_000_000, "egressBurst": 800_000})
+    host = next(i["name"] for i in pod.result["interfaces"] if i["name"].startswith("tul"))
+    assert "tbf" in node.run(["tc", "qdisc", "show", "dev", host]).stdout
+    assert "rate 8Mbit" in node.run(["tc", "qdisc", "show", "dev", host]).stdout
+    assert "rate 16Mbit" in pod.run(["tc", "qdisc", "show", "dev", "eth0"]).stdout
+    pod.check()
+    pod.delete()
+
+
+def test_a_host_port_reaches_the_pod(lab):
+    node = lab.nodes[0]
+    pod = node.pod_add("web", ports=[{"hostPort": 8088, "containerPort": 8080, "protocol": "tcp"}])
+    pod.serve(8080)
+    assert lab.outside.http(f"http://{node.ip}:8088/")[0] == 200
+    pod.delete()
+    with pytest.raises(OSError):
+        lab.outside.http(f"http://{node.ip}:8088/", timeout=0.5)
+
+
+def test_requested_address_and_mac(lab, eyes):
+    node = lab.nodes[0]
+    wanted = eyes(node).own_subnet().rsplit(".", 1)[0] + ".99"
+    pod = node.pod_add("asked", ips=[wanted], mac="02:00:00:00:12:34")
+    assert pod.ip == wanted and "02:00:00:00:12:34" in pod.run(["ip", "link", "show", "eth0"]).stdout
+    with pytest.raises(CniError) as refused:
+        node.pod_add("again", ips=[wanted])
+    assert wanted in str(refused.value)
+    with pytest.raises(CniError) as refused:
+        node.pod_add("foreign", ips=["10.99.0.1"])
+    assert refused.value.code == 7 and "10.99.0.1" in str(refused.value)
+    pod.delete()
+
+
 def test_reboot_voids_everything(lab, eyes):
     """A new boot id: what was attached does not count any more, whatever the journal says."""
     node = lab.nodes[0]
