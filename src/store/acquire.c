@@ -283,7 +283,21 @@ static struct prefix *all_taken(struct store *store, size_t *ret_count)
 	return taken;
 }
 
-/* By chance out of what is free; false and a problem when a family has nothing left. */
+/* The family's block of before, when it may be had: this node's pods hold addresses of it. */
+static bool keep_block(struct store *store, int f, const struct prefix *before, struct prefix *ret)
+{
+	struct prefix alone[FAMILY_COUNT] = {0};
+
+	alone[f] = *before;
+	if (!prefix_is_set(before) || !flannel_subnet_fits(before, &store->network.pool[f]) ||
+		overlaps_any(store, alone))
+		return false;
+	*ret = *before;
+	return true;
+}
+
+/* Each family for itself, so that one that comes or goes does not cost the other its block: that of before, else by
+ * chance out of what is free. False and a problem when a family has nothing left. */
 static bool choose(struct store *store, struct lease *lease)
 {
 	size_t count = 0;
@@ -296,7 +310,9 @@ static bool choose(struct store *store, struct lease *lease)
 
 		if (!network_has(&store->network, f))
 			continue;
-		good = choose_block(&store->network.pool[f], taken, count, &lease->subnet[f]);
+		good = keep_block(store, f, &store->own.subnet[f], &lease->subnet[f]) ||
+			keep_block(store, f, &store->want.subnet[f], &lease->subnet[f]) ||
+			choose_block(&store->network.pool[f], taken, count, &lease->subnet[f]);
 		if (!good)
 			manager_problem(store, "", "out of subnets: every /%u of %s is taken",
 				store->network.pool[f].block_len,

@@ -47,3 +47,5 @@ void flannel_env_format(const struct flannel_env *env, struct buf *buf);
 
 /* May this lease be kept under this config (3.3.4 step 2: min <= subnet <= max, same length, families)? */
 bool flannel_lease_fits(const struct lease *lease, const struct network *network);
+/* The same for one family: unset where the pool is, else a block of it. */
+bool flannel_subnet_fits(const struct prefix *subnet, const struct pool *pool);

@@ -148,21 +148,18 @@ void flannel_lease_format(const struct lease *lease, bool with_expiration, struc
 	buf_add_str(buf, "}");
 }
 
-static bool subnet_fits(const struct prefix *subnet, const struct pool *pool)
+bool flannel_subnet_fits(const struct prefix *subnet, const struct pool *pool)
 {
+	if (!prefix_is_set(subnet) || !prefix_is_set(&pool->cidr))
+		return prefix_is_set(subnet) == prefix_is_set(&pool->cidr);
 	return subnet->len == pool->block_len && addr_compare(&subnet->addr, &pool->block_min) >= 0 &&
 	       addr_compare(&subnet->addr, &pool->block_max) <= 0;
 }
 
 bool flannel_lease_fits(const struct lease *lease, const struct network *network)
 {
-	for (int f = 0; f < FAMILY_COUNT; f++) {
-		const struct prefix *subnet = &lease->subnet[f];
-
-		if (prefix_is_set(subnet) != network_has(network, f))
+	for (int f = 0; f < FAMILY_COUNT; f++)
+		if (!flannel_subnet_fits(&lease->subnet[f], &network->pool[f]))
 			return false;
-		if (prefix_is_set(subnet) && !subnet_fits(subnet, &network->pool[f]))
-			return false;
-	}
 	return true;
 }

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may change under a running agent, and who else may live on the node."""
+import re
+
+from tullelab import netconf, wait
+
+
+def test_a_second_family_keeps_the_first_ones_subnet(built, make_lab, eyes):
+    lab = make_lab(nodes=2, family="dual")
+    lab.store.put_config(netconf.build("vxlan", "4"))
+    for node in lab.nodes:
+        wait.until(lambda: not eyes(node).status()["lease"]["ipv6Subnet"], f"{node.name}: IPv4 only", 10)
+    one, two = (node.pod_add(f"p{node.index}") for node in lab.nodes)
+    wait.until(lambda: one.ping(two.ip, timeout=1), "pods talk", 10)
+    before = [eyes(node).own_subnet() for node in lab.nodes]
+    lab.store.put_config(netconf.build("vxlan", "dual"))
+    for node, subnet in zip(lab.nodes, before):
+        wait.until(lambda: eyes(node).status()["lease"]["ipv6Subnet"], f"{node.name}: IPv6, too", 10)
+        assert eyes(node).own_subnet() == subnet
+    wait.until(lambda: one.ping(two.ip, timeout=1), "the old pods talk", 10)
+    three, four = (node.pod_add(f"q{node.index}") for node in lab.nodes)
+    wait.until(lambda: three.ping(four.ip_of(6), timeout=1), "new pods talk IPv6", 10)
+    lab.store.put_config(netconf.build("vxlan", "4"))
+    for node, subnet in zip(lab.nodes, before):
+        wait.until(lambda: not eyes(node).status()["lease"]["ipv6Subnet"], f"{node.name}: IPv4 only again", 10)
+        assert eyes(node).own_subnet() == subnet
+    wait.until(lambda: one.ping(two.ip, timeout=1), "pods talk", 10)
+    for node in lab.nodes:
+        assert len(lab.store.leases()) == 2 and not eyes(node).problems()
