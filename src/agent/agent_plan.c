@@ -30,6 +30,7 @@ static void plan_uplink(const struct agent *agent, struct plan_uplink *uplink)
 	memcpy(uplink->name, agent->uplink.name, sizeof(uplink->name));
 	uplink->mtu = agent->uplink.mtu;
 	memcpy(uplink->addr, agent->uplink.addr, sizeof(uplink->addr));
+	memcpy(uplink->source, agent->uplink.source, sizeof(uplink->source));
 	uplink->on_link = agent->uplink.on_link;
 	uplink->on_link_count = agent->uplink.on_link_count;
 }

@@ -42,7 +42,7 @@ static void adopt_device_macs(struct agent *agent)
 		plan_vxlan_name(agent->network.vni, f, name);
 		for (size_t i = 0; i < count; i++)
 			if (strcmp(links[i].name, name) == 0 && strcmp(links[i].kind, "vxlan") == 0 &&
-				addr_equal(&links[i].local, &agent->uplink.public_ip[f]))
+				addr_equal(&links[i].local, &agent->uplink.source[f]))
 				agent->vtep_mac[f] = links[i].mac;
 	}
 }

@@ -317,13 +317,16 @@ static int publish(const struct chooser *chooser, struct uplink *uplink, struct 
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		if (!chooser->families[f])
 			continue;
-		uplink->public_ip[f] = uplink->addr[f];
+		uplink->public_ip[f] = uplink->source[f] = uplink->addr[f];
 		if (!values[f][0])
 			continue;
 		if (addr_parse(values[f], &uplink->public_ip[f]) < 0 ||
 			family_index(addr_family(&uplink->public_ip[f])) != f)
 			return err_set(err, -EINVAL, "%s: \"%s\" is no %s address", flags[f], values[f],
 				f == FAMILY_4 ? "IPv4" : "IPv6");
+		/* The far side of a translation: the kernel sends nothing from an address that is not here. */
+		if (addr_owner(chooser->machine, &uplink->public_ip[f]))
+			uplink->source[f] = uplink->public_ip[f];
 	}
 	return 0;
 }
@@ -400,7 +403,8 @@ bool uplink_equal(const struct uplink *a, const struct uplink *b)
 		a->on_link_count != b->on_link_count)
 		return false;
 	for (int f = 0; f < FAMILY_COUNT; f++)
-		if (!addr_equal(&a->addr[f], &b->addr[f]) || !addr_equal(&a->public_ip[f], &b->public_ip[f]))
+		if (!addr_equal(&a->addr[f], &b->addr[f]) || !addr_equal(&a->public_ip[f], &b->public_ip[f]) ||
+			!addr_equal(&a->source[f], &b->source[f]))
 			return false;
 	for (size_t i = 0; i < a->on_link_count; i++)
 		if (!prefix_equal(&a->on_link[i], &b->on_link[i]))

@@ -16,6 +16,7 @@ struct uplink {
 	uint32_t mtu;
 	struct addr addr[FAMILY_COUNT];      /* the interface's preferred addresses */
 	struct addr public_ip[FAMILY_COUNT]; /* what is published: --public-ip, --public-ipv6, else addr */
+	struct addr source[FAMILY_COUNT];    /* of tunnels: public_ip if an interface of ours has it, else addr */
 	struct prefix on_link[64];           /* destinations reached without a gateway */
 	size_t on_link_count;
 };

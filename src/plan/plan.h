@@ -13,7 +13,8 @@
 struct plan_uplink {
 	char name[IFNAMSIZ];
 	uint32_t mtu;
-	struct addr addr[FAMILY_COUNT]; /* the interface's own addresses */
+	struct addr addr[FAMILY_COUNT];   /* the interface's own addresses */
+	struct addr source[FAMILY_COUNT]; /* of vxlan's outer packets; unset: what we publish */
 	const struct prefix *on_link;   /* destinations that the uplink reaches without a gateway */
 	size_t on_link_count;
 };
@@ -42,7 +43,7 @@ struct plan_input {
 	size_t peer_count;
 	bool peers_complete; /* the first full list has arrived */
 	struct plan_uplink uplink;
-	struct addr public_ip[FAMILY_COUNT]; /* what we publish; vxlan's tunnel source */
+	struct addr public_ip[FAMILY_COUNT]; /* what we publish */
 	struct mac vtep_mac[FAMILY_COUNT];
 	const struct plan_pod *pods;
 	size_t pod_count;

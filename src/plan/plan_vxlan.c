@@ -31,7 +31,7 @@ static int add_device(const struct plan_input *input, int f, const char *name, s
 		.port_configured = network->port != 0,
 		.gbp = network->gbp,
 		.learning = network->learning,
-		.local = input->public_ip[f],
+		.local = addr_is_set(&input->uplink.source[f]) ? input->uplink.source[f] : input->public_ip[f],
 	};
 
 	memcpy(link.name, name, sizeof(link.name));

@@ -27,3 +27,23 @@ def test_a_second_family_keeps_the_first_ones_subnet(built, make_lab, eyes):
     wait.until(lambda: one.ping(two.ip, timeout=1), "pods talk", 10)
     for node in lab.nodes:
         assert len(lab.store.leases()) == 2 and not eyes(node).problems()
+
+
+def test_a_node_behind_address_translation(built, make_lab, eyes):
+    """The published address is not the node's own: the tunnel's source must be one that it has."""
+    lab = make_lab(nodes=2, agents=False)
+    one, two = lab.nodes
+    one.run(["ip", "route", "add", "203.0.113.2/32", "via", "192.0.2.2"])
+    two.run(["nft", "-f", "-"], input="table ip nat {\nchain in {\ntype nat hook prerouting priority -100;\n"
+            "ip daddr 203.0.113.2 dnat to 192.0.2.2\n}\n}\n")
+    one.agent_start()
+    two.agent_start(extra=["--public-ip=203.0.113.2"])
+    a, b = one.pod_add("a"), two.pod_add("b")
+    wait.until(lambda: "203.0.113.2" in eyes(one).fdb().values(), "the published address", 10)
+    assert eyes(two).status()["uplink"]["publicIP"] == "203.0.113.2"
+    b.ping(a.ip)
+    a.ping(b.ip)
+    mac = eyes(two).link()["address"]
+    two.agent_restart(extra=["--public-ip=203.0.113.2"])
+    assert eyes(two).link()["address"] == mac
+    a.ping(b.ip)
