@@ -55,7 +55,7 @@ static const struct option_spec specs[] = {
 	B("ip-masq-fully-random-disable", random_fully_disable, "false", "do not use fully-random source ports"),
 	L("non-masquerade-cidr", non_masquerade_cidr, "CIDR", "destination that is never masqueraded; repeatable"),
 	B("iptables-forward-rules", forward_rules, "true", "let pod traffic through the forward hook"),
-	B("ip-blackhole-route", blackhole, "false", "keep a blackhole route for the own subnet"),
+	B("ip-blackhole-route", blackhole, "false", "keep a blackhole route for the own subnet also with backend alloc (others always have it)"),
 	S("healthz-ip", healthz_ip, "0.0.0.0", "IP", "listen address of /healthz, /readyz and /metrics"),
 	I("healthz-port", healthz_port, "0", 0, 65535, "PORT", "its port; 0 = none"),
 	S("run-dir", run_dir, "/run/tulle", "DIR", "sockets cni.sock and ctl.sock"),

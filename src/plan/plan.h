@@ -30,7 +30,7 @@ struct plan_options {
 	bool ip_masq;                        /* --ip-masq */
 	bool random_fully;                   /* unless --ip-masq-fully-random-disable */
 	bool forward_rules;                  /* --iptables-forward-rules */
-	bool blackhole;                      /* --ip-blackhole-route */
+	bool blackhole;                      /* --ip-blackhole-route: also where somebody else routes (alloc) */
 	const struct prefix *non_masquerade; /* destinations that are never masqueraded */
 	size_t non_masquerade_count;
 	uint32_t mark_mask; /* of kube-proxy: 0x4000 */

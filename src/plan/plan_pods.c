@@ -20,8 +20,8 @@ static int add_address(const struct plan_pod *pod, const struct addr *addr, stru
 	return r == 0 ? wanted_add_route(wanted, &route) : r;
 }
 
-/* Only when asked for (--ip-blackhole-route): where a bridge of Flannel's still owns the block, its connected
- * route has the same destination. */
+/* What is behind no pod must not leave by the default route and come back. At the lowest precedence: where a bridge of
+ * Flannel's still owns the block, its connected route goes first. */
 static int add_blackholes(const struct plan_input *input, struct wanted *wanted)
 {
 	int r = 0;
@@ -37,7 +37,7 @@ static int add_blackholes(const struct plan_input *input, struct wanted *wanted)
 
 int plan_pods(const struct plan_input *input, struct plan_result *result)
 {
-	int r = input->options.blackhole ? add_blackholes(input, &result->wanted) : 0;
+	int r = input->network->routed || input->options.blackhole ? add_blackholes(input, &result->wanted) : 0;
 
 	for (size_t i = 0; i < input->pod_count; i++)
 		for (int f = 0; f < FAMILY_COUNT && r == 0; f++)

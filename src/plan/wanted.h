@@ -15,6 +15,7 @@
 #include <net/if.h>
 
 #define ROUTE_PROTOCOL_TULLE 84
+#define ROUTE_METRIC_BLACKHOLE 0xffff0000u /* behind every other route of the same destination */
 
 enum wanted_link_kind {
 	LINK_VXLAN,

@@ -70,6 +70,8 @@ static struct nlmsghdr *put(struct nl *nl, const struct entry *entry)
 
 	info->rtm_scope = direct && family_of(entry) == AF_INET ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
 	info->rtm_flags = entry->onlink ? RTNH_F_ONLINK : 0;
+	if (entry->type == RTN_BLACKHOLE)
+		mnl_attr_put_u32(msg, RTA_PRIORITY, entry->metric);
 	return msg;
 }
 
@@ -214,7 +216,9 @@ static bool from_wanted(const struct wanted *wanted, size_t i, struct devices *d
 	ret->len = route->dst.len;
 	ret->via = route->via;
 	ret->index = link ? link->index : 0;
-	ret->metric = route->dst.family == AF_INET6 ? METRIC_6 : 0;
+	ret->metric = route->kind == ROUTE_BLACKHOLE ? ROUTE_METRIC_BLACKHOLE :
+		      route->dst.family == AF_INET6  ? METRIC_6 :
+						       0;
 	ret->protocol = ROUTE_PROTOCOL_TULLE;
 	ret->type = route->kind == ROUTE_BLACKHOLE ? RTN_BLACKHOLE : RTN_UNICAST;
 	ret->onlink = route->onlink;

@@ -28,9 +28,10 @@ class Eyes:
         self.node = node
 
     def routes(self, version=4) -> dict:
-        """Destination → route, of protocol 84."""
+        """Destination → route, of protocol 84, without the blackhole behind the own block."""
         done = self.node.run(["ip", "-j", f"-{version}", "route", "show", "proto", "84"])
-        return {route["dst"]: route for route in json.loads(done.stdout or "[]")}
+        return {route["dst"]: route for route in json.loads(done.stdout or "[]")
+                if route.get("type") != "blackhole"}
 
     def neighbours(self, device="flannel.1", version=4) -> dict:
         done = self.node.run(["ip", "-j", f"-{version}", "neigh", "show", "dev", device, "nud", "permanent"], check=False)

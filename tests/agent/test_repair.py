@@ -43,7 +43,7 @@ def test_route_replaced_by_a_wrong_one(lab, node, eyes):
     dst = remote(look)
     right = look.routes()[dst]
     node.run(["ip", "route", "replace", "blackhole", dst])
-    wait.until(lambda: look.routes().get(dst) == right and "blackhole" not in node.run(["ip", "route"]).stdout,
+    wait.until(lambda: look.routes().get(dst) == right and f"blackhole {dst}" not in node.run(["ip", "route"]).stdout,
                "the right route is back", WITHIN)
 
 

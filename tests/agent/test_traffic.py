@@ -41,6 +41,15 @@ def test_an_excluded_destination_sees_the_pod(lab):
     assert lab.pod("one").ask(lab.outside.ip).client == node.ip
 
 
+def test_an_address_without_a_pod_does_not_leave_the_node(lab, eyes):
+    one = lab.pod("one")
+    nobody = eyes(lab.nodes[0]).own_subnet().rsplit(".", 1)[0] + ".200"
+    with lab.capture(lab.nodes[0], "eth0", f"host {nobody}") as seen:
+        assert one.ping(nobody, check=False, timeout=0.3).returncode != 0
+        one.ping(lab.outside.ip)
+        assert not seen.lines
+
+
 def test_marked_packets_are_left_to_kube_proxy(lab):
     rules = lab.nodes[0].run(["nft", "list", "table", "inet", "tulle"]).stdout
     assert "0x00004000" in rules and "fully-random" in rules
