@@ -56,15 +56,18 @@ static struct nlmsghdr *del(struct nl *nl, const struct entry *entry)
 bool fdb_entry_parse(const struct nlmsghdr *msg, const struct devices *devices, struct entry *ret)
 {
 	const struct ndmsg *info = mnl_nlmsg_get_payload(msg);
-	const struct nlattr *attrs[NDA_LLADDR + 1];
+	const struct nlattr *attrs[NDA_NH_ID + 1];
 	struct entry entry = {0};
 
 	if (mnl_nlmsg_get_payload_len(msg) < sizeof(*info) || info->ndm_family != AF_BRIDGE)
 		return false;
 	if (!(info->ndm_flags & NTF_SELF) || !devices_is_own(devices, (uint32_t)info->ndm_ifindex))
 		return false;
-	attrs_index(msg, sizeof(*info), attrs, NDA_LLADDR);
+	attrs_index(msg, sizeof(*info), attrs, NDA_NH_ID);
 	if (!attrs[NDA_LLADDR] || mnl_attr_get_payload_len(attrs[NDA_LLADDR]) != sizeof(entry.mac))
+		return false;
+	/* 6.1's core tells each addition a second time, without the destination: that says nothing. */
+	if (msg->nlmsg_type == RTM_NEWNEIGH && !attrs[NDA_DST] && !attrs[NDA_NH_ID])
 		return false;
 	memcpy(entry.mac.b, mnl_attr_get_payload(attrs[NDA_LLADDR]), sizeof(entry.mac));
 	entry.addr = attr_addr(attrs[NDA_DST]);
