@@ -45,6 +45,7 @@ struct agent {
 	struct network network;
 	bool have_network;
 	struct uplink uplink;
+	struct uplink home;        /* the uplink of the start */
 	bool have_uplink;
 	struct mac vtep_mac[FAMILY_COUNT];
 	struct lease own;

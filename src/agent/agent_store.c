@@ -129,7 +129,7 @@ void agent_look_at_uplink(struct agent *agent)
 	if (!agent->have_network)
 		return;
 	families_of(&agent->network, families);
-	rc = uplink_choose(&agent->options, families, &uplink, &err);
+	rc = uplink_choose(&agent->options, families, first ? NULL : &agent->home, &uplink, &err);
 	if (rc == 0)
 		rc = check_host_gw(agent, &uplink, &err);
 	if (rc < 0 && first) {
@@ -141,6 +141,8 @@ void agent_look_at_uplink(struct agent *agent)
 		return;
 	republish = !first && memcmp(uplink.public_ip, agent->uplink.public_ip, sizeof(uplink.public_ip)) != 0;
 	agent->uplink = uplink;
+	if (first)
+		agent->home = uplink;
 	agent->have_uplink = true;
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		char text[ADDR_TEXT_MAX];

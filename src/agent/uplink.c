@@ -16,6 +16,7 @@ struct chooser {
 	const struct machine *machine;
 	const struct options *options;
 	const bool *families;
+	const struct uplink *home; /* may be null */
 };
 
 static const struct plane_link *link_by_index(const struct machine *machine, uint32_t index)
@@ -61,6 +62,21 @@ static struct addr preferred_addr(const struct machine *machine, uint32_t index,
 	return best ? best->addr : (struct addr){0};
 }
 
+static bool addr_is_home(const struct chooser *chooser, const struct plane_link *link, int family)
+{
+	const struct uplink *home = chooser->home;
+
+	if (!home || strcmp(home->name, link->name) != 0 || addr_is_link_local(&home->addr[family]))
+		return false;
+	for (size_t i = 0; i < chooser->machine->addr_count; i++) {
+		const struct plane_addr *addr = &chooser->machine->addrs[i];
+
+		if (addr->index == link->index && addr_usable(addr) && addr_equal(&addr->addr, &home->addr[family]))
+			return true;
+	}
+	return false;
+}
+
 static const struct plane_addr *addr_owner(const struct machine *machine, const struct addr *wanted)
 {
 	for (size_t i = 0; i < machine->addr_count; i++)
@@ -84,7 +100,12 @@ static int take(const struct chooser *chooser, uint32_t index, const struct addr
 	if (!link->mtu)
 		return err_set(err, -EINVAL, "interface %s has MTU 0", link->name);
 	for (int f = 0; f < FAMILY_COUNT; f++) {
-		uplink.addr[f] = addr && addr_is_set(&addr[f]) ? addr[f] : preferred_addr(chooser->machine, index, f);
+		if (addr && addr_is_set(&addr[f]))
+			uplink.addr[f] = addr[f];
+		else if (addr_is_home(chooser, link, f))
+			uplink.addr[f] = chooser->home->addr[f];
+		else
+			uplink.addr[f] = preferred_addr(chooser->machine, index, f);
 		if (chooser->families[f] && !addr_is_set(&uplink.addr[f]))
 			return err_set(err, -EADDRNOTAVAIL, "interface %s has no usable %s address", link->name,
 				f == FAMILY_4 ? "IPv4" : "IPv6");
@@ -359,9 +380,9 @@ static void find_on_link(const struct machine *machine, struct uplink *uplink)
 }
 
 int uplink_choose_on(const struct machine *machine, const struct options *options, const bool families[FAMILY_COUNT],
-	struct uplink *ret, struct err *err)
+	const struct uplink *home, struct uplink *ret, struct err *err)
 {
-	struct chooser chooser = {.machine = machine, .options = options, .families = families};
+	struct chooser chooser = {.machine = machine, .options = options, .families = families, .home = home};
 	struct uplink uplink = {0};
 	struct err local = ERR_INIT;
 	int rc;
@@ -380,7 +401,8 @@ int uplink_choose_on(const struct machine *machine, const struct options *option
 	return 0;
 }
 
-int uplink_choose(const struct options *options, const bool families[FAMILY_COUNT], struct uplink *ret, struct err *err)
+int uplink_choose(const struct options *options, const bool families[FAMILY_COUNT], const struct uplink *home,
+	struct uplink *ret, struct err *err)
 {
 	struct machine machine = {.route_get = plane_route_get};
 	int rc = plane_list_links(&machine.links, &machine.link_count, err);
@@ -390,7 +412,7 @@ int uplink_choose(const struct options *options, const bool families[FAMILY_COUN
 	if (rc == 0)
 		rc = plane_list_routes(&machine.routes, &machine.route_count, err);
 	if (rc == 0)
-		rc = uplink_choose_on(&machine, options, families, ret, err);
+		rc = uplink_choose_on(&machine, options, families, home, ret, err);
 	free(machine.links);
 	free(machine.addrs);
 	free(machine.routes);

@@ -21,8 +21,11 @@ struct uplink {
 	size_t on_link_count;
 };
 
-/* families: which of them the network uses. Messages name the method, the value and what was there instead. */
-int uplink_choose(const struct options *options, const bool families[FAMILY_COUNT], struct uplink *ret, struct err *err);
+/* families: which of them the network uses. home: the choice of the start, null then: its addresses win as long as the
+ * interface has them, whatever else comes and goes beside them (a virtual address that wanders from node to node).
+ * Messages name the method, the value and what was there instead. */
+int uplink_choose(const struct options *options, const bool families[FAMILY_COUNT], const struct uplink *home,
+	struct uplink *ret, struct err *err);
 /* Do two choices differ in anything that the plan or the peers see? */
 bool uplink_equal(const struct uplink *a, const struct uplink *b);
 
@@ -40,4 +43,4 @@ struct machine {
 	int (*route_get)(const struct addr *to, struct plane_route *ret, struct err *err);
 };
 int uplink_choose_on(const struct machine *machine, const struct options *options, const bool families[FAMILY_COUNT],
-	struct uplink *ret, struct err *err);
+	const struct uplink *home, struct uplink *ret, struct err *err);

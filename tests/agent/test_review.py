@@ -2,7 +2,6 @@
 """What may change under a running agent, and who else may live on the node."""
 import re
 
-import pytest
 from tullelab import netconf, wait
 
 
@@ -56,11 +55,10 @@ def test_another_address_on_the_uplink_changes_nothing(built, make_lab, eyes):
     node = lab.nodes[0]
     node.run(["ip", "addr", "change", "192.0.2.1/24", "dev", "eth0", "valid_lft", "3600", "preferred_lft", "3600"])
     node.run(["ip", "addr", "add", "192.0.2.250/32", "dev", "eth0"])
-    node.run(["ip", "route", "add", "198.51.100.0/24", "dev", "eth0"])
-    node.run(["ip", "addr", "add", "192.0.2.251/32", "dev", "eth0"])
-    with pytest.raises(Exception):
-        wait.until(lambda: eyes(node).status()["uplink"]["ip"] != "192.0.2.1", "a wrong address", 2)
+    node.run(["ip", "link", "set", "eth0", "mtu", "1400"])
+    wait.until(lambda: eyes(node).status()["uplink"]["mtu"] == 1400, "the agent has looked at the uplink")
+    assert eyes(node).status()["uplink"]["publicIP"] == "192.0.2.1"
     node.run(["ip", "addr", "del", "192.0.2.1/24", "dev", "eth0"])
-    wait.until(lambda: eyes(node).status()["uplink"]["ip"] in ("192.0.2.250", "192.0.2.251"), "what is left")
+    wait.until(lambda: eyes(node).status()["uplink"]["ip"] == "192.0.2.250", "what is left")
     node.run(["ip", "addr", "add", "192.0.2.1/24", "dev", "eth0", "valid_lft", "3600", "preferred_lft", "3600"])
     wait.until(lambda: eyes(node).status()["uplink"]["ip"] == "192.0.2.1", "the address of the start is back")

@@ -74,6 +74,8 @@ static const bool only4[FAMILY_COUNT] = {true, false};
 static const bool only6[FAMILY_COUNT] = {false, true};
 static const bool dual[FAMILY_COUNT] = {true, true};
 
+static const struct uplink *home; /* the choice of the start */
+
 /* Flags by position: pairs of name and value, closed by null. */
 static int choose(const bool families[FAMILY_COUNT], struct uplink *ret, struct err *err, const char *const *words)
 {
@@ -87,7 +89,7 @@ static int choose(const bool families[FAMILY_COUNT], struct uplink *ret, struct 
 		argv[argc++] = (char *)*words;
 	options_init(&options);
 	assert_int_equal(options_parse(&options, argc, argv, none, NULL, err), 0);
-	rc = uplink_choose_on(&machine, &options, families, ret, err);
+	rc = uplink_choose_on(&machine, &options, families, home, ret, err);
 	options_free(&options);
 	return rc;
 }
@@ -112,6 +114,26 @@ static void default_route_is_the_default(void **state)
 	assert_uplink(&uplink, "eth0", "192.0.2.7", "");
 	assert_int_equal(uplink.mtu, 1500);
 	assert_int_equal(uplink.on_link_count, 4); /* three connected subnets, one route without a gateway */
+}
+
+static void the_address_of_the_start_stays(void **state)
+{
+	struct uplink start, uplink;
+	struct err err = ERR_INIT;
+
+	addrs[2].flags = 0; /* leased */
+	assert_int_equal(CHOOSE(only4, &start, &err), 0);
+	addrs[machine.addr_count++] =
+		(struct plane_addr){.index = 2, .addr = a("192.0.2.250"), .prefix_len = 32, .flags = IFA_F_PERMANENT};
+	assert_int_equal(CHOOSE(only4, &uplink, &err), 0);
+	assert_uplink(&uplink, "eth0", "192.0.2.250", "");
+	home = &start;
+	assert_int_equal(CHOOSE(only4, &uplink, &err), 0);
+	assert_uplink(&uplink, "eth0", "192.0.2.7", "");
+	addrs[2].addr = a("192.0.2.8");
+	assert_int_equal(CHOOSE(only4, &uplink, &err), 0);
+	assert_uplink(&uplink, "eth0", "192.0.2.250", "");
+	home = NULL;
 }
 
 static void dual_stack_needs_both_default_routes_on_one_interface(void **state)
@@ -204,6 +226,7 @@ static void public_address_names_the_interface_or_only_what_is_published(void **
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(the_address_of_the_start_stays, setup),
 		cmocka_unit_test_setup(default_route_is_the_default, setup),
 		cmocka_unit_test_setup(dual_stack_needs_both_default_routes_on_one_interface, setup),
 		cmocka_unit_test_setup(by_name_and_by_address, setup),
