@@ -8,7 +8,8 @@ from tullelab import wait
 
 @pytest.fixture(scope="module")
 def lab(built, make_lab):
-    lab = make_lab(nodes=2, store="etcd", etcd_members=3, etcd_tls=True)
+    lab = make_lab(nodes=2, store="etcd", etcd_members=3, etcd_tls=True,
+                   net_conf={"SubnetMax": "10.244.150.0"})  # the rest is for made-up peers
     lab.nodes[0].pod_add("one")
     lab.nodes[1].pod_add("two")
     return lab

@@ -11,7 +11,7 @@ ROUTE = "10.244.200.0/24"
 
 @pytest.fixture(scope="module")
 def lab(built, make_lab):
-    lab = make_lab(nodes=2)
+    lab = make_lab(nodes=2, net_conf={"SubnetMax": "10.244.150.0"})  # the rest is for made-up peers
     lab.nodes[0].pod_add("one")
     lab.nodes[1].pod_add("two")
     return lab
