@@ -188,7 +188,8 @@ static int regex_take(const struct chooser *chooser, pcre2_code *code, struct up
 
 	for (size_t i = 0; i < machine->link_count; i++) {
 		struct addr found[FAMILY_COUNT];
-		bool all = true;
+		/* The tunnel's own address may match as well: after a restart, or while the uplink has none. */
+		bool all = !plan_is_tunnel_name(machine->links[i].name);
 
 		for (int f = 0; f < FAMILY_COUNT; f++) {
 			found[f] = regex_addr(machine, code, machine->links[i].index, f);
@@ -199,7 +200,7 @@ static int regex_take(const struct chooser *chooser, pcre2_code *code, struct up
 			return 0;
 	}
 	for (size_t i = 0; i < machine->link_count; i++)
-		if (regex_matches(code, machine->links[i].name) &&
+		if (!plan_is_tunnel_name(machine->links[i].name) && regex_matches(code, machine->links[i].name) &&
 			take(chooser, machine->links[i].index, NULL, ret, NULL) == 0)
 			return 0;
 	return -ENODEV;

@@ -24,9 +24,7 @@ static bool is_ours(const struct plane_link *link)
 
 	if (strncmp(name, "tul", 3) == 0 && strlen(name) == 14 && strspn(name + 3, "0123456789abcdef") == 11)
 		return strcmp(link->kind, "veth") == 0;
-	if (strncmp(name, "flannel.", 8) == 0 || strncmp(name, "flannel-v6.", 11) == 0)
-		return strcmp(link->kind, "vxlan") == 0;
-	return strcmp(name, PLAN_CARRIER_NAME) == 0 && strcmp(link->kind, "veth") == 0;
+	return plan_is_tunnel_name(name) && (strcmp(link->kind, "vxlan") == 0 || strcmp(link->kind, "veth") == 0);
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)

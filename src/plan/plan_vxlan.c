@@ -5,6 +5,8 @@
  */
 #include "plan/plan_internal.h"
 
+#include "base/cleanup.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +17,19 @@ void plan_vxlan_name(uint32_t vni, int family_index, char name[IFNAMSIZ])
 
 	if (snprintf(name, IFNAMSIZ, "flannel%s.%u", suffix, vni) >= IFNAMSIZ)
 		snprintf(name, IFNAMSIZ, "fl%s.%u", suffix, vni);
+}
+
+bool plan_is_tunnel_name(const char *name)
+{
+	static const char *const starts[] = {"flannel.", "flannel-v6.", "fl.", "fl-v6."};
+
+	for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
+		size_t len = strlen(starts[i]);
+
+		if (strncmp(name, starts[i], len) == 0 && name[len] && !name[len + strspn(name + len, "0123456789")])
+			return true;
+	}
+	return strcmp(name, PLAN_CARRIER_NAME) == 0;
 }
 
 static int add_device(const struct plan_input *input, int f, const char *name, struct wanted *wanted)

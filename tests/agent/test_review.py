@@ -62,3 +62,13 @@ def test_another_address_on_the_uplink_changes_nothing(built, make_lab, eyes):
     wait.until(lambda: eyes(node).status()["uplink"]["ip"] == "192.0.2.250", "what is left")
     node.run(["ip", "addr", "add", "192.0.2.1/24", "dev", "eth0", "valid_lft", "3600", "preferred_lft", "3600"])
     wait.until(lambda: eyes(node).status()["uplink"]["ip"] == "192.0.2.1", "the address of the start is back")
+
+
+def test_the_uplink_is_never_a_tunnel_of_ours(built, make_lab, eyes):
+    lab = make_lab(nodes=1, agents=False)
+    node = lab.nodes[0]
+    node.daemon([f"{lab.build}/tulled", *lab.store.agent_args, "--iface-regex", r"^(192|10)\.", "--healthz-port", "8081"], "tulled")
+    node.agent_ready()
+    node.run(["ip", "addr", "del", "192.0.2.1/24", "dev", "eth0"])
+    eyes(node).wait_problem("uplink")
+    assert eyes(node).status()["uplink"]["interface"] == "eth0"
