@@ -62,16 +62,30 @@ static const char *when(const json_t *expires, char *text, size_t size)
 	return text;
 }
 
+/* Free addresses of an IPv6 block are more than a number can say. */
+static const char *count_of(const json_t *block, const char *key, char *text, size_t size)
+{
+	long long n = json_integer_value(json_object_get(block, key));
+
+	if (n >= 1000000000000000LL)
+		return "over 10^15";
+	snprintf(text, size, "%lld", n);
+	return text;
+}
+
 static void print_blocks(const json_t *blocks)
 {
 	size_t i;
 	const json_t *block;
 
-	json_array_foreach(blocks, i, block)
-		printf("Block:      %s: %lld used, %lld resting, %lld free\n", text_of(block, "block"),
-			json_integer_value(json_object_get(block, "used")),
-			json_integer_value(json_object_get(block, "resting")),
-			json_integer_value(json_object_get(block, "free")));
+	json_array_foreach(blocks, i, block) {
+		char numbers[3][24];
+
+		printf("Block:      %s: %s used, %s resting, %s free\n", text_of(block, "block"),
+			count_of(block, "used", numbers[0], sizeof(numbers[0])),
+			count_of(block, "resting", numbers[1], sizeof(numbers[1])),
+			count_of(block, "free", numbers[2], sizeof(numbers[2])));
+	}
 }
 
 static int print_status(const json_t *json)
@@ -170,11 +184,10 @@ static int print_ipam(const json_t *json)
 		return CTL_FAILED;
 	json_array_foreach(json_object_get(json, "blocks"), i, block) {
 		char numbers[3][24];
-		const char *cells[] = {text_of(block, "block"), numbers[0], numbers[1], numbers[2]};
+		const char *cells[] = {text_of(block, "block"), NULL, NULL, NULL};
 
 		for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
-			snprintf(numbers[k], sizeof(numbers[k]), "%lld",
-				json_integer_value(json_object_get(block, keys[k])));
+			cells[k + 1] = count_of(block, keys[k], numbers[k], sizeof(numbers[k]));
 		text_table_row(table, cells);
 	}
 	text_table_print(table);
