@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/agent.h"
 
+#include "agent/instance.h"
 #include "agent/notify.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -238,6 +239,8 @@ int agent_init(struct agent *agent, struct err *err)
 	if (rc == 0)
 		rc = file_make_dirs(agent->options.state_dir, 0700, err);
 	if (rc == 0)
+		rc = instance_claim(agent->base, agent->options.run_dir, agent->options.state_dir, &agent->claim, err);
+	if (rc == 0)
 		rc = open_plane(agent, err);
 	if (rc == 0)
 		rc = open_attacher(agent, err);
@@ -289,6 +292,7 @@ void agent_free(struct agent *agent)
 	event_release(&agent->resync);
 	event_release(&agent->on_term);
 	event_release(&agent->on_int);
+	event_release(&agent->claim);
 	if (agent->base)
 		event_base_free(agent->base);
 }

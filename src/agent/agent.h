@@ -35,6 +35,7 @@ struct agent {
 	struct options options;
 	struct event_base *base;
 	struct event *dirty, *retry, *resync, *on_term, *on_int;
+	struct event *claim;       /* null: somebody who is not root sits on the name */
 	struct store *store;
 	struct plane *plane;
 	struct attacher *attacher;

@@ -64,6 +64,36 @@ def test_another_address_on_the_uplink_changes_nothing(built, make_lab, eyes):
     wait.until(lambda: eyes(node).status()["uplink"]["ip"] == "192.0.2.1", "the address of the start is back")
 
 
+def test_a_second_agent_is_refused(built, make_lab, eyes):
+    """Upstream's "Multi" runs two daemons on a host; here they would take each other's routes and table away."""
+    lab = make_lab(nodes=1)
+    node = lab.nodes[0]
+    node.run(["mkdir", "-p", "/run/store2"])
+    node.write("/run/store2/net-conf.json", '{"Network":"10.12.0.0/16","Backend":{"Type":"host-gw"}}')
+    command = ["timeout", "5", f"{lab.build}/tulled", "--store-dir=/run/store2", "--iface=eth0", "--subnet-file=/run/two.env"]
+    for _ in range(5):
+        done = node.run([*command, "--run-dir=/run/tulle2", "--state-dir=/run/state2"], check=False, timeout=10)
+        assert done.returncode == 1 and "another tulled" in done.stderr, done.stderr
+    for words, says in ((["--run-dir=/run/tulle2"], "another agent uses this directory"),
+                        (["--state-dir=/run/state2"], "--run-dir /run/tulle: another tulled")):
+        done = node.run(["unshare", "-n", *command, *words], check=False, timeout=10)
+        assert done.returncode == 1 and says in done.stderr, done.stderr
+    assert node.api("/readyz") and eyes(node).metric("kernel_repairs_total") == 0
+    node.agent_kill()
+    node.agent_start()
+
+
+def test_nobody_else_keeps_the_agent_from_starting(built, make_lab):
+    lab = make_lab(nodes=1, agents=False)
+    node = lab.nodes[0]
+    squat = ("import os, socket; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.bind(chr(0) + 'tulle/agent'); s.listen(1); "
+             "print('there', flush=True); __import__('time').sleep(60)")
+    squatter = node.spawn(["/usr/bin/python3", "-c", squat])
+    wait.until(lambda: "there" in squatter.output, "the squatter")
+    node.agent_start()
+    squatter.stop()
+
+
 def test_the_uplink_is_never_a_tunnel_of_ours(built, make_lab, eyes):
     lab = make_lab(nodes=1, agents=False)
     node = lab.nodes[0]

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/instance.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+/* In the abstract: such names belong to the network namespace, whatever directories its processes see. */
+#define NAME "tulle/agent"
+
+static socklen_t make_name(struct sockaddr_un *name)
+{
+	*name = (struct sockaddr_un){.sun_family = AF_UNIX};
+	memcpy(name->sun_path + 1, NAME, sizeof(NAME) - 1);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof(NAME));
+}
+
+/* The process of root's that listens there; 0 when it is somebody else's, whom nobody has to mind. */
+static pid_t holder(void)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un name;
+	socklen_t len = make_name(&name);
+	struct ucred who;
+	socklen_t who_len = sizeof(who);
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&name, len) < 0 ||
+		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &who_len) < 0 || who.uid != 0)
+		return 0;
+	return who.pid ? who.pid : 1;
+}
+
+/* Who asks has what he wants with the connection. */
+static void on_asked(evutil_socket_t fd, short what, void *ctx)
+{
+	int asker = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+	if (asker >= 0)
+		close(asker);
+}
+
+static int listen_there(struct event_base *base, int fd, struct event **ret, struct err *err)
+{
+	struct event *event = event_new(base, fd, EV_READ | EV_PERSIST, on_asked, NULL);
+
+	if (!event || listen(fd, 64) < 0 || event_add(event, NULL) < 0) {
+		if (event)
+			event_free(event);
+		return err_set(err, -ENOMEM, "claim of the network namespace: out of memory");
+	}
+	*ret = event;
+	return 0;
+}
+
+static int claim_network(struct event_base *base, struct event **ret, struct err *err)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un name;
+	socklen_t len = make_name(&name);
+	pid_t other;
+
+	if (fd < 0)
+		return err_set(err, -errno, "claim of the network namespace: %s", strerror(errno));
+	if (bind(fd, (const struct sockaddr *)&name, len) == 0)
+		return listen_there(base, TAKE_FD(fd), ret, err); /* open as long as the process lives */
+	other = holder();
+	if (!other)
+		return 0;
+	return err_set(err, -EBUSY, "another tulled (process %d) runs in this network namespace: routes of protocol 84 and "
+		"nftables table inet tulle have one owner", (int)other);
+}
+
+static int claim_run_dir(const char *path, struct err *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_set(err, -errno, "--run-dir %s: %s", path, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return err_set(err, -EBUSY, "--run-dir %s: another tulled has its sockets there, expected a directory of our own",
+			path);
+	TAKE_FD(fd);
+	return 0;
+}
+
+static bool same_directory(const char *one, const char *other)
+{
+	struct stat a;
+	struct stat b;
+
+	return stat(one, &a) == 0 && stat(other, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
+int instance_claim(struct event_base *base, const char *run_dir, const char *state_dir, struct event **ret,
+	struct err *err)
+{
+	int rc = claim_network(base, ret, err);
+
+	/* the journal has a lock of its own */
+	return rc < 0 || same_directory(run_dir, state_dir) ? rc : claim_run_dir(run_dir, err);
+}
