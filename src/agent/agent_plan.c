@@ -99,7 +99,6 @@ static void become_ready(struct agent *agent)
 	}
 	problems_set(agent->problems, "start", rc < 0 ? err_text(&err) : NULL);
 	if (rc < 0) {
-		snprintf(agent->not_ready, sizeof(agent->not_ready), "%.500s", err_text(&err));
 		retry_later(agent);
 		return;
 	}

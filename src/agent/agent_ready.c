@@ -157,7 +157,10 @@ int agent_publish(struct agent *agent, struct err *err)
 const char *agent_not_ready(void *ctx)
 {
 	struct agent *agent = ctx;
-	const char *store = problems_text(agent->problems, "store");
+	/* leases are nobody's concern before the configuration is there: any story of the store is about it */
+	const char *store = agent->have_network ? problems_text(agent->problems, "store") :
+						  problems_any(agent->problems, "store");
+	const char *start = problems_text(agent->problems, "start");
 
 	if (agent->ready)
 		return NULL;
@@ -167,7 +170,7 @@ const char *agent_not_ready(void *ctx)
 	else if (!agent->have_own)
 		snprintf(agent->not_ready, sizeof(agent->not_ready), "no lease yet%s%.400s", store ? ": " : "",
 			store ? store : "");
-	else if (!agent->not_ready[0])
-		snprintf(agent->not_ready, sizeof(agent->not_ready), "the kernel is being set up");
+	else
+		snprintf(agent->not_ready, sizeof(agent->not_ready), "%.500s", start ? start : "the kernel is being set up");
 	return agent->not_ready;
 }

@@ -118,6 +118,16 @@ const char *problems_text(const struct problems *problems, const char *object)
 	return problem ? problem->text : NULL;
 }
 
+const char *problems_any(const struct problems *problems, const char *prefix)
+{
+	struct problem *problem;
+
+	for (problem = problems->by_object; problem; problem = problem->hh.next)
+		if (strncmp(problem->object, prefix, strlen(prefix)) == 0)
+			return problem->text;
+	return NULL;
+}
+
 json_t *problems_json(const struct problems *problems)
 {
 	json_t *json = json_object();

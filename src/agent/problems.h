@@ -20,5 +20,7 @@ void problems_end(struct problems *problems, const char *prefix);
 size_t problems_count(const struct problems *problems);
 /* Text of one, or null. */
 const char *problems_text(const struct problems *problems, const char *object);
+/* Text of any one whose object starts with prefix, or null. */
+const char *problems_any(const struct problems *problems, const char *prefix);
 /* A JSON object from object to text; new reference. */
 json_t *problems_json(const struct problems *problems);

@@ -94,6 +94,14 @@ def test_nobody_else_keeps_the_agent_from_starting(built, make_lab):
     squatter.stop()
 
 
+def test_why_there_is_no_configuration(built, make_lab):
+    lab = make_lab(nodes=1, agents=False)
+    node = lab.nodes[0]
+    lab.store.put_config('{"Network":"10.244.0.0"}')
+    node.agent_start(ready=False)
+    wait.until(lambda: "10.244.0.0" in node.api_status("/readyz")[1], "the reason", detail=lambda: node.api_status("/readyz")[1])
+
+
 def test_the_uplink_is_never_a_tunnel_of_ours(built, make_lab, eyes):
     lab = make_lab(nodes=1, agents=False)
     node = lab.nodes[0]
