@@ -61,6 +61,7 @@ struct agent {
 	char not_ready[512];       /* why not */
 	struct buf subnet_env;     /* as last written */
 	struct buf cni_written;
+	bool plugin_installed;
 	bool takeover_told;
 	int64_t dirty_since_us;
 	struct agent_counters counters;

@@ -108,17 +108,19 @@ static int install_plugin(struct agent *agent, struct err *err)
 
 	if (!agent->options.cni_bin_dir[0])
 		return 0;
+	if (snprintf(target, sizeof(target), "%s/tulle", agent->options.cni_bin_dir) >= (int)sizeof(target))
+		return err_set(err, -ENAMETOOLONG, "--cni-bin-dir: the path is too long");
+	if (agent->plugin_installed && access(target, X_OK) == 0)
+		return 0; /* compared once: every pass comes by here */
 	rc = find_plugin(source, err);
 	if (rc == 0)
 		rc = file_read(source, &plugin, err);
-	if (rc < 0)
-		return rc;
-	if (snprintf(target, sizeof(target), "%s/tulle", agent->options.cni_bin_dir) >= (int)sizeof(target))
-		return err_set(err, -ENAMETOOLONG, "--cni-bin-dir: the path is too long");
-	if (file_read(target, &there, NULL) == 0 && buf_same(&there, &plugin))
-		return 0;
-	rc = make_parent(target, err);
-	return rc < 0 ? rc : file_write_atomic(target, plugin.data, plugin.len, 0755, true, err);
+	if (rc == 0)
+		rc = make_parent(target, err);
+	if (rc == 0 && (file_read(target, &there, NULL) < 0 || !buf_same(&there, &plugin)))
+		rc = file_write_atomic(target, plugin.data, plugin.len, 0755, true, err);
+	agent->plugin_installed = rc == 0;
+	return rc;
 }
 
 static int install_conf(struct agent *agent, struct err *err)
@@ -141,7 +143,7 @@ int agent_publish(struct agent *agent, struct err *err)
 {
 	int rc = write_subnet_env(agent, err);
 
-	if (rc == 0 && !agent->cni_written.len)
+	if (rc == 0)
 		rc = install_plugin(agent, err);
 	if (rc == 0)
 		rc = install_conf(agent, err);

@@ -2,6 +2,7 @@
 """What may change under a running agent, and who else may live on the node."""
 import re
 
+import pytest
 from tullelab import netconf, wait
 
 
@@ -110,3 +111,24 @@ def test_the_uplink_is_never_a_tunnel_of_ours(built, make_lab, eyes):
     node.run(["ip", "addr", "del", "192.0.2.1/24", "dev", "eth0"])
     eyes(node).wait_problem("uplink")
     assert eyes(node).status()["uplink"]["interface"] == "eth0"
+
+
+@pytest.mark.parametrize("words", [[], ["--cni-conf-dir=/run/conf"]], ids=["binary", "both"])
+def test_the_plugin_is_installed_once_and_again_when_it_is_gone(built, make_lab, eyes, make_lease, words):
+    lab = make_lab(nodes=1, agents=False)
+    node = lab.nodes[0]
+    node.agent_start(extra=["--cni-bin-dir=/run/bin", *words])
+    wait.until(lambda: node.exists("/run/bin/tulle"), "the plugin")
+    size = (node.root / "run/bin/tulle").stat().st_size
+
+    def bytes_read():
+        return int(re.search(r"rchar: (\d+)", node.run(["sh", "-ec", "cat /proc/$(pidof tulled)/io"]).stdout)[1])
+    before = bytes_read()
+    for i in range(10):
+        plans = eyes(node).metric("plans_total")
+        lab.store.put("leases/10.244.250.0-24.json", make_lease("192.0.2.77", mac=f"02:00:00:00:aa:{i:02x}"))
+        wait.until(lambda: eyes(node).metric("plans_total") > plans, "a pass")
+    assert bytes_read() - before < 5 * size
+    (node.root / "run/bin/tulle").unlink()
+    lab.store.delete("leases/10.244.250.0-24.json")
+    wait.until(lambda: node.exists("/run/bin/tulle"), "the plugin is back")
