@@ -64,6 +64,10 @@ static int add_endpoint(struct grpc *grpc, const char *text, size_t len, struct 
 		len--;
 	if (!len)
 		return 0;
+	/* Endpoints stand in stories and in the log; the text is not repeated here for the same reason. */
+	if (memchr(text, '@', len))
+		return err_set(err, -EINVAL, "etcd endpoint %u: it holds a user name or a password (before \"@\"), expected "
+			"them as --etcd-username and --etcd-password", grpc->endpoint_count + 1);
 	if (grpc->endpoint_count >= ENDPOINTS_MAX)
 		return err_set(err, -EINVAL, "etcd endpoints: more than %d of them", ENDPOINTS_MAX);
 	if (asprintf(&url, "%s%.*s", memmem(text, len, "://", 3) ? "" : "http://", (int)len, text) < 0)

@@ -132,3 +132,16 @@ def test_the_plugin_is_installed_once_and_again_when_it_is_gone(built, make_lab,
     (node.root / "run/bin/tulle").unlink()
     lab.store.delete("leases/10.244.250.0-24.json")
     wait.until(lambda: node.exists("/run/bin/tulle"), "the plugin is back")
+
+
+def test_a_password_is_never_shown(built, make_lab):
+    lab = make_lab(nodes=1, agents=False)
+    node = lab.nodes[0]
+    done = node.run([f"{lab.build}/tulled", "--etcd-endpoints=https://root:S3cret@127.0.0.1:1"], check=False)
+    assert done.returncode == 1 and "--etcd-username" in done.stderr and "S3cret" not in done.stderr
+    running = node.spawn([f"{lab.build}/tulled", "--iface=eth0", "--etcd-endpoints=http://127.0.0.1:1", "--etcd-username=root",
+                          "--etcd-password=S3cret", "-v", "10"], env={"FLANNELD_ETCD_PASSWORD": "S3cret"})
+    wait.until(lambda: "store etcd" in running.output, "the agent tells its trouble")
+    shown = node.run([f"{lab.build}/tullectl", "-o", "json", "status"], check=False).stdout
+    running.stop()
+    assert "127.0.0.1" in shown and "S3cret" not in shown + running.output
