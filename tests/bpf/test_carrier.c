@@ -32,6 +32,7 @@
 #define DEVICE 1     /* lo: the only device that a test run may name without making one */
 
 struct packet {
+	uint8_t pad[2]; /* so that the headers behind Ethernet's 14 bytes are aligned, as in the kernel */
 	uint8_t b[512];
 	size_t len;
 };
