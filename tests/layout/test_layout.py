@@ -2,7 +2,6 @@
 """The house rules that a machine can check: who may include whom, and how a file begins."""
 import pathlib
 import re
-import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
@@ -65,11 +64,18 @@ def test_headers_open_with_their_purpose():
     assert not bare, "\n".join(bare)
 
 
+def texts():
+    """Sources and pages of the whole tree. Without git's help: the tree may come from an archive, or belong to somebody else."""
+    for top in sorted(ROOT.iterdir()):
+        if not top.name.startswith((".", "build")):
+            yield from (p for p in ([top] if top.is_file() else sorted(top.rglob("*"))) if p.suffix in (".c", ".h", ".py", ".md"))
+
+
 def test_nothing_is_left_open():
-    words = r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b|not " + "implemented"
-    found = subprocess.run(["git", "grep", "-nIE", words, "--", "*.c", "*.h", "*.py", "*.md"], cwd=ROOT,
-                           capture_output=True, text=True).stdout
-    assert not found, found
+    words = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b|not " + "implemented")
+    found = [f"{p.relative_to(ROOT)}:{number}: {line}" for p in texts()
+             for number, line in enumerate(p.read_text().splitlines(), 1) if words.search(line)]
+    assert not found, "\n".join(found)
 
 
 def test_no_shell_in_c():
