@@ -129,9 +129,19 @@ static void follow(struct agent *agent)
 		retry_later(agent);
 }
 
+/* After a change to vxlan, or of the VNI, the store is asked for our MAC first: a device without one would get the
+ * kernel's, and another one a moment later. */
+static bool awaits_mac(const struct agent *agent)
+{
+	for (int f = 0; f < FAMILY_COUNT; f++)
+		if (agent->network.encap == ENCAP_VXLAN && network_has(&agent->network, f) && !mac_is_set(&agent->vtep_mac[f]))
+			return true;
+	return false;
+}
+
 void agent_replan(struct agent *agent)
 {
-	if (!agent->have_network || !agent->have_uplink || !agent->have_own)
+	if (!agent->have_network || !agent->have_uplink || !agent->have_own || awaits_mac(agent))
 		return;
 	if (agent->ready)
 		follow(agent);

@@ -98,6 +98,7 @@ static void on_own_found(void *ctx, const struct lease *own)
 			random_mac(&agent->vtep_mac[f]);
 	}
 	acquire(agent);
+	agent_mark(agent);
 }
 
 static int check_host_gw(const struct agent *agent, const struct uplink *uplink, struct err *err)

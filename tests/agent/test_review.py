@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What may change under a running agent, and who else may live on the node."""
+import json
 import re
 
 import pytest
@@ -95,12 +96,49 @@ def test_nobody_else_keeps_the_agent_from_starting(built, make_lab):
     squatter.stop()
 
 
+@pytest.mark.parametrize("change", [
+    {"Backend": {"Type": "vxlan", "VNI": 42}}, {"Backend": {"Type": "vxlan", "Port": 4789}},
+    {"SubnetLen": 26}, {"Network": "10.99.0.0/16"}, {"Backend": {"Type": "vxlan", "GBP": True}},
+], ids=["vni", "port", "length", "network", "gbp"])
+def test_configuration_changed_while_running(built, make_lab, eyes, converged, change):
+    lab = make_lab(nodes=2)
+    lab.store.put_config(netconf.build("vxlan", "4", change))
+    prefix = change.get("Network", "10.244.")[:6]
+    for node in lab.nodes:
+        wait.until(lambda: eyes(node).own_subnet().startswith(prefix) and eyes(node).own_subnet().endswith(
+            f"/{change.get('SubnetLen', 24)}"), f"{node.name}: a fitting subnet", 10)
+    one, two = (node.pod_add(f"n{node.index}") for node in lab.nodes)
+    wait.until(lambda: one.ping(two.ip, timeout=1), "pods talk", 10, detail=lambda: lab.nodes[0].log[-1500:])
+    for node in lab.nodes:
+        eyes(node).wait_no_problem()
+        assert len(eyes(node).routes()) == 2  # the peer's and the pod's
+        devices = [link["ifname"] for link in json.loads(node.run(["ip", "-j", "link"]).stdout)]
+        assert [name for name in devices if name.startswith("flannel")] == [f"flannel.{change.get('Backend', {}).get('VNI', 1)}"]
+
+
 def test_why_there_is_no_configuration(built, make_lab):
     lab = make_lab(nodes=1, agents=False)
     node = lab.nodes[0]
     lab.store.put_config('{"Network":"10.244.0.0"}')
     node.agent_start(ready=False)
     wait.until(lambda: "10.244.0.0" in node.api_status("/readyz")[1], "the reason", detail=lambda: node.api_status("/readyz")[1])
+
+
+def test_direct_routing_follows_the_subnet(built, make_lab, eyes, converged):
+    """A peer that is on-link no more goes through the tunnel, and back."""
+    lab = make_lab(nodes=2, net_conf={"Backend": {"Type": "vxlan", "DirectRouting": True}})
+    converged(lab)
+    one, two = lab.nodes
+    a, b = one.pod_add("a"), two.pod_add("b")
+    look = eyes(one)
+    block = eyes(two).own_subnet()
+    assert look.routes()[block]["dev"] == "eth0"
+    one.run(["sh", "-ec", "ip addr add 192.0.2.1/32 dev eth0; ip route add 192.0.2.254 dev eth0; "
+             "ip addr del 192.0.2.1/24 dev eth0; ip route replace default via 192.0.2.254 dev eth0 onlink"])
+    wait.until(lambda: look.routes().get(block, {}).get("dev") == "flannel.1", "through the tunnel", 10, detail=lambda: one.log[-1500:])
+    one.run(["ip", "addr", "add", "192.0.2.1/24", "dev", "eth0"])
+    wait.until(lambda: look.routes().get(block, {}).get("dev") == "eth0", "on-link again", 10)
+    wait.until(lambda: a.ping(b.ip, timeout=1), "pods talk", 10)
 
 
 def test_the_uplink_is_never_a_tunnel_of_ours(built, make_lab, eyes):
@@ -141,7 +179,23 @@ def test_a_password_is_never_shown(built, make_lab):
     assert done.returncode == 1 and "--etcd-username" in done.stderr and "S3cret" not in done.stderr
     running = node.spawn([f"{lab.build}/tulled", "--iface=eth0", "--etcd-endpoints=http://127.0.0.1:1", "--etcd-username=root",
                           "--etcd-password=S3cret", "-v", "10"], env={"FLANNELD_ETCD_PASSWORD": "S3cret"})
-    wait.until(lambda: "store etcd" in running.output, "the agent tells its trouble")
+    wait.until(lambda: "Failed to connect" in running.output, "the agent tells its trouble")
     shown = node.run([f"{lab.build}/tullectl", "-o", "json", "status"], check=False).stdout
     running.stop()
     assert "127.0.0.1" in shown and "S3cret" not in shown + running.output
+
+
+@pytest.mark.parametrize("store", ["directory", "etcd"])
+def test_a_new_device_has_one_mac_address(built, make_lab, eyes, store):
+    """Peers believe the first one that is published."""
+    lab = make_lab(nodes=1, store=store, backend="host-gw")
+    node = lab.nodes[0]
+    monitor = node.spawn(["ip", "-o", "monitor", "link"])
+    for vni in (1, 5):
+        lab.store.put_config(netconf.build("vxlan", "4", {"Backend": {"Type": "vxlan", "VNI": vni}}))
+        wait.until(lambda: eyes(node).link(f"flannel.{vni}"), "the device")
+        wait.until(lambda: eyes(node).status()["lease"]["vtepMAC"] == eyes(node).link(f"flannel.{vni}")["address"], "its MAC is published")
+    monitor.stop()
+    for vni in (1, 5):
+        macs = {m for name, m in re.findall(r"\d+: ([\w.]+)[:@].*link/ether ([0-9a-f:]{17})", monitor.output) if name == f"flannel.{vni}"}
+        assert len(macs) == 1, monitor.output
