@@ -2,6 +2,7 @@
 #include "agent/attach_internal.h"
 
 #include "agent/attach_link.h"
+#include "agent/host_local.h"
 #include "agent/takeover.h"
 #include "base/cleanup.h"
 #include "plane/podprog.h"
@@ -83,6 +84,7 @@ struct attach_pod *attach_pod_new(
 	pod->serial = serial;
 	memcpy(pod->addr, attachment->addr, sizeof(pod->addr));
 	pod->mac = attachment->mac;
+	pod->flannel = attachment->flannel;
 	memcpy(pod->ifname, attachment->ifname, sizeof(pod->ifname));
 	memcpy(pod->host_ifname, attachment->host_ifname, sizeof(pod->host_ifname));
 	pod->netns_dev = attachment->netns_dev;
@@ -305,7 +307,7 @@ static bool somebody_elses(void *ctx, const struct addr *addr)
 {
 	struct attacher *attacher = ctx;
 
-	return podlink_owns(attacher->nl, addr) || takeover_has_addr(attacher->options.host_local_dir, addr);
+	return podlink_owns(attacher->nl, addr) || host_local_has_addr(attacher->options.host_local_dir, addr);
 }
 
 static void teardown_now(evutil_socket_t fd, short events, void *arg)

@@ -9,6 +9,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "model/bandwidth.h"
 #include "model/network.h"
 #include "plan/plan.h"
@@ -45,6 +46,10 @@ struct attach_request {
 	size_t ip_count;
 	struct mac mac; /* requested */
 	struct bandwidth bandwidth;
+	/* The configuration when it is of type flannel: the attachment then shows in Flannel's own files
+	 * (agent/flannel_files.h). Otherwise null. */
+	const json_t *flannel_conf;
+	bool ip_masq; /* with flannel_conf: the agent masquerades */
 };
 
 /* What an attachment is; also what the journal keeps. */
@@ -58,6 +63,7 @@ struct attachment {
 	struct mac mac, host_mac;
 	uint32_t mtu;
 	bool default_route;
+	bool flannel; /* it shows in Flannel's files */
 	struct bandwidth bandwidth;
 	struct attach_route routes[16];
 	size_t route_count;
@@ -70,7 +76,7 @@ struct attach_options {
 	const char *bpffs;     /* "/sys/fs/bpf/tulle" */
 	const char
 		*host_local_dir; /* /var/lib/cni/networks: addresses in its files count as taken (takeover) */
-	const char *flannel_dir; /* /var/lib/cni/flannel: state files of Flannel's plugin */
+	const char *flannel_dir; /* /var/lib/cni/flannel: state files of Flannel's plugin, and ours */
 	/* The set of local pods changed (ADD, DEL, GC): the plan's pods must be read again. */
 	void (*changed)(void *ctx);
 	/* One sentence about something that went wrong and does not make a call fail (a damaged journal, an
@@ -100,7 +106,8 @@ int attach_del(struct attacher *attacher, const struct attach_request *request, 
 /* Everything that ADD made is still there; names what is not. The request needs ids and netns only. */
 int attach_check(struct attacher *attacher, const struct attach_request *request, struct attachment *ret,
 	struct err *err);
-/* Removes attachments of network whose (container id, ifname) is not in the list. */
+/* Removes attachments of network whose (container id, ifname) is not in the list, also those of Flannel's
+ * plugin (of these the reservations and state files: what had a namespace is gone with it). */
 struct attach_key {
 	const char *container_id, *ifname;
 };

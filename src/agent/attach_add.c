@@ -232,17 +232,32 @@ static int create(
 	return rc < 0 ? err_wrap(err, "veth pair %s, %s", attachment->host_ifname, attachment->ifname) : 0;
 }
 
-/* Returns with ret_created set as soon as there is something in the kernel to undo. */
-static int build(struct attacher *attacher, const struct attachment *attachment, int netns_fd,
-	bool *ret_created, struct err *err)
+/* What there is to undo. */
+struct progress {
+	bool filed, created;
+};
+
+static int file(struct attacher *attacher, const struct attachment *attachment,
+	const struct attach_request *request, struct progress *progress, struct err *err)
 {
 	int rc = attach_step(attacher, "begun", err);
 
 	if (rc == 0)
-		rc = create(attacher, attachment, netns_fd, err);
+		rc = attach_files_write(attacher, attachment, request, err);
 	if (rc < 0)
 		return rc;
-	*ret_created = true;
+	progress->filed = true;
+	return attach_step(attacher, "filed", err);
+}
+
+static int build(struct attacher *attacher, const struct attachment *attachment, int netns_fd,
+	struct progress *progress, struct err *err)
+{
+	int rc = create(attacher, attachment, netns_fd, err);
+
+	if (rc < 0)
+		return rc;
+	progress->created = true;
 	rc = attach_step(attacher, "created", err);
 	if (rc == 0)
 		rc = podlink_prepare_host(attachment, err);
@@ -258,13 +273,16 @@ static int build(struct attacher *attacher, const struct attachment *attachment,
 	return attach_step(attacher, "host-set", err);
 }
 
-static void undo(struct attacher *attacher, const struct attach_pod *pod, bool created)
+static void undo(struct attacher *attacher, const struct attach_pod *pod, const struct progress *progress)
 {
 	struct err err = ERR_INIT;
 
-	if (created && podlink_delete(attacher->nl, pod->host_ifname, &err) < 0 && err.code != -ENODEV)
+	if (progress->created && podlink_delete(attacher->nl, pod->host_ifname, &err) < 0 &&
+		err.code != -ENODEV)
 		attach_report(attacher, "%s: what a failed ADD left cannot be removed: %s", pod->host_ifname,
 			err_text(&err));
+	if (progress->filed && attach_files_remove(attacher, pod, &err) < 0)
+		attach_report(attacher, "%s: what a failed ADD left: %s", pod->key, err_text(&err));
 	drop_addresses(attacher, pod->addr, pod->serial);
 	/* without this record the next start undoes it once more, which does no harm */
 	attach_write(attacher, RECORD_UNDONE, pod->serial, 0, NULL);
@@ -295,10 +313,10 @@ int attach_begin(struct attacher *attacher, const struct attachment *attachment,
 }
 
 static int attach(struct attacher *attacher, const struct attachment *attachment, uint64_t serial,
-	int netns_fd, struct err *err)
+	const struct attach_request *request, struct err *err)
 {
 	struct attach_pod *pod = NULL;
-	bool created = false;
+	struct progress progress = {0};
 	int rc = attach_step(attacher, "chosen", err);
 
 	if (rc == 0)
@@ -307,13 +325,15 @@ static int attach(struct attacher *attacher, const struct attachment *attachment
 		drop_addresses(attacher, attachment->addr, serial);
 		return rc;
 	}
-	rc = build(attacher, attachment, netns_fd, &created, err);
+	rc = file(attacher, attachment, request, &progress, err);
+	if (rc == 0)
+		rc = build(attacher, attachment, request->netns_fd, &progress, err);
 	if (rc == 0)
 		rc = attach_write(attacher, RECORD_ATTACHED, serial, 0, err);
 	if (rc == 0)
 		rc = attach_step(attacher, "attached", err);
 	if (rc < 0) {
-		undo(attacher, pod, created);
+		undo(attacher, pod, &progress);
 		attach_pod_free(pod);
 		return rc;
 	}
@@ -373,6 +393,8 @@ static int prepare(struct attacher *attacher, const struct attach_request *reque
 	if (rc < 0)
 		return rc;
 	to->bandwidth = request->bandwidth;
+	to->flannel =
+		request->flannel_conf && attacher->options.flannel_dir && attacher->options.host_local_dir;
 	attach_host_ifname(request->host_prefix, to->container_id, to->ifname, to->host_ifname);
 	finish_deleting(attacher, to);
 	return refuse_double(attacher, to, err);
@@ -394,7 +416,7 @@ int attach_add(struct attacher *attacher, const struct attach_request *request, 
 		return rc;
 	}
 	attacher->serial = serial;
-	rc = attach(attacher, to, serial, request->netns_fd, err);
+	rc = attach(attacher, to, serial, request, err);
 	if (rc < 0) {
 		attacher->stats.failures++;
 		return rc;

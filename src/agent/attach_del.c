@@ -87,7 +87,7 @@ int attach_close(struct attacher *attacher, struct attach_pod *pod, struct err *
 {
 	struct err story = ERR_INIT;
 	int64_t now = attach_now();
-	int rc;
+	int rc, filed;
 
 	/* first the journal: what is written is finished by the next start, whatever happens here */
 	if (attach_write(attacher, RECORD_CLOSING, pod->serial, now, &story) < 0)
@@ -101,11 +101,14 @@ int attach_close(struct attacher *attacher, struct attach_pod *pod, struct err *
 	attach_pod_remove(attacher, pod);
 	pod->closing_since = now;
 	DL_APPEND(attacher->closing, pod);
+	/* should this fail, the pod is closed all the same: the next try of this DEL goes by its state file
+	 */
+	filed = attach_files_remove(attacher, pod, err);
 	if (rc == 0)
 		forget(attacher, pod);
 	else
 		attach_teardown_soon(attacher);
-	return attach_step(attacher, "closed", err);
+	return filed < 0 ? filed : attach_step(attacher, "closed", err);
 }
 
 /* -- DEL -- */
@@ -151,10 +154,11 @@ static int del_foreign(struct attacher *attacher, const struct attach_request *r
 		.own_netns = attacher->netns,
 	};
 	struct err note = ERR_INIT;
-	int rc = takeover_del(&takeover, &note);
+	int rc = del_by_name(attacher, request, err);
 
-	if (rc == 0)
-		return del_by_name(attacher, request, err);
+	if (rc < 0)
+		return rc;
+	rc = takeover_del(&takeover, &note);
 	if (rc > 0 && note.code)
 		attach_report(attacher, "%s; interface and reservations of the container were removed",
 			err_text(&note));
@@ -166,19 +170,18 @@ int attach_del(struct attacher *attacher, const struct attach_request *request, 
 	struct attach_pod *pod = attach_pod_find(attacher, request->container_id, request->ifname);
 	int rc = pod ? attach_close(attacher, pod, err) : del_foreign(attacher, request, err);
 
-	if (rc < 0) {
+	if (rc < 0)
 		attacher->stats.failures++;
-		return rc;
-	}
-	attacher->stats.dels++;
+	else
+		attacher->stats.dels++;
 	attach_compact(attacher);
 	attach_changed(attacher);
-	return 0;
+	return rc < 0 ? rc : 0;
 }
 
 /* -- GC -- */
 
-static int key_compare(const void *a, const void *b)
+int attach_key_compare(const void *a, const void *b)
 {
 	const struct attach_key *x = a, *y = b;
 	int rc = strcmp(x->container_id, y->container_id);
@@ -191,13 +194,13 @@ int attach_gc(struct attacher *attacher, const char *network, const struct attac
 {
 	_cleanup_free_ struct attach_key *sorted = calloc(valid_count + 1, sizeof(*sorted));
 	struct attach_pod *pod, *next;
-	int first = 0;
+	int first = 0, rc;
 
 	if (!sorted)
 		return err_set(err, -ENOMEM, "no memory for %zu valid attachments", valid_count);
 	if (valid_count)
 		memcpy(sorted, valid, valid_count * sizeof(*sorted));
-	qsort(sorted, valid_count, sizeof(*sorted), key_compare);
+	qsort(sorted, valid_count, sizeof(*sorted), attach_key_compare);
 	HASH_ITER(hh, attacher->pods, pod, next)
 	{
 		struct attachment *a = &attacher->scratch;
@@ -207,7 +210,7 @@ int attach_gc(struct attacher *attacher, const char *network, const struct attac
 		if (strcmp(a->network, network) != 0)
 			continue;
 		if (bsearch(&(struct attach_key){a->container_id, a->ifname}, sorted, valid_count,
-			    sizeof(*sorted), key_compare))
+			    sizeof(*sorted), attach_key_compare))
 			continue;
 		if (attach_close(attacher, pod, &story) < 0 && first == 0) {
 			first = story.code;
@@ -215,9 +218,10 @@ int attach_gc(struct attacher *attacher, const char *network, const struct attac
 				a->ifname, err_text(&story));
 		}
 	}
+	rc = attach_files_gc(attacher, network, sorted, valid_count, first ? NULL : err);
 	attach_compact(attacher);
 	attach_changed(attacher);
-	return first;
+	return first ? first : rc;
 }
 
 /* -- CHECK -- */

@@ -22,6 +22,7 @@ struct podprog;
 struct attach_pod {
 	uint64_t serial;
 	bool attached;         /* false: begun */
+	bool flannel;          /* it shows in Flannel's files */
 	int64_t closing_since; /* CLOCK_BOOTTIME ms; 0 = not closing */
 	struct addr addr[FAMILY_COUNT];
 	struct mac mac;
@@ -96,6 +97,22 @@ int attach_close(struct attacher *attacher, struct attach_pod *pod, struct err *
 /* Deletes the interfaces of all closing pods now. */
 void attach_teardown(struct attacher *attacher);
 void attach_teardown_soon(struct attacher *attacher);
+
+/* -- Flannel's files (attach_files.c); nothing happens for a pod without them -- */
+
+int attach_files_write(struct attacher *attacher, const struct attachment *attachment,
+	const struct attach_request *request, struct err *err);
+int attach_files_remove(struct attacher *attacher, const struct attach_pod *pod, struct err *err);
+/* Flannel's plugin had a DEL for it while we were away. */
+bool attach_files_undone(struct attacher *attacher, const struct attach_pod *pod);
+/* At start: reserves again what somebody has removed. */
+void attach_files_keep(struct attacher *attacher, const struct attach_pod *pod);
+/* At start, when the table is complete: removes files of ours that belong to no attachment. */
+void attach_files_sweep(struct attacher *attacher);
+/* valid: sorted by attach_key_compare. */
+int attach_files_gc(struct attacher *attacher, const char *network, const struct attach_key *valid,
+	size_t valid_count, struct err *err);
+int attach_key_compare(const void *a, const void *b);
 
 /* PREFIX and 11 hex digits of SHA-1(container id, ifname): DESIGN.md section 4. */
 void attach_host_ifname(

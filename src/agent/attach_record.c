@@ -6,6 +6,9 @@
 #include <errno.h>
 #include <string.h>
 
+#define FLAG_DEFAULT_ROUTE 1u
+#define FLAG_FLANNEL 2u
+
 static void put_text(struct buf *buf, const char *text)
 {
 	uint16_t len = (uint16_t)strlen(text);
@@ -30,7 +33,9 @@ static void put_attachment(struct buf *buf, const struct attachment *a)
 	uint64_t netns[2] = {a->netns_dev, a->netns_ino};
 	uint64_t bandwidth[4] = {a->bandwidth.ingress_rate, a->bandwidth.ingress_burst,
 		a->bandwidth.egress_rate, a->bandwidth.egress_burst};
-	uint8_t small[2] = {a->default_route, (uint8_t)a->route_count};
+	uint8_t flags =
+		(uint8_t)(a->default_route ? FLAG_DEFAULT_ROUTE : 0) | (a->flannel ? FLAG_FLANNEL : 0);
+	uint8_t small[2] = {flags, (uint8_t)a->route_count};
 
 	put_text(buf, a->network);
 	put_text(buf, a->container_id);
@@ -131,7 +136,8 @@ static void get_attachment(struct cursor *cursor, struct attachment *a)
 	a->netns_dev = netns[0];
 	a->netns_ino = netns[1];
 	a->bandwidth = (struct bandwidth){bandwidth[0], bandwidth[1], bandwidth[2], bandwidth[3]};
-	a->default_route = small[0];
+	a->default_route = small[0] & FLAG_DEFAULT_ROUTE;
+	a->flannel = small[0] & FLAG_FLANNEL;
 	if (small[1] > ARRAY_SIZE(a->routes))
 		cursor->bad = true;
 	for (size_t i = 0; i < small[1] && !cursor->bad; i++)

@@ -249,6 +249,7 @@ static void finish_closing(struct attacher *attacher)
 static int undo_begun(struct attacher *attacher, struct attach_pod *pod, struct err *err)
 {
 	struct attachment *a = &attacher->scratch;
+	struct err story = ERR_INIT;
 	int rc;
 
 	attach_pod_read(pod, a);
@@ -261,12 +262,24 @@ static int undo_begun(struct attacher *attacher, struct attach_pod *pod, struct 
 	rc = podlink_delete(attacher->nl, pod->host_ifname, err);
 	if (rc < 0 && rc != -ENODEV)
 		return err_wrap(err, "%s: an attachment that was begun cannot be undone", pod->host_ifname);
+	if (attach_files_remove(attacher, pod, &story) < 0)
+		attach_report(attacher, "%s: %s", pod->key, err_text(&story));
 	rc = attach_write(attacher, RECORD_UNDONE, pod->serial, 0, err);
 	drop_pod(attacher, pod);
 	return rc;
 }
 
-static void restore(struct attacher *attacher, const struct attach_pod *pod)
+/* Flannel's plugin was asked to undo it while we were away. */
+static void forget_undone(struct attacher *attacher, struct attach_pod *pod)
+{
+	struct err err = ERR_INIT;
+
+	attach_report(attacher, "%s: Flannel's plugin has undone it meanwhile; its address rests", pod->key);
+	if (attach_close(attacher, pod, &err) < 0)
+		attach_report(attacher, "%s", err_text(&err));
+}
+
+static void restore(struct attacher *attacher, struct attach_pod *pod)
 {
 	struct attachment *a = &attacher->scratch;
 	struct err err = ERR_INIT;
@@ -275,6 +288,11 @@ static void restore(struct attacher *attacher, const struct attach_pod *pod)
 	attach_pod_read(pod, a);
 	memcpy(a->addr, pod->addr, sizeof(a->addr)); /* one may have been lost to a later attachment */
 	rc = podlink_set_host(attacher->nl, a, &err);
+	if (rc == -ENODEV && attach_files_undone(attacher, pod)) {
+		forget_undone(attacher, pod);
+		return;
+	}
+	attach_files_keep(attacher, pod);
 	if (rc == -ENODEV)
 		attach_report(attacher,
 			"%s: its interface %s is gone without a DEL; its address stays taken until DEL or GC",
@@ -298,6 +316,8 @@ int attach_recover(struct attacher *attacher, struct err *err)
 	}
 	if (rc == 0)
 		rc = adopt_lost(attacher, err);
+	if (rc == 0)
+		attach_files_sweep(attacher);
 	attach_compact(attacher);
 	attach_changed(attacher);
 	return rc;

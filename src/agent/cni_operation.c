@@ -76,6 +76,8 @@ static int add_with(const struct operation *op, const struct cni_conf *conf)
 	wanted.ip_count = conf->wishes.ip_count;
 	wanted.mac = conf->wishes.mac;
 	wanted.bandwidth = conf->bandwidth;
+	wanted.flannel_conf = conf->type == CNI_TYPE_FLANNEL ? op->request->conf : NULL;
+	wanted.ip_masq = op->options->ip_masq;
 	if (attach_add(op->attacher, &wanted, &attachment, &err) < 0)
 		return cni_error_from_attach(op->error, &err);
 	result = make_result(op, &attachment, conf->dns);

@@ -17,9 +17,6 @@
 #include <net/if.h>
 #include <stdbool.h>
 
-/* A file of host-local's reserves this address. dir (/var/lib/cni/networks) may be null or missing. */
-bool takeover_has_addr(const char *dir, const struct addr *addr);
-
 struct takeover_request {
 	const char *flannel_dir;    /* /var/lib/cni/flannel */
 	const char *host_local_dir; /* used where the state file names no ipam.dataDir */
@@ -30,9 +27,10 @@ struct takeover_request {
 
 /* Undoes an attachment of Flannel's plugin: interface, host-local's reservation, and last the state file, so
  * that a failure can be tried again. 1: it was one, 0: no state file of that container, negative errno:
- * failed. A state file that is none, or that names another delegate than bridge or another IPAM than
- * host-local, makes no DEL fail, because trying again would not help: interface and reservations of that
- * container go, in whatever network, the file stays, and err says why although 1 is returned. */
+ * failed. One of ours (agent/flannel_files.h) is followed, too, if it is of this interface. A state file that
+ * is none, or that names another delegate than bridge or another IPAM than host-local, makes no DEL fail,
+ * because trying again would not help: interface and reservations of that container go, in whatever network,
+ * the file stays, and err says why although 1 is returned. */
 int takeover_del(const struct takeover_request *request, struct err *err);
 
 /* The bridge that holds an address of one of our blocks. 1 with its name, 0: there is none. */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "attach_lab.h"
 
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "plane/plane.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -155,6 +158,7 @@ int lab_teardown(void **state)
 	for (int i = 0; i < LAB_PODS; i++)
 		lab_pod_gone(lab, i);
 	event_base_free(lab->base);
+	json_decref(lab->flannel_conf);
 	nftw(lab->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	free(lab);
 	return 0;
@@ -192,7 +196,9 @@ struct attach_request lab_request(struct lab *lab, int n)
 		.netns_path = paths[n],
 		.netns_fd = lab_pod(lab, n),
 		.host_prefix = "tul",
-		.default_route = true};
+		.default_route = true,
+		.flannel_conf = lab->flannel_conf,
+		.ip_masq = true};
 }
 
 void lab_add(struct lab *lab, int n, struct attachment *ret)
@@ -223,6 +229,64 @@ void lab_turn(struct lab *lab, int ms)
 	}
 }
 
+void lab_write_state(struct lab *lab, int n)
+{
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(4096);
+	char path[120];
+
+	buf_printf(&buf,
+		"{\"cniVersion\":\"0.3.1\",\"hairpinMode\":true,\"ipMasq\":false,\"ipam\":{\"dataDir\":\"%s\","
+		"\"ranges\":[[{\"subnet\":\"10.1.2.0/24\"}],[{\"subnet\":\"fd00:1:2::/64\"}]],"
+		"\"routes\":[{\"dst\":\"10.1.0.0/16\"},{\"dst\":\"fd00:1::/48\"}],\"type\":\"host-local\"},"
+		"\"isDefaultGateway\":true,\"isGateway\":true,\"mtu\":1450,\"name\":\"cbr0\",\"type\":\"bridge\"}",
+		lab->host_local);
+	snprintf(path, sizeof(path), "%s/c%d", lab->flannel, n);
+	assert_int_equal(file_write_atomic(path, buf.data, buf.len, 0600, false, NULL), 0);
+}
+
+static void exec_bridge(const char *command, int n, const char *netns, const char *input, const char *output)
+{
+	char id[20];
+
+	snprintf(id, sizeof(id), "c%d", n);
+	setenv("CNI_COMMAND", command, 1);
+	setenv("CNI_CONTAINERID", id, 1);
+	setenv("CNI_NETNS", netns, 1);
+	setenv("CNI_IFNAME", "eth0", 1);
+	setenv("CNI_PATH", LAB_PLUGINS, 1);
+	dup2(open(input, O_RDONLY), 0);
+	dup2(open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
+	execl(LAB_PLUGINS "/bridge", "bridge", NULL);
+	_exit(127);
+}
+
+void lab_bridge(struct lab *lab, const char *command, int n, bool with_netns)
+{
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(0);
+	char path[120], netns[40] = "", reply[120];
+	int status;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%s/c%d", lab->flannel, n);
+	snprintf(reply, sizeof(reply), "%s/reply", lab->dir);
+	if (with_netns)
+		snprintf(netns, sizeof(netns), "/proc/%d/fd/%d", (int)getpid(), lab_pod(lab, n));
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		exec_bridge(command, n, netns, path, reply);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	file_read(reply, &buf, NULL);
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		fail_msg("bridge %s: status %x: %s", command, status, buf_text(&buf));
+}
+
+void lab_bridge_add(struct lab *lab, int n)
+{
+	lab_write_state(lab, n);
+	lab_bridge(lab, "ADD", n, true);
+}
+
 static bool ping(struct lab *lab, int n, const struct addr *to, int seconds)
 {
 	char text[ADDR_TEXT_MAX], words[100];
@@ -242,6 +306,40 @@ bool lab_reaches(struct lab *lab, int n, const struct addr *to)
 	return ping(lab, n, to, 10);
 }
 
+static size_t count_files(const char *path, bool addresses)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *entry;
+	struct addr addr;
+	size_t n = 0;
+
+	while (dir && (entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			n += !addresses || addr_parse(entry->d_name, &addr) == 0;
+	}
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+size_t lab_states(struct lab *lab)
+{
+	return count_files(lab->flannel, false);
+}
+
+size_t lab_reservations(struct lab *lab)
+{
+	static const char *const networks[] = {"net", "cbr0"};
+	char path[120];
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(networks); i++) {
+		snprintf(path, sizeof(path), "%s/%s", lab->host_local, networks[i]);
+		n += count_files(path, true);
+	}
+	return n;
+}
+
 size_t lab_links(void)
 {
 	_cleanup_free_ struct plane_link *links = NULL;
@@ -257,6 +355,8 @@ void lab_assert_clean(struct lab *lab)
 	size_t count = 0;
 
 	assert_int_equal(lab_links(), 0);
+	assert_int_equal(lab_states(lab), 0);
+	assert_int_equal(lab_reservations(lab), 0);
 	assert_int_equal(plane_list_routes(&routes, &count, NULL), 0);
 	for (size_t i = 0; i < count; i++)
 		assert_int_not_equal(routes[i].protocol, ROUTE_PROTOCOL_TULLE);

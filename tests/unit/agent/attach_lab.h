@@ -28,6 +28,7 @@ struct lab {
 	const char *boot_id;
 	unsigned cooldown_s;
 	int netns[LAB_PODS]; /* of pods, -1 = none yet */
+	json_t *flannel_conf; /* when set, requests are of conf type flannel */
 	int changes;
 	char reports[8192];
 };
@@ -49,12 +50,23 @@ void lab_add(struct lab *lab, int n, struct attachment *ret);
 void lab_del(struct lab *lab, int n);
 void lab_turn(struct lab *lab, int ms); /* runs the loop at most so long, until nothing is closing */
 
+#define LAB_PLUGINS "/usr/lib/cni" /* Debian's bridge and host-local */
+/* The state file of Flannel's plugin for pod n, in network "cbr0". */
+void lab_write_state(struct lab *lab, int n);
+/* Runs bridge for pod n with its state file on stdin, as Flannel's plugin does; DEL with or without the pod's
+ * namespace. Fails the test unless that succeeds. */
+void lab_bridge(struct lab *lab, const char *command, int n, bool netns);
+void lab_bridge_add(struct lab *lab, int n); /* the state file, and ADD */
+
 /* Runs a program (words separated by one space) inside a namespace (-1: the node's); its exit status. */
 int lab_run(int netns, const char *words);
 bool lab_pings(
 	struct lab *lab, int n, const struct addr *to); /* from pod n (-1: the node), within a second */
 bool lab_reaches(
 	struct lab *lab, int n, const struct addr *to); /* within ten seconds: others' addresses need DAD */
-/* No interface but lo, no route of ours; and no eth0 in the pods. */
+/* No interface but lo, no route of ours, no file in Flannel's directories; and no eth0 in the pods. */
 void lab_assert_clean(struct lab *lab);
+/* State files in Flannel's directory, and reservations in host-local's. */
+size_t lab_states(struct lab *lab);
+size_t lab_reservations(struct lab *lab);
 size_t lab_links(void); /* interfaces on the node, lo left out */

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *const add_steps[] = {"chosen", "begun", "created", "pod-set", "host-set", "attached"};
+static const char *const add_steps[] = {"chosen", "begun", "filed", "created", "pod-set", "host-set", "attached"};
 static const char *const del_steps[] = {"closing", "closed", "torn-down"};
 
 struct target {
@@ -210,6 +210,30 @@ static void del_killed_anywhere(void **state)
 		lab_del(lab, 0);
 		attach_teardown(lab->attacher);
 	}
+}
+
+/* The same with attachments that show in Flannel's files. */
+static void with_files(void **state, void (*test)(void **state))
+{
+	struct lab *lab = *state;
+
+	lab->flannel_conf = json_object();
+	test(state);
+}
+
+static void add_fails_with_files(void **state)
+{
+	with_files(state, add_fails_anywhere);
+}
+
+static void add_killed_with_files(void **state)
+{
+	with_files(state, add_killed_anywhere);
+}
+
+static void del_killed_with_files(void **state)
+{
+	with_files(state, del_killed_anywhere);
 }
 
 static void restart_keeps_everything(void **state)
@@ -448,7 +472,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, lab_setup, lab_teardown)
 	const struct CMUnitTest tests[] = {T(add_fails_anywhere), T(kernel_refuses), T(add_killed_anywhere),
-		T(del_killed_anywhere), T(restart_keeps_everything), T(another_boot), T(died_without_del),
+		T(del_killed_anywhere), T(add_fails_with_files), T(add_killed_with_files),
+		T(del_killed_with_files), T(restart_keeps_everything), T(another_boot), T(died_without_del),
 		T(lost_journal), T(damaged_journal), T(full_disk), T(history_is_dropped)};
 
 	lab_enter();

@@ -5,7 +5,7 @@
  */
 #include "attach_lab.h"
 
-#include "agent/takeover.h"
+#include "agent/flannel_files.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -20,81 +20,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PLUGINS "/usr/lib/cni"
-
-static struct addr A(const char *text) {
+static struct addr A(const char *text)
+{
 	struct addr addr;
 
 	assert_int_equal(addr_parse(text, &addr), 0);
 	return addr;
-}
-
-/* What flannel's plugin hands to its delegate, and keeps (reference/flannel.md 8.3). */
-static void
-write_state(struct lab *lab, int n)
-{
-	struct buf buf = BUF_INIT(4096);
-	char path[120];
-
-	buf_printf(&buf,
-		"{\"cniVersion\":\"0.3.1\",\"hairpinMode\":true,\"ipMasq\":false,\"ipam\":{\"dataDir\":\"%"
-		"s\","
-		"\"ranges\":[[{\"subnet\":\"10.1.2.0/24\"}],[{\"subnet\":\"fd00:1:2::/64\"}]],"
-		"\"routes\":[{\"dst\":\"10.1.0.0/16\"},{\"dst\":\"fd00:1::/48\"}],\"type\":\"host-local\"},"
-		"\"isDefaultGateway\":true,\"isGateway\":true,\"mtu\":1450,\"name\":\"cbr0\",\"type\":"
-		"\"bridge\"}",
-		lab->host_local);
-	snprintf(path, sizeof(path), "%s/c%d", lab->flannel, n);
-	assert_int_equal(file_write_atomic(path, buf.data, buf.len, 0600, false, NULL), 0);
-	buf_free(&buf);
-}
-
-/* Runs Debian's bridge with the state file on its stdin. */
-static void bridge_add(struct lab *lab, int n)
-{
-	char path[120], netns[40], id[20], reply[120];
-	int status;
-	pid_t pid;
-
-	write_state(lab, n);
-	snprintf(path, sizeof(path), "%s/c%d", lab->flannel, n);
-	snprintf(reply, sizeof(reply), "%s/reply", lab->dir);
-	snprintf(id, sizeof(id), "c%d", n);
-	snprintf(netns, sizeof(netns), "/proc/%d/fd/%d", (int)getpid(), lab_pod(lab, n));
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		setenv("CNI_COMMAND", "ADD", 1);
-		setenv("CNI_CONTAINERID", id, 1);
-		setenv("CNI_NETNS", netns, 1);
-		setenv("CNI_IFNAME", "eth0", 1);
-		setenv("CNI_PATH", PLUGINS, 1);
-		dup2(open(path, O_RDONLY), 0);
-		dup2(open(reply, O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
-		execl(PLUGINS "/bridge", "bridge", NULL);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	if (!WIFEXITED(status) || WEXITSTATUS(status)) {
-		struct buf buf = BUF_INIT(0);
-
-		file_read(reply, &buf, NULL);
-		fail_msg("bridge: status %x: %s", status, buf_text(&buf));
-	}
-}
-
-static size_t reservations(struct lab *lab)
-{
-	struct addr addr = A("10.1.2.2"), addr6 = A("fd00:1:2::2");
-	size_t n = 0;
-
-	for (int i = 0; i < 20; i++) {
-		n += takeover_has_addr(lab->host_local, &addr);
-		n += takeover_has_addr(lab->host_local, &addr6);
-		addr = addr_add(&addr, 1);
-		addr6 = addr_add(&addr6, 1);
-	}
-	return n;
 }
 
 static bool has_state(struct lab *lab, int n)
@@ -116,9 +47,9 @@ static void both_live_together(void **state)
 	struct addr old4 = A("10.1.2.2"), old6 = A("fd00:1:2::2");
 	struct attachment a, b;
 
-	bridge_add(lab, 0);
-	bridge_add(lab, 1);
-	assert_int_equal(reservations(lab), 4);
+	lab_bridge_add(lab, 0);
+	lab_bridge_add(lab, 1);
+	assert_int_equal(lab_reservations(lab), 4);
 	lab_add(lab, 2, &a); /* before the agent saw the bridge */
 	lab_stop(lab);
 	lab_start(lab);
@@ -159,14 +90,14 @@ static void del_undoes(void **state)
 	struct attach_request request = lab_request(lab, 0);
 	struct addr addr = A("10.1.2.2");
 
-	bridge_add(lab, 0);
-	bridge_add(lab, 1);
+	lab_bridge_add(lab, 0);
+	lab_bridge_add(lab, 1);
 	assert_int_equal(lab_links(), 3);
 	/* not this interface: nothing of eth0 may go but what is asked for */
 	lab_del(lab, 0);
 	assert_int_not_equal(lab_run(lab_pod(lab, 0), "ip link show eth0"), 0);
-	assert_false(takeover_has_addr(lab->host_local, &addr));
-	assert_int_equal(reservations(lab), 2);
+	assert_false(host_local_has_addr(lab->host_local, &addr));
+	assert_int_equal(lab_reservations(lab), 2);
 	assert_false(has_state(lab, 0));
 	assert_true(has_state(lab, 1));
 	assert_int_equal(attach_del(lab->attacher, &request, NULL), 0);
@@ -179,7 +110,7 @@ static void del_undoes(void **state)
 		.netns_fd = -1,
 		.host_prefix = "tul"};
 	assert_int_equal(attach_del(lab->attacher, &request, NULL), 0);
-	assert_int_equal(reservations(lab), 0);
+	assert_int_equal(lab_reservations(lab), 0);
 	assert_false(has_state(lab, 1));
 	for (int i = 0; i < 500 && lab_links() > 1; i++)
 		usleep(10000);
@@ -192,7 +123,7 @@ static void legacy_reservation(void **state)
 	struct lab *lab = *state;
 	char path[200];
 
-	write_state(lab, 0);
+	lab_write_state(lab, 0);
 	snprintf(path, sizeof(path), "%s/cbr0", lab->host_local);
 	assert_int_equal(mkdir(path, 0755), 0);
 	snprintf(path, sizeof(path), "%s/cbr0/10.1.2.9", lab->host_local);
@@ -202,7 +133,7 @@ static void legacy_reservation(void **state)
 	snprintf(path, sizeof(path), "%s/cbr0/last_reserved_ip.0", lab->host_local);
 	assert_int_equal(file_write_atomic(path, "c0", 2, 0600, false, NULL), 0);
 	lab_del(lab, 0);
-	assert_int_equal(reservations(lab), 1);
+	assert_int_equal(lab_reservations(lab), 1);
 	assert_int_equal(access(path, F_OK), 0);
 	assert_false(has_state(lab, 0));
 }
@@ -220,14 +151,14 @@ static void bad_state(void **state)
 
 	snprintf(path, sizeof(path), "%s/c0", lab->flannel);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		bridge_add(lab, 0);
-		assert_int_equal(reservations(lab), 2);
+		lab_bridge_add(lab, 0);
+		assert_int_equal(lab_reservations(lab), 2);
 		assert_int_equal(file_write_atomic(path, bad[i], strlen(bad[i]), 0600, false, NULL), 0);
 		lab->reports[0] = 0;
 		lab_del(lab, 0);
 		assert_non_null(strstr(lab->reports, path));
 		assert_true(has_state(lab, 0));
-		assert_int_equal(reservations(lab), 0);
+		assert_int_equal(lab_reservations(lab), 0);
 		assert_int_not_equal(lab_run(lab_pod(lab, 0), "ip link show eth0"), 0);
 	}
 	remove_bridge();
@@ -242,17 +173,17 @@ static void failures_keep_the_state(void **state)
 	char path[200];
 	int lock;
 
-	bridge_add(lab, 0);
+	lab_bridge_add(lab, 0);
 	snprintf(path, sizeof(path), "%s/cbr0/lock", lab->host_local);
 	lock = open(path, O_RDONLY | O_CLOEXEC);
 	assert_int_equal(flock(lock, LOCK_EX), 0);
 	assert_int_not_equal(attach_del(lab->attacher, &request, &err), 0);
 	assert_non_null(strstr(err.text, "lock"));
 	assert_true(has_state(lab, 0));
-	assert_int_equal(reservations(lab), 2);
+	assert_int_equal(lab_reservations(lab), 2);
 	close(lock);
 	assert_int_equal(attach_del(lab->attacher, &request, &err), 0);
-	assert_int_equal(reservations(lab), 0);
+	assert_int_equal(lab_reservations(lab), 0);
 	remove_bridge();
 }
 
@@ -261,7 +192,7 @@ static void strange_ids(void **state)
 	static const char *const ids[] = {"../flannel/c0", "..", ".", ""};
 	struct lab *lab = *state;
 
-	write_state(lab, 0);
+	lab_write_state(lab, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
 		struct attach_request request = lab_request(lab, 0);
 
@@ -277,7 +208,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {T(both_live_together), T(del_undoes), T(legacy_reservation),
 		T(bad_state), T(failures_keep_the_state), T(strange_ids)};
 
-	if (access(PLUGINS "/bridge", X_OK) != 0)
+	if (access(LAB_PLUGINS "/bridge", X_OK) != 0)
 		return 77; /* package containernetworking-plugins */
 	lab_enter();
 	return cmocka_run_group_tests(tests, NULL, NULL);
