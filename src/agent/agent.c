@@ -239,7 +239,7 @@ int agent_init(struct agent *agent, struct err *err)
 	if (rc == 0)
 		rc = file_make_dirs(agent->options.state_dir, 0700, err);
 	if (rc == 0)
-		rc = instance_claim(agent->base, agent->options.run_dir, agent->options.state_dir, &agent->claim, err);
+		rc = instance_claim(agent->base, &agent->claim, err);
 	if (rc == 0)
 		rc = open_plane(agent, err);
 	if (rc == 0)

@@ -5,13 +5,9 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 /* In the abstract: such names belong to the network namespace, whatever directories its processes see. */
@@ -61,7 +57,7 @@ static int listen_there(struct event_base *base, int fd, struct event **ret, str
 	return 0;
 }
 
-static int claim_network(struct event_base *base, struct event **ret, struct err *err)
+int instance_claim(struct event_base *base, struct event **ret, struct err *err)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un name;
@@ -77,34 +73,4 @@ static int claim_network(struct event_base *base, struct event **ret, struct err
 		return 0;
 	return err_set(err, -EBUSY, "another tulled (process %d) runs in this network namespace: routes of protocol 84 and "
 		"nftables table inet tulle have one owner", (int)other);
-}
-
-static int claim_run_dir(const char *path, struct err *err)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		return err_set(err, -errno, "--run-dir %s: %s", path, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
-		return err_set(err, -EBUSY, "--run-dir %s: another tulled has its sockets there, expected a directory of our own",
-			path);
-	TAKE_FD(fd);
-	return 0;
-}
-
-static bool same_directory(const char *one, const char *other)
-{
-	struct stat a;
-	struct stat b;
-
-	return stat(one, &a) == 0 && stat(other, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
-}
-
-int instance_claim(struct event_base *base, const char *run_dir, const char *state_dir, struct event **ret,
-	struct err *err)
-{
-	int rc = claim_network(base, ret, err);
-
-	/* the journal has a lock of its own */
-	return rc < 0 || same_directory(run_dir, state_dir) ? rc : claim_run_dir(run_dir, err);
 }
