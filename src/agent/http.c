@@ -11,16 +11,27 @@
 #include <event2/listener.h>
 #include <event2/util.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #define HTTP_TIMEOUT_S 10
 #define HTTP_HEADERS_MAX 8192
+/* A door opens to nobody while the process holds so many descriptors. Anybody may knock at the health port: the rest is for
+ * pods and for root. */
+#define TCP_DESCRIPTORS_MAX 512
+#define UNIX_DESCRIPTORS_MAX 2048
+#define PAUSE_MS 200
 
 struct http_server {
 	struct evhttp *http;
+	struct evconnlistener *listener; /* of http, which frees it */
+	struct event *again;             /* listen again */
+	int listening;
+	int descriptors_max;
 	const struct http_route *routes;
 	void *ctx;
 	char path[108]; /* of the Unix socket, removed at the end */
@@ -54,7 +65,46 @@ static void on_request(struct evhttp_request *request, void *ctx)
 	buf_free(&answer.body);
 }
 
-static struct http_server *server_new(struct event_base *base, const struct http_route *routes, void *ctx)
+static void pause_listening(struct http_server *server)
+{
+	struct timeval pause = {.tv_usec = PAUSE_MS * 1000};
+
+	evconnlistener_disable(server->listener);
+	event_add(server->again, &pause);
+}
+
+static void listen_again(evutil_socket_t fd, short what, void *ctx)
+{
+	struct http_server *server = ctx;
+
+	evconnlistener_enable(server->listener);
+}
+
+/* Asked for each connection; null: evhttp makes its own bufferevent. Descriptors are handed out from below, so the next
+ * one tells how many there are. */
+static struct bufferevent *on_connection(struct event_base *base, void *ctx)
+{
+	struct http_server *server = ctx;
+	int next = fcntl(server->listening, F_DUPFD_CLOEXEC, 0);
+
+	if (next < 0 || next >= server->descriptors_max)
+		pause_listening(server);
+	if (next >= 0)
+		close(next);
+	return NULL;
+}
+
+/* Less than all: accept() without one fails again and again. */
+static int descriptors_max(int most)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 * 3 < (rlim_t)most)
+		return (int)(limit.rlim_cur / 4 * 3);
+	return most;
+}
+
+static struct http_server *server_new(struct event_base *base, const struct http_route *routes, void *ctx, int most)
 {
 	struct http_server *server = calloc(1, sizeof(*server));
 
@@ -62,9 +112,11 @@ static struct http_server *server_new(struct event_base *base, const struct http
 		return NULL;
 	server->routes = routes;
 	server->ctx = ctx;
+	server->descriptors_max = descriptors_max(most);
+	server->again = event_new(base, -1, 0, listen_again, server);
 	server->http = evhttp_new(base);
-	if (!server->http) {
-		free(server);
+	if (!server->http || !server->again) {
+		http_free(server);
 		return NULL;
 	}
 	evhttp_set_allowed_methods(server->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
@@ -72,7 +124,27 @@ static struct http_server *server_new(struct event_base *base, const struct http
 	evhttp_set_max_headers_size(server->http, HTTP_HEADERS_MAX);
 	evhttp_set_max_body_size(server->http, 0);
 	evhttp_set_gencb(server->http, on_request, server);
+	evhttp_set_bevcb(server->http, on_connection, server);
 	return server;
+}
+
+/* Takes fd, also on failure. */
+static int server_listen(struct http_server *server, struct event_base *base, int fd)
+{
+	struct evconnlistener *listener = evconnlistener_new(base, NULL, NULL,
+		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+
+	if (!listener) {
+		close(fd);
+		return -ENOMEM;
+	}
+	if (!evhttp_bind_listener(server->http, listener)) {
+		evconnlistener_free(listener);
+		return -ENOMEM;
+	}
+	server->listener = listener;
+	server->listening = fd;
+	return 0;
 }
 
 /* A listening socket on a literal address; "" is every address of both families. */
@@ -111,9 +183,10 @@ int http_listen_tcp(struct event_base *base, const char *ip, uint16_t port, cons
 
 	if (fd < 0)
 		return err_set(err, fd, "--healthz-ip %s --healthz-port %u: cannot listen there: %s", ip, port, strerror(-fd));
-	server = server_new(base, routes, ctx);
-	if (!server || evhttp_accept_socket(server->http, fd) < 0) {
+	server = server_new(base, routes, ctx, TCP_DESCRIPTORS_MAX);
+	if (!server)
 		close(fd);
+	if (!server || server_listen(server, base, fd) < 0) {
 		http_free(server);
 		return err_set(err, -ENOMEM, "health server: out of memory");
 	}
@@ -152,9 +225,10 @@ int http_listen_unix(struct event_base *base, const char *path, const struct htt
 
 	if (fd < 0)
 		return fd;
-	server = server_new(base, routes, ctx);
-	if (!server || evhttp_accept_socket(server->http, fd) < 0) {
+	server = server_new(base, routes, ctx, UNIX_DESCRIPTORS_MAX);
+	if (!server)
 		close(fd);
+	if (!server || server_listen(server, base, fd) < 0) {
 		http_free(server);
 		return err_set(err, -ENOMEM, "%s: out of memory", path);
 	}
@@ -167,6 +241,8 @@ void http_free(struct http_server *server)
 {
 	if (!server)
 		return;
+	if (server->again)
+		event_free(server->again);
 	if (server->http)
 		evhttp_free(server->http);
 	if (server->path[0])

@@ -8,12 +8,17 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <unistd.h>
+
+#define DESCRIPTORS_WISHED 4096
 
 enum { EXIT_CLEAN = 0, EXIT_START = 1, EXIT_USAGE = 2 };
 
@@ -100,12 +105,28 @@ static int parse(struct options *options, int argc, char **argv, char **environm
 	return -1;
 }
 
+/* Everything the agent does needs it; better to say so than to fail at the first route. */
+static int need_net_admin(struct err *err)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+
+	if (syscall(SYS_capget, &header, data) == 0 && data[0].effective & 1u << CAP_NET_ADMIN)
+		return 0;
+	return err_set(err, -EPERM, "tulled needs the capability CAP_NET_ADMIN: start it as root");
+}
+
 static void prepare_process(void)
 {
 	struct rlimit unlimited = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+	struct rlimit files;
 
 	signal(SIGPIPE, SIG_IGN);
 	mallopt(M_MMAP_THRESHOLD, 65536); /* what one pass over thousands of peers needs goes back afterwards */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < DESCRIPTORS_WISHED) {
+		files.rlim_cur = files.rlim_max < DESCRIPTORS_WISHED ? files.rlim_max : DESCRIPTORS_WISHED;
+		setrlimit(RLIMIT_NOFILE, &files); /* best effort: hundreds of ADDs at once hold some each */
+	}
 	setrlimit(RLIMIT_MEMLOCK, &unlimited); /* best effort: eBPF accounting is by cgroup since 5.11 */
 }
 
@@ -122,7 +143,7 @@ int main(int argc, char **argv, char **environment)
 	prepare_process();
 	log_info("tulled %s on %s, store %s", TULLE_VERSION, agent.options.node_name, agent.options.store);
 	status = EXIT_START;
-	if (agent_init(&agent, &err) < 0)
+	if (need_net_admin(&err) < 0 || agent_init(&agent, &err) < 0)
 		log_error("%s", err_text(&err));
 	else
 		status = agent_run(&agent);

@@ -77,7 +77,7 @@ def test_a_second_agent_is_refused(built, make_lab, eyes):
         done = node.run([*command, "--run-dir=/run/tulle2", "--state-dir=/run/state2"], check=False, timeout=10)
         assert done.returncode == 1 and "another tulled" in done.stderr, done.stderr
     for words, says in ((["--run-dir=/run/tulle2"], "another agent uses this directory"),
-                        (["--state-dir=/run/state2"], "--run-dir /run/tulle: another tulled")):
+                        (["--state-dir=/run/state2"], "/run/tulle/cni.sock: another agent")):
         done = node.run(["unshare", "-n", *command, *words], check=False, timeout=10)
         assert done.returncode == 1 and says in done.stderr, done.stderr
     assert node.api("/readyz") and eyes(node).metric("kernel_repairs_total") == 0
@@ -199,3 +199,21 @@ def test_a_new_device_has_one_mac_address(built, make_lab, eyes, store):
     for vni in (1, 5):
         macs = {m for name, m in re.findall(r"\d+: ([\w.]+)[:@].*link/ether ([0-9a-f:]{17})", monitor.output) if name == f"flannel.{vni}"}
         assert len(macs) == 1, monitor.output
+
+
+def test_a_crowd_at_the_health_port(built, make_lab, eyes):
+    """More connections than descriptors: no endless loop, no flood in the log, and pods come and go."""
+    lab = make_lab(nodes=1, agents=False)
+    node = lab.nodes[0]
+    node.daemon(["prlimit", "--nofile=2048", *node.agent_command()], "tulled")
+    node.agent_ready()
+    crowd = node.spawn(["prlimit", "--nofile=4096", "/usr/bin/python3", "-c", "import socket, time\n"
+                        "crowd = []\nfor i in range(2500):\n s = socket.socket(); s.setblocking(False); s.connect_ex(('127.0.0.1', 8081))\n"
+                        " crowd.append(s)\n if i % 50 == 0: time.sleep(0.01)\nprint('there', flush=True); time.sleep(60)"])
+    wait.until(lambda: "there" in crowd.output, "the crowd", 20, detail=lambda: crowd.output)
+    node.pod_add("one").delete()
+    assert eyes(node).status()["ready"]
+    held = int(node.run(["sh", "-ec", "ls /proc/$(pidof tulled)/fd | wc -l"]).stdout)
+    assert 100 < held < 600 and "Too many open files" not in node.log
+    crowd.stop()
+    wait.until(lambda: node.api("/readyz"), "the door is open again", 15)
