@@ -53,6 +53,12 @@ def test_failed_starts_exit_1(idle, words, says):
     assert done.returncode == 1 and says in done.stderr, done.stderr
 
 
+def test_without_the_capability_it_says_so(idle):
+    node = idle.nodes[0]
+    done = node.run(["setpriv", "--reuid", "65534", "--clear-groups", f"{idle.build}/tulled", "--store-dir=/tmp/x"], check=False)
+    assert done.returncode == 1 and "CAP_NET_ADMIN" in done.stderr
+
+
 def test_clean_stop_exits_0(idle):
     node = idle.nodes[0]
     running = node.spawn([f"{idle.build}/tulled", "--store-dir=/var/lib/tulle/store", "--iface=eth0", "--healthz-port=8081"])
