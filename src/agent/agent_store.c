@@ -118,6 +118,24 @@ static int check_host_gw(const struct agent *agent, const struct uplink *uplink,
 	return 0;
 }
 
+/* Taken as it is, for clusters work with it as long as nobody draws that block; but said. */
+static void tell_overlap(struct agent *agent, const struct uplink *uplink)
+{
+	char text[400] = "";
+
+	for (int f = 0; f < FAMILY_COUNT; f++) {
+		const struct prefix *cidr = &agent->network.pool[f].cidr;
+		char network[PREFIX_TEXT_MAX];
+		char own[ADDR_TEXT_MAX];
+
+		if (network_has(&agent->network, f) && prefix_contains(cidr, &uplink->addr[f]))
+			snprintf(text, sizeof(text), "%s is %s, which holds this node's own address %s of %s: expected one that no "
+				"node, Service or other network uses", f == FAMILY_4 ? "Network" : "IPv6Network",
+				prefix_format(cidr, network), addr_format(&uplink->addr[f], own), uplink->name);
+	}
+	problems_set(agent->problems, "network configuration", text);
+}
+
 void agent_look_at_uplink(struct agent *agent)
 {
 	bool families[FAMILY_COUNT];
@@ -138,6 +156,8 @@ void agent_look_at_uplink(struct agent *agent)
 		return;
 	}
 	problems_set(agent->problems, "uplink", rc < 0 ? err_text(&err) : NULL);
+	if (rc == 0)
+		tell_overlap(agent, &uplink);
 	if (rc < 0 || (!first && uplink_equal(&uplink, &agent->uplink)))
 		return;
 	republish = !first && memcmp(uplink.public_ip, agent->uplink.public_ip, sizeof(uplink.public_ip)) != 0;

@@ -217,3 +217,12 @@ def test_a_crowd_at_the_health_port(built, make_lab, eyes):
     assert 100 < held < 600 and "Too many open files" not in node.log
     crowd.stop()
     wait.until(lambda: node.api("/readyz"), "the door is open again", 15)
+
+
+def test_a_network_that_holds_the_nodes_is_told(built, make_lab, eyes):
+    lab = make_lab(nodes=1)
+    look = eyes(lab.nodes[0])
+    lab.store.put_config(netconf.build("vxlan", "4", {"Network": "192.0.0.0/16"}))
+    look.wait_problem("192.0.2.1")
+    lab.store.put_config(netconf.build("vxlan", "4"))
+    look.wait_no_problem()
