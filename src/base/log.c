@@ -30,8 +30,8 @@ static void log_line(char letter, const char *fmt, va_list ap)
 	if ((size_t)n > sizeof(line) - 2)
 		n = sizeof(line) - 2;
 	for (int i = 0; i < n; i++)
-		if (line[i] == '\n' || line[i] == '\r')
-			line[i] = ' ';
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = ' '; /* file names and such: no new lines, no escapes for a terminal */
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, (size_t)n) < 0)
 		return; /* nowhere left to complain */

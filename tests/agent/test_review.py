@@ -226,3 +226,10 @@ def test_a_network_that_holds_the_nodes_is_told(built, make_lab, eyes):
     look.wait_problem("192.0.2.1")
     lab.store.put_config(netconf.build("vxlan", "4"))
     look.wait_no_problem()
+
+
+def test_a_hostile_file_name_in_the_log(built, make_lab, eyes):
+    lab = make_lab(nodes=1)
+    lab.store.put("leases/\x1b[31mred\x07.json", "{}")
+    eyes(lab.nodes[0]).wait_problem("red")
+    assert "\x1b" not in lab.nodes[0].log and "\x07" not in lab.nodes[0].log
