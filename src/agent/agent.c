@@ -28,7 +28,7 @@ void agent_mark(struct agent *agent)
 	if (event_pending(agent->dirty, EV_TIMEOUT, NULL))
 		return;
 	agent->dirty_since_us = agent_now_us();
-	/* Lowest priority: every event that is waiting already comes before it. */
+	/* Behind all that is waiting already: libevent's queue is in order, and a burst that one poll told is one pass. */
 	event_active(agent->dirty, EV_TIMEOUT, 0);
 }
 
@@ -83,7 +83,7 @@ static void on_pods_changed(void *ctx)
 static int make_events(struct agent *agent, struct err *err)
 {
 	agent->base = event_base_new();
-	if (!agent->base || event_base_priority_init(agent->base, 2) < 0)
+	if (!agent->base)
 		return err_set(err, -ENOMEM, "event loop: out of memory");
 	agent->dirty = event_new(agent->base, -1, 0, on_dirty, agent);
 	agent->retry = event_new(agent->base, -1, 0, on_retry, agent);
@@ -92,7 +92,6 @@ static int make_events(struct agent *agent, struct err *err)
 	agent->on_int = evsignal_new(agent->base, SIGINT, on_signal, agent);
 	if (!agent->dirty || !agent->retry || !agent->resync || !agent->on_term || !agent->on_int)
 		return err_set(err, -ENOMEM, "event loop: out of memory");
-	event_priority_set(agent->dirty, 1);
 	event_add(agent->on_term, NULL);
 	event_add(agent->on_int, NULL);
 	return 0;
