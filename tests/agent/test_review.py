@@ -228,6 +228,28 @@ def test_a_network_that_holds_the_nodes_is_told(built, make_lab, eyes):
     look.wait_no_problem()
 
 
+def test_a_family_that_the_node_has_not(built, make_lab, eyes):
+    """Dual stack is switched on before the node has an IPv6 address: IPv4 goes on, IPv6 comes with the address."""
+    lab = make_lab(nodes=2)
+    for node in lab.nodes:
+        node.run(["sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1"])
+    one, two = (node.pod_add(f"p{node.index}") for node in lab.nodes)
+    subnet = eyes(lab.nodes[0]).own_subnet()
+    lab.store.put_config(netconf.build("vxlan", "dual"))
+    assert "IPv6" in eyes(lab.nodes[0]).wait_problem("uplink")
+    one.ping(two.ip)
+    late = lab.nodes[0].pod_add("late")
+    late.ping(two.ip)
+    for node in lab.nodes:
+        node.run(["sh", "-ec", f"sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0; ip addr add 2001:db8::{node.index}/64 dev eth0 nodad"])
+    for node in lab.nodes:
+        wait.until(lambda: eyes(node).status()["lease"]["ipv6Subnet"], f"{node.name}: IPv6, too", 10, detail=lambda: str(eyes(node).problems()))
+        eyes(node).wait_no_problem()
+    assert eyes(lab.nodes[0]).own_subnet() == subnet
+    three, four = (node.pod_add(f"q{node.index}") for node in lab.nodes)
+    wait.until(lambda: three.ping(four.ip_of(6), timeout=1), "new pods talk IPv6", 10)
+
+
 def test_a_hostile_file_name_in_the_log(built, make_lab, eyes):
     lab = make_lab(nodes=1)
     lab.store.put("leases/\x1b[31mred\x07.json", "{}")
