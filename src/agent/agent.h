@@ -61,7 +61,7 @@ struct agent {
 	char not_ready[512];       /* why not */
 	struct buf subnet_env;     /* as last written */
 	struct buf cni_written;
-	bool plugin_installed;
+	unsigned installed;        /* plugins that were compared, bits by enum cni_type */
 	bool takeover_told;
 	int64_t dirty_since_us;
 	struct agent_counters counters;
@@ -87,6 +87,11 @@ void agent_replan(struct agent *agent);
 
 /* agent_ready.c: what the node sees of us. 0 when all is written. */
 int agent_publish(struct agent *agent, struct err *err);
+/* Writes text to path unless it is what we wrote last and the file still stands. 1: written, 0: it stands. */
+int agent_write_changed(const char *path, const struct buf *text, struct buf *last, struct err *err);
+
+/* agent_install.c: plugin and CNI configuration, where --cni-bin-dir and --cni-conf-dir say so. */
+int agent_install(struct agent *agent, struct err *err);
 /* Null when pods may be added. */
 const char *agent_not_ready(void *ctx);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the node sees of us, in this order: subnet.env (reference/flannel.md 3.6), the plugin binary, the CNI
- * configuration last (its appearance makes the node Ready), readiness.
+ * What the node sees of us, in this order: subnet.env (reference/flannel.md 3.6), what the container
+ * runtime reads (agent_install.c), readiness.
  */
 #include "agent/agent.h"
 
@@ -11,22 +11,10 @@
 #include "store/flannel.h"
 
 #include <errno.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-
-static const char default_conflist[] =
-	"{\n"
-	"  \"name\": \"tulle\",\n"
-	"  \"cniVersion\": \"1.0.0\",\n"
-	"  \"cniVersions\": [\"0.3.1\", \"0.4.0\", \"1.0.0\", \"1.1.0\"],\n"
-	"  \"plugins\": [\n"
-	"    {\"type\": \"tulle\", \"capabilities\": {\"bandwidth\": true, \"ips\": true, \"mac\": true}},\n"
-	"    {\"type\": \"portmap\", \"capabilities\": {\"portMappings\": true}}\n"
-	"  ]\n"
-	"}\n";
 
 static int make_parent(const char *path, struct err *err)
 {
@@ -47,8 +35,7 @@ static bool buf_same(const struct buf *a, const struct buf *b)
 	return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
 }
 
-/* Writes text to path unless it is what we wrote last and the file still stands. */
-static int write_when_changed(const char *path, const struct buf *text, struct buf *last, struct err *err)
+int agent_write_changed(const char *path, const struct buf *text, struct buf *last, struct err *err)
 {
 	struct stat st;
 	int rc;
@@ -61,7 +48,8 @@ static int write_when_changed(const char *path, const struct buf *text, struct b
 	if (rc < 0)
 		return rc;
 	buf_reset(last);
-	return buf_add(last, text->data, text->len);
+	rc = buf_add(last, text->data, text->len);
+	return rc < 0 ? err_set(err, rc, "%s: %s", path, strerror(-rc)) : 1;
 }
 
 static int write_subnet_env(struct agent *agent, struct err *err)
@@ -71,72 +59,15 @@ static int write_subnet_env(struct agent *agent, struct err *err)
 		.mtu = network_pod_mtu(&agent->network, agent->uplink.mtu),
 		.ip_masq = agent->options.ip_masq,
 	};
+	int rc;
 
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		env.network[f] = agent->network.pool[f].cidr;
 		env.subnet[f] = agent->own.subnet[f];
 	}
 	flannel_env_format(&env, &text);
-	return write_when_changed(agent->options.subnet_file, &text, &agent->subnet_env, err);
-}
-
-/* The plugin lies beside the agent, or where the package puts it. */
-static int find_plugin(char path[PATH_MAX], struct err *err)
-{
-	char self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	if (n > 0) {
-		self[n] = 0;
-		if (snprintf(path, PATH_MAX, "%s/tulle", dirname(self)) < PATH_MAX && access(path, X_OK) == 0)
-			return 0;
-	}
-	snprintf(path, PATH_MAX, "/usr/libexec/tulle/tulle");
-	if (access(path, X_OK) == 0)
-		return 0;
-	return err_set(err, -ENOENT,
-		"--cni-bin-dir: the plugin \"tulle\" is neither beside tulled nor in /usr/libexec/tulle");
-}
-
-static int install_plugin(struct agent *agent, struct err *err)
-{
-	_cleanup_(buf_free) struct buf there = BUF_INIT((size_t)16 << 20);
-	_cleanup_(buf_free) struct buf plugin = BUF_INIT((size_t)16 << 20);
-	char source[PATH_MAX];
-	char target[PATH_MAX];
-	int rc;
-
-	if (!agent->options.cni_bin_dir[0])
-		return 0;
-	if (snprintf(target, sizeof(target), "%s/tulle", agent->options.cni_bin_dir) >= (int)sizeof(target))
-		return err_set(err, -ENAMETOOLONG, "--cni-bin-dir: the path is too long");
-	if (agent->plugin_installed && access(target, X_OK) == 0)
-		return 0; /* compared once: every pass comes by here */
-	rc = find_plugin(source, err);
-	if (rc == 0)
-		rc = file_read(source, &plugin, err);
-	if (rc == 0)
-		rc = make_parent(target, err);
-	if (rc == 0 && (file_read(target, &there, NULL) < 0 || !buf_same(&there, &plugin)))
-		rc = file_write_atomic(target, plugin.data, plugin.len, 0755, true, err);
-	agent->plugin_installed = rc == 0;
-	return rc;
-}
-
-static int install_conf(struct agent *agent, struct err *err)
-{
-	_cleanup_(buf_free) struct buf text = BUF_INIT((size_t)1 << 20);
-	char path[PATH_MAX];
-
-	if (!agent->options.cni_conf_dir[0])
-		return 0;
-	if (agent->cni_conf && cni_conf_check(agent->cni_conf, strlen(agent->cni_conf), "cni-conf.json", err) < 0)
-		return err->code;
-	buf_add_str(&text, agent->cni_conf ? agent->cni_conf : default_conflist);
-	if (snprintf(path, sizeof(path), "%s/%s", agent->options.cni_conf_dir, agent->options.cni_conf_name) >=
-		(int)sizeof(path))
-		return err_set(err, -ENAMETOOLONG, "--cni-conf-dir: the path is too long");
-	return write_when_changed(path, &text, &agent->cni_written, err);
+	rc = agent_write_changed(agent->options.subnet_file, &text, &agent->subnet_env, err);
+	return rc < 0 ? rc : 0;
 }
 
 int agent_publish(struct agent *agent, struct err *err)
@@ -144,9 +75,7 @@ int agent_publish(struct agent *agent, struct err *err)
 	int rc = write_subnet_env(agent, err);
 
 	if (rc == 0)
-		rc = install_plugin(agent, err);
-	if (rc == 0)
-		rc = install_conf(agent, err);
+		rc = agent_install(agent, err);
 	if (rc == 0 && !agent->ready) {
 		rc = notify_send("READY=1");
 		if (rc < 0)

@@ -25,6 +25,11 @@ enum cni_type cni_type_find(const char *name)
 	return type;
 }
 
+const char *cni_type_name(enum cni_type type)
+{
+	return types[type].name;
+}
+
 const char *cni_type_host_prefix(enum cni_type type)
 {
 	return type < CNI_TYPE_COUNT ? types[type].host_prefix : types[CNI_TYPE_TULLE].host_prefix;

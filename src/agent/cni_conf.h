@@ -28,6 +28,7 @@ struct cni_conf {
 
 /* CNI_TYPE_COUNT when name is none of ours. */
 enum cni_type cni_type_find(const char *name);
+const char *cni_type_name(enum cni_type type);
 /* "tul", or "cali": how host ends are called. */
 const char *cni_type_host_prefix(enum cni_type type);
 /* Type of a configuration: its key "type", else the plugin's own name. CNI_TYPE_COUNT when it is not ours. */

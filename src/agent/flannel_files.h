@@ -19,6 +19,9 @@ struct flannel_dirs {
 	const char *host_local; /* /var/lib/cni/networks */
 };
 
+/* A plugin of others, where ours is installed under its name, is kept with this suffix: going back is a rename. */
+#define PLUGIN_KEPT_SUFFIX ".before-tulle"
+
 /* Before the kernel is touched. A state file of another attachment of this container stays (Flannel has but
  * one for both). -EAGAIN: an address is reserved by another container, or the lock is held. On failure
  * nothing is left behind. */

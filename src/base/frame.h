@@ -22,6 +22,9 @@
 #define FRAME_VARIABLE_MAX 65536u   /* bytes of one environment variable */
 #define FRAME_ANSWER_MAX (4u << 20)
 
+/* How the plugin introduces itself; the agent tells by it which of the runtime's binaries are ours. */
+#define FRAME_PLUGIN_ABOUT "CNI plugin tulle "
+
 enum frame_field {
 	FRAME_COMMAND,      /* CNI_COMMAND */
 	FRAME_CONTAINER_ID, /* CNI_CONTAINERID */

@@ -3,6 +3,7 @@
  * tulle: the CNI plugin. It checks what the runtime says, hands it to the agent together with the opened network
  * namespace, and prints the agent's answer. Without the agent it answers what it can (docs/cni.md, "Alone").
  */
+#include "base/frame.h"
 #include "cni/answer.h"
 #include "cni/door.h"
 #include "cni/input.h"
@@ -35,7 +36,7 @@ static const char *setting(const char *name, const char *fallback)
 static int about(void)
 {
 	char out[512];
-	int n = snprintf(out, sizeof(out), "CNI plugin tulle %s: pods of this node are attached by the agent tulled\n"
+	int n = snprintf(out, sizeof(out), FRAME_PLUGIN_ABOUT "%s: pods of this node are attached by the agent tulled\n"
 		"CNI protocol versions supported: %s\n", TULLE_VERSION, version_list());
 
 	write_all(STDERR_FILENO, out, (size_t)n);

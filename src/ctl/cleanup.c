@@ -4,6 +4,7 @@
  */
 #include "ctl/ctl.h"
 
+#include "agent/flannel_files.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/json.h"
@@ -72,6 +73,30 @@ static int clean_kernel(struct err *err)
 	return rc;
 }
 
+static bool keep_flannels(void *ctx, const char *container_id, const struct flannel_state *state)
+{
+	return !state->ours;
+}
+
+/* Attachments that were shown to Flannel's plugin, and plugins of others that made way for ours. */
+static void clean_flannel(void)
+{
+	static const struct flannel_dirs dirs = {
+		.flannel = "/var/lib/cni/flannel", .host_local = "/var/lib/cni/networks"};
+	static const char *const plugins[] = {"/opt/cni/bin/flannel", "/opt/cni/bin/calico"};
+	struct err err = ERR_INIT;
+
+	if (flannel_files_clean(&dirs, keep_flannels, NULL, &err) < 0)
+		fprintf(stderr, "tullectl: %s\n", err_text(&err));
+	for (size_t i = 0; i < sizeof(plugins) / sizeof(plugins[0]); i++) {
+		char kept[64];
+
+		snprintf(kept, sizeof(kept), "%s" PLUGIN_KEPT_SUFFIX, plugins[i]);
+		if (rename(kept, plugins[i]) == 0)
+			printf("restored %s\n", plugins[i]);
+	}
+}
+
 static bool agent_runs(const struct ctl *ctl)
 {
 	_cleanup_(json_cleanup) json_t *json = NULL;
@@ -99,5 +124,6 @@ int ctl_cleanup(const struct ctl *ctl)
 	remove_tree("/var/lib/tulle/spool");
 	remove_file("/run/flannel/subnet.env");
 	remove_file("/etc/cni/net.d/10-tulle.conflist");
+	clean_flannel();
 	return CTL_OK;
 }

@@ -298,3 +298,21 @@ def add_or_none(node, name):
         return node.pod_add(name)
     except CniError:
         return None
+
+
+def test_cleanup_takes_the_files_too(back, eyes):
+    node = back.nodes[0]
+    ours, kept = node.pod_add("swept"), node.pod_add("flannels")
+    state = {k: v for k, v in json.loads(node.read(state_path(kept))).items() if k != "tulle"}
+    node.write(state_path(kept), json.dumps(state), 0o600)  # as if Flannel's plugin had written it
+    node.run(["mount", "-t", "tmpfs", "none", "/opt"])  # the machine's otherwise
+    try:
+        node.run(["sh", "-ec", "mkdir -p /opt/cni/bin; echo ours >/opt/cni/bin/flannel; echo theirs >/opt/cni/bin/flannel.before-tulle"])
+        node.agent_stop()
+        done = eyes(node).ctl("cleanup", "--yes")
+        assert node.run(["ls", "/opt/cni/bin"]).stdout == "flannel\n" and node.read("/opt/cni/bin/flannel") == "theirs\n"
+    finally:
+        node.run(["umount", "/opt"])
+    assert "restored /opt/cni/bin/flannel" in done.stdout
+    assert not node.exists(state_path(ours)) and not reserved(ours)
+    assert node.exists(state_path(kept)) and reserved(kept) == kept.ips

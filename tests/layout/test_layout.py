@@ -18,8 +18,9 @@ MAY_INCLUDE = {
     "cni": {"base"},
     "ctl": {"base", "model", "plan", "store", "plane"},
 }
-# "tullectl config check" takes a CNI configuration exactly as the server does, without an agent.
-DOORS = {("ctl", "agent/cni_server.h")}
+# "tullectl config check" takes a CNI configuration exactly as the server does, without an agent; "tullectl cleanup"
+# removes what pod attachment has left in Flannel's directories.
+DOORS = {("ctl", "agent/cni_server.h"), ("ctl", "agent/flannel_files.h")}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 
