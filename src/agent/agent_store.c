@@ -267,6 +267,7 @@ static void on_synced(void *ctx)
 	if (!agent->peers_complete)
 		log_info("first full list of leases: %zu peers", peers_count(agent->peers));
 	agent->peers_complete = true;
+	peers_settle(agent->peers);
 	agent_mark(agent);
 }
 

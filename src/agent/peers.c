@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct peer {
 	struct lease lease;
@@ -13,6 +14,7 @@ struct peer {
 
 struct peers {
 	struct peer *by_key;
+	uint64_t order; /* 0: the first full list is still coming in */
 };
 
 struct peers *peers_new(void)
@@ -36,21 +38,33 @@ void peers_free(struct peers *peers)
 
 int peers_put(struct peers *peers, const struct lease *lease)
 {
+	uint64_t order = peers->order;
 	struct peer *peer;
-	int changed;
+	int changed = 1;
 
 	HASH_FIND_STR(peers->by_key, lease->key, peer);
 	if (peer) {
 		changed = !lease_equal(&peer->lease, lease);
-		peer->lease = *lease;
-		return changed;
+		if (!changed)
+			order = peer->lease.order;
+	} else {
+		peer = calloc(1, sizeof(*peer));
+		if (!peer)
+			return -ENOMEM;
+		memcpy(peer->lease.key, lease->key, sizeof(peer->lease.key));
+		HASH_ADD_STR(peers->by_key, lease.key, peer);
 	}
-	peer = calloc(1, sizeof(*peer));
-	if (!peer)
-		return -ENOMEM;
 	peer->lease = *lease;
-	HASH_ADD_STR(peers->by_key, lease.key, peer);
-	return 1;
+	peer->lease.order = order;
+	if (changed && peers->order)
+		peers->order++;
+	return changed;
+}
+
+void peers_settle(struct peers *peers)
+{
+	if (!peers->order)
+		peers->order = 1;
 }
 
 bool peers_del(struct peers *peers, const char *key)

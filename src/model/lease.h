@@ -20,6 +20,7 @@ struct lease {
 	uint32_t vni;
 	struct mac vtep_mac[FAMILY_COUNT];     /* vxlan: inner destination MAC */
 	int64_t expires;                       /* seconds since the epoch; 0 = a reservation, never */
+	uint64_t order;                        /* lower: this node has known it, as it is, for longer */
 };
 
-bool lease_equal(const struct lease *a, const struct lease *b); /* everything but expires */
+bool lease_equal(const struct lease *a, const struct lease *b); /* everything but expires and order */

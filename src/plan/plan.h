@@ -66,8 +66,8 @@ struct plan_result {
 /* 0 or -ENOMEM (ret untouched). A lease that contradicts another (foreign backend, subnet outside the network
  * or overlapping ours or an older lease's, our own public address, a VTEP MAC that is ours or already taken,
  * a host-gw peer that is not on-link, a bad or missing MAC) is left out with a complaint; the others are
- * planned. Each family is judged for itself. Of two leases the one that ends first counts as the older, a
- * reservation as the youngest; then the key decides. */
+ * planned. Each family is judged for itself. Of two leases the one of the lower order counts as the older. Of the
+ * same order (the first full list) it is the one that ends first, a reservation last; then the key decides. */
 int plan_build(const struct plan_input *input, struct plan_result *ret);
 void plan_result_free(struct plan_result *result);
 

@@ -171,6 +171,8 @@ static int seniority_compare(const void *a, const void *b)
 	/* unsigned: "never" (0) comes last */
 	uint64_t ends = (uint64_t)one->expires - 1, other_ends = (uint64_t)other->expires - 1;
 
+	if (one->order != other->order)
+		return one->order < other->order ? -1 : 1;
 	if (ends != other_ends)
 		return ends < other_ends ? -1 : 1;
 	return strcmp(one->key, other->key);

@@ -2,6 +2,7 @@
 """What may change under a running agent, and who else may live on the node."""
 import json
 import re
+import time
 
 import pytest
 from tullelab import netconf, wait
@@ -255,3 +256,22 @@ def test_a_hostile_file_name_in_the_log(built, make_lab, eyes):
     lab.store.put("leases/\x1b[31mred\x07.json", "{}")
     eyes(lab.nodes[0]).wait_problem("red")
     assert "\x1b" not in lab.nodes[0].log and "\x07" not in lab.nodes[0].log
+
+
+@pytest.mark.parametrize("claim", ["mac", "subnet"])
+def test_who_came_first_keeps_what_a_late_lease_claims(built, make_lab, eyes, make_lease, claim):
+    """Whatever its expiry says: a short-lived lease must not take a node's MAC or block away."""
+    lab = make_lab(nodes=2)
+    one, two = lab.nodes
+    a, b = one.pod_add("a"), two.pod_add("b")
+    wait.until(lambda: a.ping(b.ip, timeout=1), "pods talk", 10)
+    block, mac = eyes(two).own_subnet(), eyes(two).link()["address"]
+    key = "10.244.250.0-24" if claim == "mac" else block.replace(".0/24", ".0-25")
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 600))
+    lab.store.put(f"leases/{key}.json", make_lease("192.0.2.66", mac=mac if claim == "mac" else "02:00:00:00:cc:cc", Expiration=soon))
+    assert key in eyes(one).wait_problem("older lease")
+    assert eyes(one).fdb()[mac] == "192.0.2.2" and block in eyes(one).routes()
+    a.ping(b.ip)
+    lab.store.put("leases/10.244.251.0-24.json", make_lease("192.0.2.67", mac="02:00:00:00:dd:dd"))  # another pass
+    wait.until(lambda: "10.244.251.0/24" in eyes(one).routes(), "a peer without fault")
+    a.ping(b.ip)
