@@ -33,7 +33,9 @@ class Node:
              "ip addr add 192.0.2.1/32 dev lo && ip addr add 2001:db8::1/128 dev lo nodad && echo ready && "
              "exec sleep infinity")
 
-    def __init__(self):
+    def __init__(self, dad=True):
+        """dad: whether pods look for duplicates of their IPv6 addresses, as they do everywhere but in a test of something else."""
+        self.dad = dad
         self.holder = subprocess.Popen(["unshare", "--net", "--mount", "/bin/sh", "-c", self.SETUP],
                                        stdout=subprocess.PIPE, preexec_fn=die_with_parent)
         assert self.holder.stdout.readline() == b"ready\n"
@@ -65,6 +67,8 @@ class Node:
         name = f"pod{self.count}"
         self.run("ip", "netns", "add", name)
         self.names.add(name)
+        if not self.dad:
+            self.run("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
         return name
 
     def remove_netns(self, name):
