@@ -53,7 +53,7 @@ def test_compaction_under_the_watch(lab, eyes, make_lease):
     lab.store.ctl("put", f"{prefix}/nonsense", "{}")
     for i in range(5):
         lab.store.ctl("del", f"{prefix}/10.244.20{i}.0-24")
-    wait.until(lambda: not [d for d in look.routes() if d.startswith("10.244.20")], "all gone")
+    wait.until(lambda: not any(f"10.244.20{i}.0/24" in look.routes() for i in range(5)), "all gone", detail=lambda: str(look.routes()))
     assert "nonsense" in look.wait_problem("nonsense")
     lab.store.ctl("del", f"{prefix}/nonsense")
     lab.pod("one").ping(lab.pod("two").ip)
