@@ -13,8 +13,6 @@
 #include <string.h>
 #include <time.h>
 
-#define RESYNC_DEFAULT_S 60
-
 int64_t agent_now_us(void)
 {
 	struct timespec now;
@@ -212,10 +210,8 @@ static int open_doors(struct agent *agent, struct err *err)
 
 static void start_resync(struct agent *agent)
 {
-	struct timeval every = {.tv_sec = RESYNC_DEFAULT_S};
+	struct timeval every = {.tv_sec = agent->options.iptables_resync};
 
-	if (options_given(&agent->options, "iptables-resync") && agent->options.iptables_resync > 0)
-		every.tv_sec = agent->options.iptables_resync;
 	event_add(agent->resync, &every);
 }
 
