@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/attach_link.h"
 
+#include "agent/attach_internal.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "plane/podprog.h"
 
 #include <errno.h>
+#include <linux/if.h>
 #include <linux/if_link.h>
 #include <linux/veth.h>
 #include <stdio.h>
 #include <string.h>
 
 #define WAIT_STEP_US 50
-#define WAIT_TRIES 1000
+#define WAIT_MS 1000 /* kernel threads wait for the processor like anybody */
 #define CLOSED_GROUP 0x74756cu /* "tul" */
 
 struct addr podlink_gateway(int family_index)
@@ -271,7 +273,7 @@ int podlink_set_host(struct nl *nl, const struct attachment *attachment, struct 
 
 void podlink_wait_addr(struct nl *nl, const struct addr *addr)
 {
-	for (int i = 0; i < WAIT_TRIES && !podlink_is_local(nl, addr); i++)
+	for (int64_t end = attach_now() + WAIT_MS; !podlink_is_local(nl, addr) && attach_now() < end;)
 		usleep(WAIT_STEP_US);
 }
 
@@ -279,8 +281,10 @@ void podlink_wait(struct nl *nl, const char *name)
 {
 	struct podlink_state state;
 
-	for (int i = 0; i < WAIT_TRIES && podlink_get(nl, name, &state, NULL) == 0; i++) {
-		if (state.flags & IFF_RUNNING)
+	/* The thread that switches the queue on sets this state before. IFF_RUNNING would not do: it is also set
+	 * while the state is still IF_OPER_UNKNOWN, as it is until that thread has looked at the device at all. */
+	for (int64_t end = attach_now() + WAIT_MS; podlink_get(nl, name, &state, NULL) == 0;) {
+		if (state.operstate == IF_OPER_UP || attach_now() >= end)
 			return;
 		usleep(WAIT_STEP_US);
 	}

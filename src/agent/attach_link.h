@@ -37,16 +37,18 @@ int podlink_prepare_host(
 /* Both are called in the namespace they work on; nl was opened there. */
 int podlink_set_pod(struct nl *nl, const struct attachment *attachment, struct err *err);
 int podlink_set_host(struct nl *nl, const struct attachment *attachment, struct err *err);
-/* Until the end that went up first sends: before that the kernel drops its packets. 50 ms at most, usually
+/* Until the end that went up first sends: before that the kernel drops its packets. A second at most, usually
  * none. */
 void podlink_wait(struct nl *nl, const char *name);
-/* Until packets to an address are taken: IPv6 makes the local route in a kernel thread, even without DAD. */
+/* Until packets to an address are taken: IPv6 makes the local route in a kernel thread, even without DAD. The
+ * same second at most. */
 void podlink_wait_addr(struct nl *nl, const struct addr *addr);
 
 /* -- looking -- */
 
 struct podlink_state {
 	uint32_t index, flags, mtu, group;
+	uint8_t operstate; /* IF_OPER_UP and others of linux/if.h */
 	struct mac mac;
 };
 /* -ENODEV when there is none. */

@@ -20,6 +20,9 @@ static int read_link(const struct nlmsghdr *msg, void *arg)
 		case IFLA_MTU:
 			state->mtu = mnl_attr_get_u32(attr);
 			break;
+		case IFLA_OPERSTATE:
+			state->operstate = mnl_attr_get_u8(attr);
+			break;
 		case IFLA_GROUP:
 			state->group = mnl_attr_get_u32(attr);
 			break;

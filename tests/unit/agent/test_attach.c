@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -90,6 +91,59 @@ static void add_check_del(void **state)
 	assert_string_equal(lab->reports, "");
 }
 
+/* In a pod that has no interface yet. */
+static int open_receiver(struct lab *lab, int n)
+{
+	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons(7777)};
+	_cleanup_close_ int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	int fd, rc;
+
+	assert_int_equal(setns(lab_pod(lab, n), CLONE_NEWNET), 0);
+	fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	rc = bind(fd, (struct sockaddr *)&any, sizeof(any));
+	assert_int_equal(setns(own, CLONE_NEWNET), 0);
+	assert_int_equal(rc, 0);
+	return fd;
+}
+
+static void send_one(const struct addr *to)
+{
+	_cleanup_close_ int fd = socket(addr_family(to), SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_storage sa;
+	socklen_t len;
+
+	addr_to_sockaddr(to, 7777, &sa, &len);
+	assert_int_equal(sendto(fd, "x", 1, 0, (struct sockaddr *)&sa, len), 1);
+}
+
+/* ADD's answer says that the pod can be reached. Kernel threads finish its interface: one pod would rarely meet
+ * the moment at which they have not. */
+static void first_packet_arrives(void **state)
+{
+	struct lab *lab = *state;
+
+	for (int i = 0; i < 40; i++) {
+		int receiver = open_receiver(lab, i), got = 0;
+		struct attachment a;
+		char byte;
+
+		lab_add(lab, i, &a);
+		send_one(&a.addr[FAMILY_4]);
+		send_one(&a.addr[FAMILY_6]);
+		for (int k = 0; k < 500 && got < FAMILY_COUNT; k++) {
+			if (recv(receiver, &byte, 1, 0) == 1)
+				got++;
+			else
+				usleep(10000);
+		}
+		close(receiver);
+		if (got != FAMILY_COUNT)
+			fail_msg("pod %d: %d of the first packets arrived, expected %d", i, got, FAMILY_COUNT);
+	}
+	for (int i = 0; i < 40; i++)
+		lab_del(lab, i);
+}
+
 /* From the answer on nothing passes, in any direction, though the interface is still there. */
 static void closed_at_once(void **state)
 {
@@ -120,8 +174,8 @@ static void closed_at_once(void **state)
 		assert_int_equal(connect(sender, (struct sockaddr *)&sa, len), 0);
 		assert_int_equal(send(sender, "x", 1, 0), 1);
 		/* veth hands over in softirq context before send returns, or soon after */
-		for (int i = 0; i < 100 && recv(receiver, &byte, 1, 0) != 1; i++) {
-			if (i == 99)
+		for (int i = 0; i < 500 && recv(receiver, &byte, 1, 0) != 1; i++) {
+			if (i == 499)
 				fail_msg("family %d: the packet from %s to %s never came", f, from[f], to[f]);
 			usleep(10000);
 		}
@@ -590,7 +644,8 @@ static void keeps_router_advertisements(void **state)
 int main(int argc, char **argv)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, lab_setup, lab_teardown)
-	const struct CMUnitTest tests[] = {T(names_are_stable), T(add_check_del), T(closed_at_once),
+	const struct CMUnitTest tests[] = {T(names_are_stable), T(add_check_del),
+		T(first_packet_arrives), T(closed_at_once),
 		T(one_family), T(ipv6_works_at_once), T(wishes), T(bad_wishes), T(not_ready), T(doubles),
 		T(again_at_once), T(namespace_gone), T(check_finds), T(check_wants_the_same_namespace),
 		T(garbage_collection), T(two_hundred), T(exhausted_then_rested), T(taken_by_others),
