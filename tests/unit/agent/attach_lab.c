@@ -2,6 +2,7 @@
 #include "attach_lab.h"
 
 #include "base/buf.h"
+#include "agent/attach_link.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "plane/plane.h"
@@ -135,6 +136,7 @@ int lab_setup(void **state)
 	snprintf(lab->flannel, sizeof(lab->flannel), "%s/flannel", lab->dir);
 	assert_int_equal(mkdir(lab->host_local, 0755), 0);
 	assert_int_equal(mkdir(lab->flannel, 0700), 0);
+	lab->node = own_netns();
 	lab->base = event_base_new();
 	lab->boot_id = "boot";
 	lab->cooldown_s = 60;
@@ -150,6 +152,25 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return remove(path);
 }
 
+/* A failed test may leave interfaces, held by sockets in its pods, and this process in one of them: the next
+ * test shall not fail of that. */
+static void clear_node(struct lab *lab)
+{
+	_cleanup_free_ struct plane_link *links = NULL;
+	struct nl *nl = NULL;
+	size_t count = 0;
+
+	setns(lab->node, CLONE_NEWNET);
+	close(lab->node);
+	if (nl_open(&nl, NULL) < 0 || plane_list_links(&links, &count, NULL) < 0)
+		fail();
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(links[i].name, "lo") != 0)
+			podlink_delete(nl, links[i].name, NULL);
+	}
+	nl_close(nl);
+}
+
 int lab_teardown(void **state)
 {
 	struct lab *lab = *state;
@@ -157,6 +178,7 @@ int lab_teardown(void **state)
 	lab_stop(lab);
 	for (int i = 0; i < LAB_PODS; i++)
 		lab_pod_gone(lab, i);
+	clear_node(lab);
 	event_base_free(lab->base);
 	json_decref(lab->flannel_conf);
 	nftw(lab->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);

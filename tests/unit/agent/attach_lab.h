@@ -27,6 +27,7 @@ struct lab {
 	struct lease own;
 	const char *boot_id;
 	unsigned cooldown_s;
+	int node;            /* network namespace */
 	int netns[LAB_PODS]; /* of pods, -1 = none yet */
 	json_t *flannel_conf; /* when set, requests are of conf type flannel */
 	int changes;
