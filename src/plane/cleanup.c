@@ -26,10 +26,14 @@ static void remove_links(struct cleanup *cleanup, const char *const *names)
 	for (; *names; names++) {
 		const struct plane_link *link = devices_find(&cleanup->devices, *names);
 		struct err err = ERR_INIT;
+		int r;
 
 		if (!link)
 			continue;
-		if (link_delete(cleanup->nl, link->index, &err) < 0) {
+		r = link_delete(cleanup->nl, link->index, &err);
+		if (r == -ENODEV) /* a pod's namespace took it along meanwhile */
+			continue;
+		if (r < 0) {
 			err_wrap(&err, "device %s", *names);
 			fail(cleanup, &err);
 		} else {
