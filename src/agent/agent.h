@@ -10,8 +10,8 @@
  */
 #pragma once
 
-#include "agent/attach.h"
-#include "agent/cni_server.h"
+#include "attach/attach.h"
+#include "cni_server/cni_server.h"
 #include "agent/http.h"
 #include "agent/options.h"
 #include "agent/peers.h"

@@ -5,8 +5,8 @@
  */
 #include "agent/agent.h"
 
-#include "agent/cni_conf.h"
-#include "agent/flannel_files.h"
+#include "cni_server/cni_conf.h"
+#include "attach/flannel_files.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/frame.h"

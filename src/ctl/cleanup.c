@@ -4,7 +4,7 @@
  */
 #include "ctl/ctl.h"
 
-#include "agent/flannel_files.h"
+#include "attach/flannel_files.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/json.h"

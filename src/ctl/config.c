@@ -8,7 +8,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "agent/cni_server.h"
+#include "cni_server/cni_server.h"
 #include "store/flannel.h"
 
 #include <errno.h>

@@ -5,7 +5,7 @@
  * The socket is DIR/cni.sock, the spool DIR/spool, the journal DIR/state. While DIR/not-ready exists, its first line
  * is why pods cannot be added. SIGTERM ends it.
  */
-#include "agent/cni_server.h"
+#include "cni_server/cni_server.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"

@@ -5,9 +5,9 @@
  */
 #include "fuzz.h"
 
-#include "agent/cni_request.h"
-#include "agent/cni_result.h"
-#include "agent/cni_server.h"
+#include "cni_server/cni_request.h"
+#include "cni_server/cni_result.h"
+#include "cni_server/cni_server.h"
 #include "base/cleanup.h"
 #include "cni/json_scan.h"
 

@@ -14,13 +14,15 @@ MAY_INCLUDE = {
     "store": {"base", "model"},
     "bpf": set(),
     "plane": {"base", "model", "plan", "bpf"},
-    "agent": {"base", "model", "plan", "store", "plane"},
+    "attach": {"base", "model", "plan", "plane"},
+    "cni_server": {"base", "model", "plan", "attach"},
+    "agent": {"base", "model", "plan", "store", "plane", "attach", "cni_server"},
     "cni": {"base"},
     "ctl": {"base", "model", "plan", "store", "plane"},
 }
 # "tullectl config check" takes a CNI configuration exactly as the server does, without an agent; "tullectl cleanup"
 # removes what pod attachment has left in Flannel's directories.
-DOORS = {("ctl", "agent/cni_server.h"), ("ctl", "agent/flannel_files.h")}
+DOORS = {("ctl", "cni_server/cni_server.h"), ("ctl", "attach/flannel_files.h")}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 
