@@ -46,6 +46,14 @@ int carrier_get_stats(const struct carrier *carrier, struct carrier_stat ret[sta
 	return 0;
 }
 
+static int deadline_ms(void)
+{
+	const char *slow = getenv("TULLE_SLOW");
+	int factor = slow ? atoi(slow) : 1;
+
+	return DEADLINE_MS * (factor > 0 ? factor : 1);
+}
+
 static int64_t now_ms(void)
 {
 	struct timespec now;
@@ -70,7 +78,7 @@ static int run_words(const char *fmt, va_list ap, struct buf *out)
 		assert_true(count < WORDS_MAX);
 		argv[count++] = word;
 	}
-	if (process_run(argv, NULL, 0, DEADLINE_MS, &result, &err) < 0)
+	if (process_run(argv, NULL, 0, deadline_ms(), &result, &err) < 0)
 		fail_msg("%s", err_text(&err));
 	if (out)
 		buf_add(out, result.out.data, result.out.len);
@@ -108,7 +116,7 @@ void bed_feed(const char *program, const char *input)
 	_cleanup_(process_result_free) struct process_result result = {0};
 	struct err err = ERR_INIT;
 
-	assert_int_equal(process_run(argv, input, strlen(input), DEADLINE_MS, &result, &err), 0);
+	assert_int_equal(process_run(argv, input, strlen(input), deadline_ms(), &result, &err), 0);
 	if (result.status)
 		fail_msg("%s: %s", program, buf_text(&result.errors));
 }
@@ -220,7 +228,7 @@ static void loop_for(struct bed *bed, int ms)
 
 void bed_wait(struct bed *bed, bool (*check)(struct bed *bed))
 {
-	int64_t deadline = now_ms() + DEADLINE_MS;
+	int64_t deadline = now_ms() + deadline_ms();
 
 	while (!check(bed)) {
 		if (now_ms() > deadline)
@@ -232,7 +240,7 @@ void bed_wait(struct bed *bed, bool (*check)(struct bed *bed))
 
 void bed_settle(struct bed *bed)
 {
-	int64_t deadline = now_ms() + DEADLINE_MS;
+	int64_t deadline = now_ms() + deadline_ms();
 	unsigned before;
 
 	do {

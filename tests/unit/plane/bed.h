@@ -31,7 +31,8 @@ int bed_teardown(void **state);
 void bed_start(struct bed *bed);   /* a new plane, as after a restart */
 void bed_stop(struct bed *bed);
 void bed_apply(struct bed *bed);   /* must succeed */
-/* Runs the loop until check is true; fails the test after ten seconds. */
+/* Runs the loop until check is true; fails the test after ten seconds, or TULLE_SLOW times as many where the
+ * environment says so. */
 void bed_wait(struct bed *bed, bool (*check)(struct bed *bed));
 /* Runs the loop until nothing has been concerned for a while: shows that there is no endless loop. */
 void bed_settle(struct bed *bed);

@@ -269,6 +269,11 @@ static void test_native_chain_is_named(void **state)
 
 /* -- taking all away -- */
 
+static bool addresses_settled(struct bed *bed)
+{
+	return bed_count("tentative", "ip -6 addr") == 0;
+}
+
 static void test_cleanup(void **state)
 {
 	static const char *const names[] = {"flannel.1", "flannel-v6.1", "flannel0", NULL};
@@ -282,6 +287,7 @@ static void test_cleanup(void **state)
 	bed_run("ip6tables-nft -P FORWARD DROP");
 	bed_run("iptables-nft -A FORWARD -s 192.0.2.0/24 -j ACCEPT");
 	bed_run("ip route add 198.51.100.0/24 via 192.0.2.77");
+	bed_wait(bed, addresses_settled); /* their local routes come with them */
 	before = bed_dump();
 	bed_want_vxlan(bed, AF_INET);
 	bed_want_vxlan(bed, AF_INET6);
