@@ -119,80 +119,75 @@ static int print_status(const json_t *json)
 	return ready && json_object_size(problems) == 0 ? CTL_OK : CTL_FAILED;
 }
 
-static int print_leases(const json_t *json)
+/* A row for each object of the list. */
+static int print_table(const char *const *headings, const json_t *list,
+	void (*row)(struct text_table *table, const json_t *object))
 {
-	static const char *const headings[] = {"SUBNET", "PUBLIC IP", "BACKEND", "VTEP MAC", "EXPIRES", "NOTE", NULL};
 	struct text_table *table = text_table_new(headings);
 	size_t i;
-	const json_t *lease;
+	const json_t *object;
 
 	if (!table)
 		return CTL_FAILED;
-	json_array_foreach(json_object_get(json, "leases"), i, lease) {
-		char subnet[128];
-		char ip[128];
-		char mac[64];
-		char expires[64];
-		const json_t *at = json_object_get(lease, "expires");
-		const char *problem = text_of(lease, "problem");
-		const char *cells[] = {both(lease, "subnet", "ipv6Subnet", subnet, sizeof(subnet)),
-			both(lease, "publicIP", "publicIPv6", ip, sizeof(ip)), text_of(lease, "backend"),
-			both(lease, "vtepMAC", "vtepMACv6", mac, sizeof(mac)), when(at, expires, sizeof(expires)),
-			problem[0] ? problem : json_is_true(json_object_get(lease, "own")) ? "this node" : ""};
-
-		text_table_row(table, cells);
-	}
+	json_array_foreach(list, i, object)
+		row(table, object);
 	text_table_print(table);
 	text_table_free(table);
 	return CTL_OK;
+}
+
+static void lease_row(struct text_table *table, const json_t *lease)
+{
+	char subnet[128], ip[128], mac[64], expires[64];
+	const char *problem = text_of(lease, "problem");
+	const char *cells[] = {both(lease, "subnet", "ipv6Subnet", subnet, sizeof(subnet)),
+		both(lease, "publicIP", "publicIPv6", ip, sizeof(ip)), text_of(lease, "backend"),
+		both(lease, "vtepMAC", "vtepMACv6", mac, sizeof(mac)),
+		when(json_object_get(lease, "expires"), expires, sizeof(expires)),
+		problem[0] ? problem : json_is_true(json_object_get(lease, "own")) ? "this node" : ""};
+
+	text_table_row(table, cells);
+}
+
+static int print_leases(const json_t *json)
+{
+	static const char *const headings[] = {"SUBNET", "PUBLIC IP", "BACKEND", "VTEP MAC", "EXPIRES", "NOTE", NULL};
+
+	return print_table(headings, json_object_get(json, "leases"), lease_row);
+}
+
+static void pod_row(struct text_table *table, const json_t *pod)
+{
+	char id[16], ip[128], mtu[16];
+	const char *cells[] = {id, text_of(pod, "network"), text_of(pod, "ifname"), text_of(pod, "hostInterface"),
+		both(pod, "ip", "ipv6", ip, sizeof(ip)), mtu};
+
+	snprintf(id, sizeof(id), "%.13s", text_of(pod, "containerID"));
+	snprintf(mtu, sizeof(mtu), "%lld", json_integer_value(json_object_get(pod, "mtu")));
+	text_table_row(table, cells);
 }
 
 static int print_pods(const json_t *json)
 {
 	static const char *const headings[] = {"CONTAINER", "NETWORK", "IFNAME", "HOST INTERFACE", "IP", "MTU", NULL};
-	struct text_table *table = text_table_new(headings);
-	size_t i;
-	const json_t *pod;
 
-	if (!table)
-		return CTL_FAILED;
-	json_array_foreach(json_object_get(json, "pods"), i, pod) {
-		char id[16];
-		char ip[128];
-		char mtu[16];
-		const char *cells[] = {id, text_of(pod, "network"), text_of(pod, "ifname"), text_of(pod, "hostInterface"),
-			both(pod, "ip", "ipv6", ip, sizeof(ip)), mtu};
+	return print_table(headings, json_object_get(json, "pods"), pod_row);
+}
 
-		snprintf(id, sizeof(id), "%.13s", text_of(pod, "containerID"));
-		snprintf(mtu, sizeof(mtu), "%lld", json_integer_value(json_object_get(pod, "mtu")));
-		text_table_row(table, cells);
-	}
-	text_table_print(table);
-	text_table_free(table);
-	return CTL_OK;
+static void block_row(struct text_table *table, const json_t *block)
+{
+	char used[24], resting[24], unused[24];
+	const char *cells[] = {text_of(block, "block"), count_of(block, "used", used, sizeof(used)),
+		count_of(block, "resting", resting, sizeof(resting)), count_of(block, "free", unused, sizeof(unused))};
+
+	text_table_row(table, cells);
 }
 
 static int print_ipam(const json_t *json)
 {
 	static const char *const headings[] = {"BLOCK", "USED", "RESTING", "FREE", NULL};
-	static const char *const keys[] = {"used", "resting", "free"};
-	struct text_table *table = text_table_new(headings);
-	size_t i;
-	const json_t *block;
 
-	if (!table)
-		return CTL_FAILED;
-	json_array_foreach(json_object_get(json, "blocks"), i, block) {
-		char numbers[3][24];
-		const char *cells[] = {text_of(block, "block"), NULL, NULL, NULL};
-
-		for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
-			cells[k + 1] = count_of(block, keys[k], numbers[k], sizeof(numbers[k]));
-		text_table_row(table, cells);
-	}
-	text_table_print(table);
-	text_table_free(table);
-	return CTL_OK;
+	return print_table(headings, json_object_get(json, "blocks"), block_row);
 }
 
 int ctl_status(const struct ctl *ctl)
