@@ -95,13 +95,8 @@ def netns_create(path: str) -> None:
         unshare(CLONE_NEWNET)
         mount("/proc/thread-self/ns/net", path, None, MS_BIND)
 
-    while True:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        try:
-            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
-            break
-        except FileNotFoundError:
-            continue  # another lab's end took the empty directory away in between
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
     try:
         in_thread(body)
     except BaseException:

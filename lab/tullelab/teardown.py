@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Taking a lab down from its state alone, whatever part of it was made, and whoever made it."""
 
-import contextlib
 import os
 import signal
 
@@ -31,8 +30,7 @@ def remove(state: State, reap=()) -> list:
             if os.path.lexists(path):
                 netns_remove(path)
                 removed.append(name)
-        with contextlib.suppress(OSError):
-            os.rmdir("/run/netns")  # only if it is empty, and then it was we who made it
+        # /run/netns stays, even empty: to remove it would unmount what other mount namespaces have mounted on it.
         state.remove()
         return removed
 
