@@ -463,7 +463,7 @@ static void history_is_dropped(void **state)
 	lab_start(lab);
 	assert_int_equal(check(lab, 1), 0);
 	assert_int_equal(stats_of(lab).attached, 1);
-	assert_true(stats_of(lab).resting[FAMILY_4] > 200); /* all of this took less than a minute */
+	assert_true(stats_of(lab).resting[FAMILY_4] > 200);
 	assert_string_equal(lab->reports, "");
 	lab_del(lab, 1);
 }
