@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Waiting on conditions with a deadline.  Nothing in the lab sleeps for a guessed time."""
 
+import os
 import time
 
 from .errors import LabError
 
 INTERVAL = 0.02
+SLOW = float(os.environ.get("TULLE_SLOW") or 1)  # on a machine that is so many times as slow, deadlines are as many times as long
 
 
 class WaitTimeout(LabError):
@@ -17,6 +19,7 @@ def until(condition, what: str, timeout: float = 10.0, interval: float = INTERVA
 
     Exceptions of the kinds that a thing not yet there causes (OSError, LabError, ValueError) count as *not yet*.
     detail: a function whose text (a log's tail, say) is added to the message when the time is up."""
+    timeout *= SLOW
     deadline = time.monotonic() + timeout
     while True:
         try:
