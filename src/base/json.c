@@ -8,8 +8,14 @@
 
 int json_parse(const char *text, size_t len, const char *where, json_t **ret, struct err *err)
 {
+	const char *nul = len ? memchr(text, 0, len) : NULL;
 	json_error_t problem;
-	json_t *json = json_loadb(text, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &problem);
+	json_t *json;
+
+	/* jansson swallows one behind a number */
+	if (nul)
+		return err_set(err, -EINVAL, "%s: not valid JSON: NUL byte at offset %zu", where, (size_t)(nul - text));
+	json = json_loadb(text, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &problem);
 
 	if (!json)
 		return err_set(err, -EINVAL, "%s: not valid JSON: line %d column %d: %s", where, problem.line,

@@ -64,12 +64,24 @@ static void deep_nesting_is_an_error(void **state)
 	assert_null(json);
 }
 
+static void nul_bytes_are_an_error(void **state)
+{
+	static const char text[] = "{\"a\":1\0}";
+	struct err err = ERR_INIT;
+	json_t *json = NULL;
+
+	assert_int_equal(json_parse(text, sizeof(text) - 1, "stdin", &json, &err), -EINVAL);
+	assert_null(json);
+	assert_string_equal(err_text(&err), "stdin: not valid JSON: NUL byte at offset 6");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keys_match_without_case),
 		cmocka_unit_test(numbers_come_in_float_form),
 		cmocka_unit_test(deep_nesting_is_an_error),
+		cmocka_unit_test(nul_bytes_are_an_error),
 	};
 
 	return cmocka_run_group_tests_name("json", tests, NULL, NULL);
