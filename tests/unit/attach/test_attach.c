@@ -230,7 +230,7 @@ static void ipv6_works_at_once(void **state)
 	assert_true(lab_pings(lab, -1, &a.addr[FAMILY_6]));
 	/* bind() fails while an address is tentative */
 	assert_int_equal(
-		lab_run(lab_pod(lab, 0), "ping -n -c 1 -W 1 -I fd00:1:2::2 fe80::ecee:eeff:feee:eeee%eth0"),
+		lab_run(lab_pod(lab, 0), "ping -n -c 5 -i 0.2 -W 5 -I fd00:1:2::2 fe80::ecee:eeff:feee:eeee%eth0"),
 		0);
 	lab_del(lab, 0);
 }
