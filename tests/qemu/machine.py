@@ -20,6 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BUSYBOX = Path("/bin/busybox")
 CPU = "Nehalem-v1"  # old enough that the C library keeps to the vector instructions that TCG is quick at
+BOOT = 120  # seconds, and to go down
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 MARK = re.compile(r"^@@ (begin|end) (\S+)(?: (\d+))?\s*$")
 
@@ -116,16 +117,20 @@ def script_of(steps, environment) -> str:
     return "\n".join(lines) + "\n"
 
 
+# norandmaps: QEMU finds code that it has translated before by its virtual address as well, so a program is translated anew
+# in every process that has it elsewhere, and starting one took several times as long.
 def command(kernel: Path, image: Path, console: Path, memory: int) -> list:
     return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", CPU, "-smp", "2", "-m", str(memory),
             "-nodefaults", "-display", "none", "-no-reboot", "-nic", "none", "-kernel", str(kernel), "-initrd", str(image),
-            "-append", "console=ttyS0 quiet loglevel=3 panic=1 oops=panic mitigations=off tsc=reliable",
+            "-append", "console=ttyS0 quiet loglevel=3 panic=1 oops=panic mitigations=off tsc=reliable norandmaps",
             "-serial", f"file:{console}", "-device", "virtio-rng-pci",
             "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap"]
 
 
-def run(steps, directory: Path, environment=None, memory: int = 3072, timeout: float = 600) -> Outcome:
-    """Boot, run the steps, wait for the power to go off (or pull the plug at the deadline).  The console stays in directory."""
+def run(steps, directory: Path, environment=None, memory: int = 3072) -> Outcome:
+    """Boot, run the steps, wait for the power to go off (or pull the plug when no step has time left).  The console stays in
+    directory."""
+    timeout = BOOT + sum(step.timeout for step in steps)
     kernel = newest_kernel()
     directory.mkdir(parents=True, exist_ok=True)
     image = initramfs(directory, kernel, script_of(steps, environment or {}))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo on the oldest kernel that Tulle promises to run on: Debian 12's own 6.1, in QEMU."""
+"""The demo and what the kernel must do for it on the oldest one that Tulle promises to run on: Debian 12's own 6.1, in QEMU."""
 
 import re
 
 import pytest
 
-from conftest import BACKENDS, FEATURES, MODULES, PROGRAMS, SETTLING
+from conftest import AGENT, BACKENDS, FEATURES, MODULES, PROGRAMS, SETTLING, SUITES, step_name
 
 
 def ended(guest, name: str):
@@ -48,6 +48,12 @@ def succeeded(guest, name: str, sign) -> None:
 def test_programs(guest, program):
     """This kernel's verifier takes the eBPF programs, and they do what they do elsewhere."""
     succeeded(guest, f"bpf-{program}", r"^\[  PASSED  \] [1-9]\d* test\(s\)")
+
+
+@pytest.mark.parametrize("step", [*map(step_name, SUITES), *(f"agent-{name}" for name in AGENT)])
+def test_suites(guest, step):
+    """This kernel takes and tells what newer ones do, as far as the plane, pod attachment and the agent need it."""
+    succeeded(guest, step, r"^\[  PASSED  \] [1-9]\d* test\(s\)|^[1-9]\d* passed\b")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
