@@ -12,6 +12,20 @@
 #include "cni/json_scan.h"
 
 #include <string.h>
+#include <strings.h>
+
+/* Is text what one of the spellings of "name" says? Which of several wins after a repetition differs: jansson keeps the
+ * place of the first. */
+static bool is_a_name(const json_t *json, const char *text)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)json, key, value)
+		if (strcasecmp(key, "name") == 0 && json_is_string(value) && strcmp(json_string_value(value), text) == 0)
+			return true;
+	return false;
+}
 
 /* What jansson takes, the scanner takes too, and finds the same name. */
 static void compare(const char *text, size_t len, const json_t *json)
@@ -28,9 +42,8 @@ static void compare(const char *text, size_t len, const json_t *json)
 	/* an exact key that is null hides other spellings in both */
 	if (why || !name)
 		return;
-	FUZZ_CHECK(json_is_string(name) == (member.kind == SCAN_STRING || member.kind == SCAN_LONG));
 	if (member.kind == SCAN_STRING)
-		FUZZ_CHECK(strcmp(member.text, json_string_value(name)) == 0);
+		FUZZ_CHECK(is_a_name(json, member.text));
 }
 
 static void try_result(const json_t *json)
