@@ -6,9 +6,16 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+/* libcurl 7.88.1 may keep the end of an HTTP/2 answer that came with its last bytes to itself until the socket is looked
+ * at again, which nothing would cause before a timer of its own 200 ms later. */
+#define LOOK_AGAIN_MS 1
+
 struct watched {
 	struct watched *prev, *next;
+	struct curl_loop *loop;
+	curl_socket_t fd;
 	struct event *event;
+	struct event *again;
 };
 
 struct curl_loop {
@@ -38,10 +45,25 @@ static void drain(struct curl_loop *loop)
 static void on_socket(evutil_socket_t fd, short what, void *arg)
 {
 	int bits = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
-	struct curl_loop *loop = arg;
+	const struct timeval soon = {.tv_usec = LOOK_AGAIN_MS * 1000};
+	struct watched *watched = arg;
+	struct curl_loop *loop = watched->loop;
 	int running;
 
+	if (what & EV_READ)
+		event_add(watched->again, &soon);
+	/* watched may be gone behind this. */
 	curl_multi_socket_action(loop->multi, fd, bits, &running);
+	drain(loop);
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct watched *watched = arg;
+	struct curl_loop *loop = watched->loop;
+	int running;
+
+	curl_multi_socket_action(loop->multi, watched->fd, CURL_CSELECT_IN, &running);
 	drain(loop);
 }
 
@@ -59,7 +81,27 @@ static void forget(struct curl_loop *loop, struct watched *watched)
 	DL_DELETE(loop->sockets, watched);
 	if (watched->event)
 		event_free(watched->event);
+	if (watched->again)
+		event_free(watched->again);
 	free(watched);
+}
+
+static struct watched *watched_new(struct curl_loop *loop, curl_socket_t fd)
+{
+	struct watched *watched = calloc(1, sizeof(*watched));
+
+	if (!watched)
+		return NULL;
+	watched->loop = loop;
+	watched->fd = fd;
+	watched->again = event_new(loop->base, -1, 0, on_again, watched);
+	if (!watched->again) {
+		free(watched);
+		return NULL;
+	}
+	DL_APPEND(loop->sockets, watched);
+	curl_multi_assign(loop->multi, fd, watched);
+	return watched;
 }
 
 static int take_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *known)
@@ -74,16 +116,13 @@ static int take_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *
 		curl_multi_assign(loop->multi, fd, NULL);
 		return 0;
 	}
-	if (!watched) {
-		watched = calloc(1, sizeof(*watched));
-		if (!watched)
-			return -1;
-		DL_APPEND(loop->sockets, watched);
-		curl_multi_assign(loop->multi, fd, watched);
-	}
+	if (!watched)
+		watched = watched_new(loop, fd);
+	if (!watched)
+		return -1;
 	if (watched->event)
 		event_free(watched->event);
-	watched->event = event_new(loop->base, fd, events | EV_PERSIST, on_socket, loop);
+	watched->event = event_new(loop->base, fd, events | EV_PERSIST, on_socket, watched);
 	return watched->event && event_add(watched->event, NULL) == 0 ? 0 : -1;
 }
 
