@@ -7,7 +7,7 @@
 #include "etcd.pb-c.h"
 #include "model/lease.h"
 #include "store/etcd.h"
-#include "store/grpc.h"
+#include "client/grpc.h"
 
 #include <event2/event.h>
 

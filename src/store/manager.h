@@ -2,7 +2,7 @@
  *
  * The lease manager behind store.h, over any transport (kv.h): keeps the table of all leases, gets and keeps our
  * own, and tells the agent what changed (reference/flannel.md 3.2, 3.3.4 to 3.3.7, with the defects of section 13
- * mended). Parts: store.c (the door, the configuration), table.c (leases of all nodes), acquire.c (our own).
+ * mended). Parts: manager.c (life cycle, the configuration), table.c (leases of all nodes), acquire.c (our own).
  *
  * Everything that may lead to a write goes through one deferred step event: a burst of changes is one decision,
  * and no transport is called from inside its own callback.
@@ -12,7 +12,7 @@
 #include "store/kv.h"
 #include "base/hash.h"
 #include "store/problems.h"
-#include "store/store.h"
+#include "store/store_private.h"
 
 #include <event2/event.h>
 
@@ -35,7 +35,8 @@ struct finding {
 
 enum operation { OPERATION_NONE, OPERATION_CREATE, OPERATION_REPLACE, OPERATION_REMOVE, OPERATION_EXPIRY };
 
-struct store {
+struct manager {
+	struct store store; /* first: the door hands this out */
 	struct event_base *base;
 	struct store_events events;
 	void *ctx;
@@ -83,12 +84,12 @@ int64_t manager_now(void);
 int64_t manager_now_ms(void);
 void manager_later(struct event *event, int64_t ms);
 /* Tells a problem unless it is told already; "" ends it. */
-void manager_problem(struct store *store, const char *key, const char *fmt, ...)
+void manager_problem(struct manager *manager, const char *key, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* A store still without its transport: the caller makes one with &store->kv_events and ctx = store, and puts it into
- * store->kv. store_free frees both. */
+/* A store still without its transport: the caller makes one with &manager->kv_events and ctx = manager, and puts it into
+ * manager->kv. store_free frees both. */
 int manager_new(struct event_base *base, const struct store_events *events, void *ctx, int64_t ttl,
-	int64_t renew_margin, struct store **ret, struct err *err);
+	int64_t renew_margin, struct manager **ret, struct err *err);
 
 /* -- table.c -- */
 void table_list_begin(void *ctx, bool anew);
@@ -97,27 +98,27 @@ void table_put(void *ctx, const struct kv_item *item);
 void table_gone(void *ctx, const char *key, uint64_t revision);
 int64_t table_expires(void *ctx, const char *key, const char *value, size_t len);
 bool table_blocks(void *ctx, const char *key, const char *other);
-struct entry *table_find(struct store *store, const char *key);
+struct entry *table_find(struct manager *manager, const char *key);
 /* A lease of this public address: IPv4 if set, else IPv6; one that fits the network is preferred. */
-struct entry *table_find_address(struct store *store, const struct addr public_ip[FAMILY_COUNT]);
+struct entry *table_find_address(struct manager *manager, const struct addr public_ip[FAMILY_COUNT]);
 bool table_same_node(const struct addr a[FAMILY_COUNT], const struct addr b[FAMILY_COUNT]);
 /* What was just written, before the watch tells it. */
-struct entry *table_set(struct store *store, const struct lease *lease, uint64_t revision);
-void table_forget(struct store *store, const char *key);
+struct entry *table_set(struct manager *manager, const struct lease *lease, uint64_t revision);
+void table_forget(struct manager *manager, const char *key);
 /* Answers store_find_own, once the table is complete. */
-void table_answer(struct store *store);
+void table_answer(struct manager *manager);
 /* Shows or hides one entry, or all, after it became clear whose it is. */
-void table_show(struct store *store, struct entry *entry);
-void table_show_all(struct store *store);
+void table_show(struct manager *manager, struct entry *entry);
+void table_show_all(struct manager *manager);
 /* Begins a new full list; no decision before it is complete. */
-void table_refresh(struct store *store);
-void table_done(struct store *store);
+void table_refresh(struct manager *manager);
+void table_done(struct manager *manager);
 
 /* -- acquire.c -- */
-int acquire_init(struct store *store);
+int acquire_init(struct manager *manager);
 /* Is this key ours, or about to be? */
-bool acquire_is_own(const struct store *store, const char *key);
-void acquire_own_changed(struct store *store, struct entry *entry);
-void acquire_own_gone(struct store *store, const char *key);
-void acquire_step(struct store *store);
-void acquire_done(struct store *store);
+bool acquire_is_own(const struct manager *manager, const char *key);
+void acquire_own_changed(struct manager *manager, struct entry *entry);
+void acquire_own_gone(struct manager *manager, const char *key);
+void acquire_step(struct manager *manager);
+void acquire_done(struct manager *manager);

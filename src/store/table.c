@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct entry *table_find(struct store *store, const char *key)
+struct entry *table_find(struct manager *manager, const char *key)
 {
 	struct entry *entry;
 
-	HASH_FIND_STR(store->entries, key, entry);
+	HASH_FIND_STR(manager->entries, key, entry);
 	return entry;
 }
 
@@ -23,17 +23,17 @@ bool table_same_node(const struct addr a[FAMILY_COUNT], const struct addr b[FAMI
 	return addr_is_set(&a[f]) && addr_equal(&a[f], &b[f]);
 }
 
-struct entry *table_find_address(struct store *store, const struct addr public_ip[FAMILY_COUNT])
+struct entry *table_find_address(struct manager *manager, const struct addr public_ip[FAMILY_COUNT])
 {
 	struct entry *entry, *next, *best = NULL;
 	bool best_fits = false;
 
-	HASH_ITER(hh, store->entries, entry, next) {
+	HASH_ITER(hh, manager->entries, entry, next) {
 		bool fits;
 
 		if (!entry->readable || !table_same_node(public_ip, entry->lease.public_ip))
 			continue;
-		fits = store->has_network && flannel_lease_fits(&entry->lease, &store->network);
+		fits = manager->has_network && flannel_lease_fits(&entry->lease, &manager->network);
 		if (!best || (fits && !best_fits) ||
 			(fits == best_fits && strcmp(entry->lease.key, best->lease.key) < 0)) {
 			best = entry;
@@ -43,72 +43,72 @@ struct entry *table_find_address(struct store *store, const struct addr public_i
 	return best;
 }
 
-void table_show(struct store *store, struct entry *entry)
+void table_show(struct manager *manager, struct entry *entry)
 {
-	bool show = store->announced && entry->readable && !acquire_is_own(store, entry->lease.key);
+	bool show = manager->announced && entry->readable && !acquire_is_own(manager, entry->lease.key);
 
 	if (show == entry->shown)
 		return;
 	entry->shown = show;
 	if (show)
-		store->events.lease(store->ctx, &entry->lease);
+		manager->events.lease(manager->ctx, &entry->lease);
 	else
-		store->events.lease_gone(store->ctx, entry->lease.key);
+		manager->events.lease_gone(manager->ctx, entry->lease.key);
 }
 
-void table_show_all(struct store *store)
+void table_show_all(struct manager *manager)
 {
 	struct entry *entry, *next;
 
-	HASH_ITER(hh, store->entries, entry, next)
-		table_show(store, entry);
+	HASH_ITER(hh, manager->entries, entry, next)
+		table_show(manager, entry);
 }
 
-static struct entry *entry_new(struct store *store, const char *key)
+static struct entry *entry_new(struct manager *manager, const char *key)
 {
 	struct entry *entry = calloc(1, sizeof(*entry));
 
 	if (!entry)
 		return NULL;
 	memcpy(entry->lease.key, key, strlen(key));
-	HASH_ADD_STR(store->entries, lease.key, entry);
+	HASH_ADD_STR(manager->entries, lease.key, entry);
 	return entry;
 }
 
-struct entry *table_set(struct store *store, const struct lease *lease, uint64_t revision)
+struct entry *table_set(struct manager *manager, const struct lease *lease, uint64_t revision)
 {
-	struct entry *entry = table_find(store, lease->key);
+	struct entry *entry = table_find(manager, lease->key);
 
 	if (!entry)
-		entry = entry_new(store, lease->key);
+		entry = entry_new(manager, lease->key);
 	if (!entry)
 		return NULL;
 	entry->lease = *lease;
 	entry->revision = revision;
-	entry->generation = store->generation;
+	entry->generation = manager->generation;
 	entry->readable = true;
-	table_show(store, entry);
+	table_show(manager, entry);
 	return entry;
 }
 
-void table_forget(struct store *store, const char *key)
+void table_forget(struct manager *manager, const char *key)
 {
-	struct entry *entry = table_find(store, key);
+	struct entry *entry = table_find(manager, key);
 
 	if (!entry)
 		return;
-	HASH_DEL(store->entries, entry);
+	HASH_DEL(manager->entries, entry);
 	free(entry);
 }
 
-void table_answer(struct store *store)
+void table_answer(struct manager *manager)
 {
-	struct finding *finding = store->findings;
+	struct finding *finding = manager->findings;
 
-	store->findings = NULL;
+	manager->findings = NULL;
 	while (finding) {
 		struct finding *next = finding->next;
-		struct entry *entry = table_find_address(store, finding->public_ip);
+		struct entry *entry = table_find_address(manager, finding->public_ip);
 
 		finding->found(finding->ctx, entry ? &entry->lease : NULL);
 		free(finding);
@@ -116,40 +116,40 @@ void table_answer(struct store *store)
 	}
 }
 
-static void entry_drop(struct store *store, struct entry *entry)
+static void entry_drop(struct manager *manager, struct entry *entry)
 {
 	struct lease lease = entry->lease;
 	bool shown = entry->shown;
 
-	HASH_DEL(store->entries, entry);
+	HASH_DEL(manager->entries, entry);
 	free(entry);
-	manager_problem(store, lease.key, "%s", "");
+	manager_problem(manager, lease.key, "%s", "");
 	if (shown)
-		store->events.lease_gone(store->ctx, lease.key);
+		manager->events.lease_gone(manager->ctx, lease.key);
 	else
-		acquire_own_gone(store, lease.key);
+		acquire_own_gone(manager, lease.key);
 }
 
 /* A value that cannot be read takes nothing away: a node that was known stays known (reference/flannel.md 13.2). */
-static void put_unreadable(struct store *store, const struct kv_item *item, const char *text)
+static void put_unreadable(struct manager *manager, const struct kv_item *item, const char *text)
 {
-	struct entry *entry = table_find(store, item->key);
+	struct entry *entry = table_find(manager, item->key);
 
-	manager_problem(store, item->key, "%s", text);
+	manager_problem(manager, item->key, "%s", text);
 	if (!entry && strlen(item->key) < LEASE_KEY_MAX) {
-		entry = entry_new(store, item->key);
+		entry = entry_new(manager, item->key);
 		if (entry)
 			flannel_key_parse(item->key, entry->lease.subnet, NULL);
 	}
 	if (!entry)
 		return;
-	entry->generation = store->generation;
+	entry->generation = manager->generation;
 	entry->revision = item->revision;
-	if (acquire_is_own(store, item->key))
-		acquire_own_changed(store, entry);
+	if (acquire_is_own(manager, item->key))
+		acquire_own_changed(manager, entry);
 }
 
-static void put_lease(struct store *store, struct entry *entry, const struct lease *lease,
+static void put_lease(struct manager *manager, struct entry *entry, const struct lease *lease,
 	const struct kv_item *item)
 {
 	bool changed = !entry->readable || !lease_equal(&entry->lease, lease);
@@ -158,93 +158,93 @@ static void put_lease(struct store *store, struct entry *entry, const struct lea
 	entry->readable = true;
 	entry->revision = item->revision;
 	entry->handle = item->handle;
-	entry->generation = store->generation;
-	if (acquire_is_own(store, lease->key))
-		acquire_own_changed(store, entry);
+	entry->generation = manager->generation;
+	if (acquire_is_own(manager, lease->key))
+		acquire_own_changed(manager, entry);
 	else if (entry->shown && changed)
-		store->events.lease(store->ctx, &entry->lease);
+		manager->events.lease(manager->ctx, &entry->lease);
 	else
-		table_show(store, entry);
+		table_show(manager, entry);
 }
 
 void table_put(void *ctx, const struct kv_item *item)
 {
-	struct store *store = ctx;
+	struct manager *manager = ctx;
 	struct err err = ERR_INIT;
 	struct entry *entry;
 	struct lease lease;
 
-	entry = table_find(store, item->key);
-	if (entry && store->kv->ordered && item->revision < entry->revision) {
-		entry->generation = store->generation;
+	entry = table_find(manager, item->key);
+	if (entry && manager->kv->ordered && item->revision < entry->revision) {
+		entry->generation = manager->generation;
 		return;
 	}
 	if (strchr(item->key, '/')) {
-		put_unreadable(store, item, "no lease lies so deep");
+		put_unreadable(manager, item, "no lease lies so deep");
 		return;
 	}
 	memset(&lease, 0, sizeof(lease));
 	if (flannel_lease_parse(item->key, item->value, item->len, &lease, &err) < 0) {
-		put_unreadable(store, item, err_text(&err));
+		put_unreadable(manager, item, err_text(&err));
 		return;
 	}
 	snprintf(lease.key, sizeof(lease.key), "%s", item->key);
 	/* What is not known is bounded: nobody grants more than one ttl at a time, and each renewal is seen. */
-	if (!store->kv->value_has_expiry)
-		lease.expires = item->expires == KV_EXPIRES_UNKNOWN ? manager_now() + store->ttl : item->expires;
+	if (!manager->kv->value_has_expiry)
+		lease.expires = item->expires == KV_EXPIRES_UNKNOWN ? manager_now() + manager->ttl : item->expires;
 	if (!entry)
-		entry = entry_new(store, lease.key);
+		entry = entry_new(manager, lease.key);
 	if (!entry) {
-		manager_problem(store, item->key, "no memory for this lease");
+		manager_problem(manager, item->key, "no memory for this lease");
 		return;
 	}
-	if (!acquire_is_own(store, item->key))
-		manager_problem(store, item->key, "%s", "");
-	put_lease(store, entry, &lease, item);
-	manager_later(store->step, 0);
+	if (!acquire_is_own(manager, item->key))
+		manager_problem(manager, item->key, "%s", "");
+	put_lease(manager, entry, &lease, item);
+	manager_later(manager->step, 0);
 }
 
 void table_gone(void *ctx, const char *key, uint64_t revision)
 {
-	struct store *store = ctx;
-	struct entry *entry = table_find(store, key);
+	struct manager *manager = ctx;
+	struct entry *entry = table_find(manager, key);
 
-	if (entry && store->kv->ordered && revision < entry->revision)
+	if (entry && manager->kv->ordered && revision < entry->revision)
 		return;
 	if (entry)
-		entry_drop(store, entry);
+		entry_drop(manager, entry);
 	else
-		manager_problem(store, key, "%s", "");
-	manager_later(store->step, 0);
+		manager_problem(manager, key, "%s", "");
+	manager_later(manager->step, 0);
 }
 
 void table_list_begin(void *ctx, bool anew)
 {
-	struct store *store = ctx;
+	struct manager *manager = ctx;
 	struct entry *entry, *next;
 
-	store->generation++;
-	store->synced = false;
+	manager->generation++;
+	manager->synced = false;
 	if (!anew)
 		return;
-	store->own_revision = 0;
-	HASH_ITER(hh, store->entries, entry, next)
+	manager->own_revision = 0;
+	HASH_ITER(hh, manager->entries, entry, next)
 		entry->revision = 0;
 }
 
 void table_list_end(void *ctx)
 {
-	struct store *store = ctx;
+	struct manager *manager = ctx;
 	struct entry *entry, *next;
 
-	HASH_ITER(hh, store->entries, entry, next)
-		if (entry->generation != store->generation)
-			entry_drop(store, entry);
-	store->synced = true;
-	store->avoid_count = 0;
-	if (store->announced)
-		store->events.synced(store->ctx);
-	manager_later(store->step, 0);
+	HASH_ITER(hh, manager->entries, entry, next)
+		if (entry->generation != manager->generation)
+			entry_drop(manager, entry);
+	manager->synced = true;
+	manager->avoid_count = 0;
+	if (manager->announced)
+		manager->events.synced(manager->ctx);
+	manager_later(manager->step, 0);
 }
 
 int64_t table_expires(void *ctx, const char *key, const char *value, size_t len)
@@ -258,7 +258,7 @@ int64_t table_expires(void *ctx, const char *key, const char *value, size_t len)
 bool table_blocks(void *ctx, const char *key, const char *other)
 {
 	struct prefix a[FAMILY_COUNT] = {{{{0}}, 0, 0}}, b[FAMILY_COUNT] = {{{{0}}, 0, 0}};
-	struct store *store = ctx;
+	struct manager *manager = ctx;
 
 	if (flannel_key_parse(key, a, NULL) < 0 || flannel_key_parse(other, b, NULL) < 0)
 		return false;
@@ -266,30 +266,30 @@ bool table_blocks(void *ctx, const char *key, const char *other)
 		if (!prefix_is_set(&a[f]) || !prefix_is_set(&b[f]) || !prefix_overlaps(&a[f], &b[f]))
 			continue;
 		/* As choose_block: what covers the whole pool is no block of it. */
-		if (!network_has(&store->network, f) || !prefix_contains_prefix(&b[f], &store->network.pool[f].cidr))
+		if (!network_has(&manager->network, f) || !prefix_contains_prefix(&b[f], &manager->network.pool[f].cidr))
 			return true;
 	}
 	return false;
 }
 
-void table_refresh(struct store *store)
+void table_refresh(struct manager *manager)
 {
-	store->synced = false;
-	store->watching = true;
-	store->kv->ops->watch(store->kv);
+	manager->synced = false;
+	manager->watching = true;
+	manager->kv->ops->watch(manager->kv);
 }
 
-void table_done(struct store *store)
+void table_done(struct manager *manager)
 {
 	struct entry *entry, *next;
 	struct finding *finding;
 
-	HASH_ITER(hh, store->entries, entry, next) {
-		HASH_DEL(store->entries, entry);
+	HASH_ITER(hh, manager->entries, entry, next) {
+		HASH_DEL(manager->entries, entry);
 		free(entry);
 	}
-	while ((finding = store->findings)) {
-		store->findings = finding->next;
+	while ((finding = manager->findings)) {
+		manager->findings = finding->next;
 		free(finding);
 	}
 }

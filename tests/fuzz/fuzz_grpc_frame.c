@@ -4,7 +4,7 @@
  */
 #include "fuzz.h"
 
-#include "store/grpc_frame.h"
+#include "client/grpc_frame.h"
 
 #define LONGEST 256
 

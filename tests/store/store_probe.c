@@ -117,7 +117,7 @@ static void on_done(void *ctx, const struct kv_result *result)
 static bool raw_write(struct probe *probe, const char *word, const char *key, const char *number)
 {
 	static const char value[] = "{\"PublicIP\":\"192.0.2.200\",\"PublicIPv6\":null}";
-	struct kv *kv = probe->store->kv;
+	struct kv *kv = ((struct manager *)probe->store)->kv;
 
 	if (!key || !number)
 		return false;

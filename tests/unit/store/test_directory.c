@@ -339,17 +339,24 @@ static void take_result(void *ctx, const struct kv_result *result)
 
 #define VALUE "{\"PublicIP\":\"192.0.2.200\",\"PublicIPv6\":null}"
 
+static struct kv *kv_of(struct node *node)
+{
+	return ((struct manager *)node->store)->kv;
+}
+
 static int create(struct world *world, struct node *node, const char *key)
 {
+	struct kv *kv = kv_of(node);
+
 	result_rc = 1;
-	node->store->kv->ops->create(node->store->kv, key, VALUE, strlen(VALUE), 0, take_result);
+	kv->ops->create(kv, key, VALUE, strlen(VALUE), 0, take_result);
 	WAIT(world->base, result_rc <= 0);
 	return result_rc;
 }
 
 static int change(struct world *world, struct node *node, char kind, const char *key, uint64_t revision)
 {
-	struct kv *kv = node->store->kv;
+	struct kv *kv = kv_of(node);
 
 	result_rc = 1;
 	if (kind == 'r')

@@ -19,9 +19,14 @@ struct fake {
 	int watches, frees;
 };
 
+static struct manager *manager_of(struct node *node)
+{
+	return (struct manager *)node->store;
+}
+
 static struct fake *fake_of(struct node *node)
 {
-	return (struct fake *)node->store->kv;
+	return (struct fake *)manager_of(node)->kv;
 }
 
 static void fake_write(struct kv *kv, char kind, const char *key, const char *value, size_t len, int64_t ttl,
@@ -95,14 +100,14 @@ static void answer(struct node *node, int rc)
 static void put(struct node *node, const char *key, const char *value, uint64_t revision, int64_t expires)
 {
 	struct kv_item item = {key, value, strlen(value), revision, expires ? 1 : 0, expires};
-	struct kv *kv = node->store->kv;
+	struct kv *kv = manager_of(node)->kv;
 
 	kv->events->put(kv->ctx, &item);
 }
 
 static void list_anew(struct node *node, bool anew)
 {
-	node->store->kv->events->list_begin(node->store->kv->ctx, anew);
+	manager_of(node)->kv->events->list_begin(manager_of(node)->kv->ctx, anew);
 }
 
 static void list_begin(struct node *node)
@@ -112,12 +117,12 @@ static void list_begin(struct node *node)
 
 static void list_end(struct node *node)
 {
-	node->store->kv->events->list_end(node->store->kv->ctx);
+	manager_of(node)->kv->events->list_end(manager_of(node)->kv->ctx);
 }
 
 static void gone(struct node *node, const char *key, uint64_t revision)
 {
-	node->store->kv->events->gone(node->store->kv->ctx, key, revision);
+	manager_of(node)->kv->events->gone(manager_of(node)->kv->ctx, key, revision);
 }
 
 struct world {
@@ -127,22 +132,24 @@ struct world {
 
 static void configure(struct node *node, const char *text)
 {
-	node->store->kv->events->config(node->store->kv->ctx, text, strlen(text), "net-conf.json");
+	manager_of(node)->kv->events->config(manager_of(node)->kv->ctx, text, strlen(text), "net-conf.json");
 }
 
 static int begin_ttl(void **state, int64_t ttl, int64_t margin)
 {
 	struct world *world = calloc(1, sizeof(*world));
 	struct fake *fake = calloc(1, sizeof(*fake));
+	struct manager *manager = NULL;
 	struct err err = ERR_INIT;
 
 	world->base = event_base_new();
 	world->node.want = node_want(1);
 	world->node.acquire_at_once = true;
-	if (manager_new(world->base, &node_events, &world->node, ttl, margin, &world->node.store, &err) < 0)
+	if (manager_new(world->base, &node_events, &world->node, ttl, margin, &manager, &err) < 0)
 		return -1;
-	fake->kv = (struct kv){&fake_ops, &world->node.store->kv_events, world->node.store, false, true};
-	world->node.store->kv = &fake->kv;
+	fake->kv = (struct kv){&fake_ops, &manager->kv_events, manager, false, true};
+	manager->kv = &fake->kv;
+	world->node.store = &manager->store;
 	store_start(world->node.store);
 	configure(&world->node, "{\"Network\":\"10.3.0.0/16\"}");
 	*state = world;

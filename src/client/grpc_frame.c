@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/grpc_frame.h"
+#include "client/grpc_frame.h"
 
 #include <errno.h>
 

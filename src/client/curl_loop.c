@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/curl_loop.h"
+#include "client/curl_loop.h"
 
 #include <errno.h>
 #include <event2/event.h>

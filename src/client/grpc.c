@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/grpc.h"
+#include "client/grpc.h"
 
 #include "base/cleanup.h"
-#include "store/curl_loop.h"
-#include "store/grpc_frame.h"
+#include "client/curl_loop.h"
+#include "client/grpc_frame.h"
 
 #include <ctype.h>
 #include <errno.h>
