@@ -216,21 +216,19 @@ static int directory_open(struct directory *dir, struct err *err)
 	return 0;
 }
 
-int directory_new(const char *path, struct event_base *base, const struct kv_events *events, void *ctx,
-	struct kv **ret, struct err *err)
+static int new_at(const char *path, const char *net_conf, bool manifests, struct event_base *base,
+	const struct kv_events *events, void *ctx, struct kv **ret, struct err *err)
 {
-	struct directory *dir;
+	struct directory *dir = calloc(1, sizeof(*dir));
 	int rc;
 
-	if (!path || !*path || strlen(path) >= PATH_MAX - sizeof("/" LEASES_DIR) - NAME_MAX - 1)
-		return err_set(err, -EINVAL, "directory store: path is \"%.100s\", expected that of a directory",
-			path ? path : "");
-	dir = calloc(1, sizeof(*dir));
 	if (!dir)
 		return err_set(err, -ENOMEM, "directory %s: no memory", path);
 	dir->kv = (struct kv){.ops = &directory_ops, .events = events, .ctx = ctx, .value_has_expiry = true};
 	dir->base = base;
 	dir->inotify = dir->wd_config = dir->wd_leases = -1;
+	dir->manifests = manifests;
+	snprintf(dir->net_conf, sizeof(dir->net_conf), "%s", net_conf);
 	snprintf(dir->path, sizeof(dir->path), "%s", path);
 	snprintf(dir->leases, sizeof(dir->leases), "%s/" LEASES_DIR, path);
 	rc = directory_open(dir, err);
@@ -240,4 +238,28 @@ int directory_new(const char *path, struct event_base *base, const struct kv_eve
 	}
 	*ret = &dir->kv;
 	return 0;
+}
+
+#define DIRECTORY_MAX (PATH_MAX - sizeof("/" LEASES_DIR) - NAME_MAX - 1)
+
+int directory_new(const char *path, struct event_base *base, const struct kv_events *events, void *ctx,
+	struct kv **ret, struct err *err)
+{
+	if (!path || !*path || strlen(path) >= DIRECTORY_MAX)
+		return err_set(err, -EINVAL, "directory store: path is \"%.100s\", expected that of a directory",
+			path ? path : "");
+	return new_at(path, "net-conf.json", true, base, events, ctx, ret, err);
+}
+
+int directory_new_config(const char *file, struct event_base *base, const struct kv_events *events, void *ctx,
+	struct kv **ret, struct err *err)
+{
+	const char *slash = file ? strrchr(file, '/') : NULL;
+	char path[PATH_MAX];
+
+	if (!slash || !slash[1] || strlen(slash + 1) > NAME_MAX || (size_t)(slash - file) >= DIRECTORY_MAX)
+		return err_set(err, -EINVAL, "network configuration: the path is \"%.100s\", expected an absolute one of a file",
+			file ? file : "");
+	snprintf(path, sizeof(path), "%.*s", slash > file ? (int)(slash - file) : 1, file);
+	return new_at(path, slash + 1, false, base, events, ctx, ret, err);
 }

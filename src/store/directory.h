@@ -15,3 +15,6 @@ struct event_base;
 /* The events are called with ctx; events must outlive the transport. */
 int directory_new(const char *path, struct event_base *base, const struct kv_events *events, void *ctx,
 	struct kv **ret, struct err *err);
+/* The configuration alone (start(), never watch()): this one file, and cni-conf.json beside it. */
+int directory_new_config(const char *file, struct event_base *base, const struct kv_events *events, void *ctx,
+	struct kv **ret, struct err *err);

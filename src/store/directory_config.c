@@ -118,7 +118,7 @@ static int is_manifest(const struct dirent *entry)
 static void read_all(struct scan *scan)
 {
 	struct dirent **names = NULL;
-	int n = scandir(scan->dir->path, &names, is_manifest, alphasort);
+	int n = scan->dir->manifests ? scandir(scan->dir->path, &names, is_manifest, alphasort) : 0;
 
 	for (int i = 0; i < n; i++) {
 		if (i < FILES_MAX)
@@ -126,7 +126,7 @@ static void read_all(struct scan *scan)
 		free(names[i]);
 	}
 	free(names);
-	read_plain(scan, &scan->net, NET_CONF);
+	read_plain(scan, &scan->net, scan->dir->net_conf);
 	read_plain(scan, &scan->cni, CNI_CONF);
 }
 
@@ -168,10 +168,14 @@ static void tell_absence(struct scan *scan)
 {
 	struct directory *dir = scan->dir;
 
-	dir->kv.events->config(dir->kv.ctx, NULL, 0, NET_CONF);
-	trouble(scan, NET_CONF, dir->had_config ?
-		"the network configuration is gone: expected net-conf.json or a ConfigMap that holds it; the last one stays "
-		"in force" : "there is no network configuration: expected net-conf.json or a ConfigMap that holds it");
+	char story[PATH_MAX + NAME_MAX + 256];
+
+	snprintf(story, sizeof(story), "%s: expected %s/%s%s%s",
+		dir->had_config ? "the network configuration is gone" : "there is no network configuration", dir->path,
+		dir->net_conf, dir->manifests ? " or a ConfigMap that holds it" : "",
+		dir->had_config ? "; the last one stays in force" : "");
+	dir->kv.events->config(dir->kv.ctx, NULL, 0, dir->net_conf);
+	trouble(scan, dir->net_conf, story);
 	free(dir->config_said);
 	dir->config_said = NULL;
 }

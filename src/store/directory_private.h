@@ -22,6 +22,8 @@ struct directory {
 	struct event_base *base;
 	char path[PATH_MAX];
 	char leases[PATH_MAX];
+	char net_conf[NAME_MAX + 1]; /* the file that may hold the configuration in itself */
+	bool manifests; /* others may hold it, too */
 	bool watching; /* leases are wanted, too */
 
 	int inotify;

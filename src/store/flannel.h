@@ -16,6 +16,11 @@
 int flannel_network_parse(
 	const char *text, size_t len, const char *where, struct network *ret, struct err *err);
 
+/* The same where Kubernetes hands out the blocks (podCIDRs of any length): SubnetLen, SubnetMin and SubnetMax mean
+ * nothing, and the pools have no block_len, block_min and block_max. */
+int flannel_network_parse_pod_cidrs(
+	const char *text, size_t len, const char *where, struct network *ret, struct err *err);
+
 /* The net-conf.json (and cni-conf.json) inside a ConfigMap manifest in YAML or JSON, or text itself when it
  * is a bare net-conf. *ret_net and *ret_cni: malloc'ed or null when the manifest has no such key. One
  * document of a multi-document YAML file suffices; -ENOENT when none is a ConfigMap with one of these keys.

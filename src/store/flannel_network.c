@@ -289,8 +289,8 @@ static int backend_read(const json_t *conf, const char *outer, struct network *n
 	return r < 0 ? r : 0;
 }
 
-int flannel_network_parse(
-	const char *text, size_t len, const char *where, struct network *ret, struct err *err)
+static int network_parse(const char *text, size_t len, const char *where, bool own_blocks, struct network *ret,
+	struct err *err)
 {
 	struct family_text families[FAMILY_COUNT] = {[FAMILY_4] = {.enabled = true}};
 	_cleanup_(json_cleanup) json_t *conf = NULL;
@@ -310,12 +310,26 @@ int flannel_network_parse(
 			"%s: keys \"EnableIPv4\" and \"EnableIPv6\" are both false, expected one true",
 			where);
 	for (int f = 0; f < FAMILY_COUNT && r >= 0; f++)
-		if (families[f].enabled)
+		if (families[f].enabled && own_blocks)
 			r = pool_make(where, &family_rules[f], &families[f], &network.pool[f], err);
+		else if (families[f].enabled && (r = check_cidr(where, &family_rules[f], &families[f].cidr, err)) == 0)
+			network.pool[f].cidr = families[f].cidr;
 	if (r >= 0)
 		r = backend_read(conf, where, &network, err);
 	if (r < 0)
 		return r;
 	*ret = network;
 	return 0;
+}
+
+int flannel_network_parse(
+	const char *text, size_t len, const char *where, struct network *ret, struct err *err)
+{
+	return network_parse(text, len, where, true, ret, err);
+}
+
+int flannel_network_parse_pod_cidrs(
+	const char *text, size_t len, const char *where, struct network *ret, struct err *err)
+{
+	return network_parse(text, len, where, false, ret, err);
 }

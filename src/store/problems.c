@@ -61,6 +61,14 @@ bool problems_news(struct problems *problems, const char *key, const char *text)
 	return true;
 }
 
+const char *problems_story(const struct problems *problems, const char *key)
+{
+	struct problem *problem;
+
+	HASH_FIND(hh, problems->table, key, strlen(key), problem);
+	return problem && problem->text ? problem->text : "";
+}
+
 void problems_done(struct problems *problems)
 {
 	struct problem *problem, *next;

@@ -16,4 +16,6 @@ struct problems {
 
 /* True when this is news and must be told. */
 bool problems_news(struct problems *problems, const char *key, const char *text);
+/* Text of the one under way, or "". */
+const char *problems_story(const struct problems *problems, const char *key);
 void problems_done(struct problems *problems);

@@ -54,6 +54,27 @@ void store_find_own(struct store *store, const struct addr public_ip[FAMILY_COUN
 	store->ops->find_own(store, public_ip, found, ctx);
 }
 
+void store_stands(struct store *store)
+{
+	if (store->ops->stands)
+		store->ops->stands(store);
+}
+
+void store_remark(struct store *store, const char *key, const char *text)
+{
+	if (store->ops->remark)
+		store->ops->remark(store, key, text);
+}
+
+bool store_counters(const struct store *store, struct store_counters *ret)
+{
+	*ret = (struct store_counters){0};
+	if (!store->ops->counters)
+		return false;
+	store->ops->counters(store, ret);
+	return true;
+}
+
 void store_free(struct store *store)
 {
 	if (store)

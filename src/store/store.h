@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The store as the agent sees it: where the network configuration and the leases of all nodes live. Transports
- * (directory, etcd; later the Kubernetes API) times dialects (Flannel; later Calico) stand behind this one door.
+ * The store as the agent sees it: where the network configuration and the leases of all nodes live. A directory, etcd
+ * and the Kubernetes API stand behind this one door.
  *
- * Life cycle: store_directory_new or store_etcd_new, store_start; then events arrive from the event loop until
+ * Life cycle: one of store_directory_new, store_etcd_new and store_kubernetes_new, then store_start; then events arrive from the event loop until
  * store_free. All calls return at once; nothing blocks the loop longer than a local file operation. Lost
  * connections are retried inside with back-off and jitter, forever; problems are told by the event, once for
  * each change of the story.
@@ -22,6 +22,9 @@ struct event_base;
 struct store;
 
 struct store_events {
+	/* The addresses that this node's operator wants published (Kubernetes: annotations node-public-ip and
+	 * node-public-ipv6), unset where there is no wish; before network, and again when they change. May be null. */
+	void (*public_ip)(void *ctx, const struct addr public_ip[FAMILY_COUNT]);
 	/* A valid configuration, the first or a changed one. A bad edit gives a problem and keeps the last good one. */
 	void (*network)(void *ctx, const struct network *network);
 	/* cni-conf.json next to it (directory store: ConfigMap); text is borrowed. May be null. */
@@ -52,9 +55,23 @@ struct store_etcd_options {
 	int64_t renew_margin;
 };
 
+/* Kubernetes: blocks are the podCIDRs that the controller manager assigns; a node announces itself by annotations
+ * (reference/flannel.md 3.4). See client/kube.h for the ways to the API server. */
+struct store_kubernetes_options {
+	const char *api_url, *kubeconfig; /* null or "" = none; neither: in-cluster */
+	const char *node_name;            /* "" or null: spec.nodeName of the pod below */
+	const char *pod_namespace, *pod_name;
+	const char *annotation_prefix;    /* "flannel.alpha.coreos.com" */
+	const char *net_config;           /* path of net-conf.json, watched; cni-conf.json is looked for beside it */
+	bool set_condition;               /* the node's NetworkUnavailable=False, once the data path stands */
+};
+
 int store_directory_new(const struct store_directory_options *options, struct event_base *base,
 	const struct store_events *events, void *ctx, struct store **ret, struct err *err);
 int store_etcd_new(const struct store_etcd_options *options, struct event_base *base,
+	const struct store_events *events, void *ctx, struct store **ret, struct err *err);
+
+int store_kubernetes_new(const struct store_kubernetes_options *options, struct event_base *base,
 	const struct store_events *events, void *ctx, struct store **ret, struct err *err);
 
 /* Begins: reads and watches the configuration. */
@@ -70,6 +87,19 @@ void store_acquire(struct store *store, const struct lease *want);
  * public address, or null; used to keep the MAC. */
 void store_find_own(struct store *store, const struct addr public_ip[FAMILY_COUNT],
 	void (*found)(void *ctx, const struct lease *own), void *ctx);
+
+/* This node's data path stands: pods may come. Stores that publish such a thing do so. */
+void store_stands(struct store *store);
+/* A remark about the lease under key, for the people who look after it (Kubernetes: an Event on the node). */
+void store_remark(struct store *store, const char *key, const char *text);
+
+struct store_counters {
+	uint64_t received_bytes; /* of lists and watches */
+	uint64_t objects;
+	uint64_t lists;          /* begun, first ones included */
+};
+/* False: this kind of store does not count. */
+bool store_counters(const struct store *store, struct store_counters *ret);
 
 /* At any time, but not from inside one of the events. Null is fine. */
 void store_free(struct store *store);

@@ -13,6 +13,10 @@ struct store_ops {
 	void (*acquire)(struct store *store, const struct lease *want);
 	void (*find_own)(struct store *store, const struct addr public_ip[FAMILY_COUNT],
 		void (*found)(void *ctx, const struct lease *own), void *ctx);
+	/* The next three may be null. */
+	void (*stands)(struct store *store);
+	void (*remark)(struct store *store, const char *key, const char *text);
+	void (*counters)(const struct store *store, struct store_counters *ret);
 	void (*free)(struct store *store);
 };
 
