@@ -17,6 +17,7 @@ static const struct ctl_verb verbs[] = {
 	{"metrics", "", "the agent's Prometheus metrics", ctl_metrics},
 	{"config", "check FILE...", "check net-conf.json, a CNI configuration or a ConfigMap holding them", ctl_config},
 	{"cleanup", "[--yes]", "remove every trace of Tulle from this node", ctl_cleanup},
+	{"bpffs", "[DIRECTORY]", "mount a bpf file system (on /sys/fs/bpf) unless there is one", ctl_bpffs},
 };
 
 int ctl_fail(int status, const char *fmt, ...)
