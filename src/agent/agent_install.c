@@ -6,10 +6,10 @@
 #include "agent/agent.h"
 
 #include "cni_server/cni_conf.h"
+#include "cni_server/cni_files.h"
 #include "attach/flannel_files.h"
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "base/frame.h"
 #include "base/json.h"
 
 #include <errno.h>
@@ -34,24 +34,6 @@ static const char default_conflist[] =
 	"}\n";
 
 /* -- the text -- */
-
-/* Bits by enum cni_type: the names of ours that a configuration calls. */
-static unsigned used_types(const json_t *conf)
-{
-	const json_t *list = json_find(conf, "plugins");
-	unsigned types = 0;
-
-	if (!list)
-		return 1u << cni_conf_type(conf, "");
-	for (size_t i = 0; i < json_array_size(list); i++)
-		types |= 1u << cni_conf_type(json_array_get(list, i), "");
-	return types;
-}
-
-static bool is_ours(unsigned types)
-{
-	return types & ((1u << CNI_TYPE_COUNT) - 1);
-}
 
 static void move_key(json_t *from, json_t *to, const char *key)
 {
@@ -95,7 +77,7 @@ static int format_conf(const char *text, struct buf *ret, unsigned *ret_types, s
 	}
 	if (rc < 0)
 		return err_set(err, rc, "cni-conf.json: %s", strerror(-rc));
-	*ret_types = used_types(conf);
+	*ret_types = cni_files_types(conf);
 	return 0;
 }
 
@@ -117,11 +99,6 @@ static int find_plugin(char path[PATH_MAX], struct err *err)
 		return 0;
 	return err_set(err, -ENOENT,
 		"--cni-bin-dir: the plugin \"tulle\" is neither beside tulled nor in /usr/libexec/tulle");
-}
-
-static bool is_tulle(const struct buf *binary)
-{
-	return binary->len && memmem(binary->data, binary->len, FRAME_PLUGIN_ABOUT, strlen(FRAME_PLUGIN_ABOUT));
 }
 
 /* A second name first, so that the runtime finds a plugin at every moment. */
@@ -153,7 +130,7 @@ static int place_plugin(const char *path, const struct buf *plugin, struct err *
 
 	if (rc == 0 && there.len == plugin->len && memcmp(there.data, plugin->data, plugin->len) == 0)
 		return 0;
-	if (lstat(path, &st) == 0 && !(rc == 0 && is_tulle(&there))) {
+	if (lstat(path, &st) == 0 && !(rc == 0 && cni_files_is_plugin(path))) {
 		rc = keep_other(path, err);
 		if (rc < 0)
 			return rc;
@@ -232,7 +209,7 @@ static void remove_stale(const struct agent *agent, const char *suffix)
 	char path[PATH_MAX];
 
 	if (conf_path(agent, suffix, path, NULL) < 0 || file_read(path, &text, NULL) < 0 ||
-		json_parse(buf_text(&text), text.len, path, &conf, NULL) < 0 || !is_ours(used_types(conf)))
+		json_parse(buf_text(&text), text.len, path, &conf, NULL) < 0 || !cni_files_types(conf))
 		return;
 	if (unlink(path) == 0)
 		log_info("%s: removed, the configuration is a list now", path);

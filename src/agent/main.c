@@ -4,6 +4,7 @@
  */
 #include "agent/agent.h"
 
+#include "agent/proc_sys.h"
 #include "base/cleanup.h"
 
 #include <arpa/inet.h>
@@ -141,6 +142,8 @@ int main(int argc, char **argv, char **environment)
 		return status;
 	}
 	prepare_process();
+	if (proc_sys_open(&err) < 0)
+		log_warning("%s", err_text(&err));
 	log_info("tulled %s on %s, store %s", TULLE_VERSION, agent.options.node_name, agent.options.store);
 	status = EXIT_START;
 	if (need_net_admin(&err) < 0 || agent_init(&agent, &err) < 0)

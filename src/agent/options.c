@@ -78,6 +78,8 @@ static const struct option_spec specs[] = {
 		"network configuration with --kube-subnet-mgr"),
 	B("set-node-network-unavailable", set_node_network_unavailable, "true",
 		"clear the node's NetworkUnavailable condition when ready"),
+	S("owner-daemonset", owner_daemonset, "", "NAMESPACE/NAME",
+		"this agent's DaemonSet: when it is deleted, the CNI configuration and the plugin go from the node"),
 	I("iptables-resync", iptables_resync, "60", 1, 86400, "SECONDS",
 		"longest time between two full checks of the kernel's state"),
 	I("v", verbosity, "0", 0, 10, "LEVEL", "verbosity: 1 data path, 2 details, 4 netlink, 6 payloads"),

@@ -42,6 +42,7 @@ struct options {
 	char *node_name;
 	char *run_dir, *state_dir, *bpffs;
 	char *cni_conf_dir, *cni_bin_dir, *cni_conf_name;
+	char *owner_daemonset;
 	char *host_local_dir, *flannel_dir;
 	struct string_list non_masquerade_cidr;
 	int lease_ttl;               /* seconds */

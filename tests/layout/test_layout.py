@@ -17,7 +17,7 @@ MAY_INCLUDE = {
     "plane": {"base", "model", "plan", "bpf"},
     "attach": {"base", "model", "plan", "plane"},
     "cni_server": {"base", "model", "plan", "attach"},
-    "agent": {"base", "model", "plan", "store", "plane", "attach", "cni_server"},
+    "agent": {"base", "model", "plan", "client", "store", "plane", "attach", "cni_server"},
     "cni": {"base"},
     "ctl": {"base", "model", "plan", "store", "plane"},
 }
