@@ -11,10 +11,13 @@ so that `tulle-lab down` can remove what a crashed creator left.
         b = lab.nodes[1].pod_add("b")
         b.serve(8080)
         assert a.ask(b.ip, 8080).client == a.ip
+
+A KubeLab is the same with real Kubernetes on it: kube_lab.py.
 """
 
 from .lab import Lab
+from .kube_lab import KubeLab
 from .errors import LabError, CommandError, CniError
 from .wait import WaitTimeout, until
 
-__all__ = ["Lab", "LabError", "CommandError", "CniError", "WaitTimeout", "until"]
+__all__ = ["Lab", "KubeLab", "LabError", "CommandError", "CniError", "WaitTimeout", "until"]

@@ -5,6 +5,7 @@
     rack 2   203.0.113.0/24   2001:db8:0:2::/64    gateway .254, ::fe      (routed underlay only)
     outside  198.51.100.10    2001:db8:ffff::10    gateway .1, ::1
     pods     10.244.0.0/16    fd00:10:244::/48
+    services 10.96.0.0/16     fd00:10:96::/112     API server .1, ::1   DNS .10, ::a   (Kubernetes only, whose control plane is etcd member 0)
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ RACKS = ((ip_network("192.0.2.0/24"), ip_network("2001:db8:0:1::/64")),
          (ip_network("203.0.113.0/24"), ip_network("2001:db8:0:2::/64")))
 OUTSIDE = (ip_network("198.51.100.0/24"), ip_network("2001:db8:ffff::/64"))
 PODS4, PODS6 = ip_network("10.244.0.0/16"), ip_network("fd00:10:244::/48")
+SERVICES4, SERVICES6 = ip_network("10.96.0.0/16"), ip_network("fd00:10:96::/112")
 GATEWAY, ETCD = 254, 250
 FAMILIES = {"4": (4,), "6": (6,), "dual": (4, 6)}
 MOST_NODES = 240

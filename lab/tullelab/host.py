@@ -49,6 +49,9 @@ class Daemon:
 
 
 class Host:
+    cgroup = None  # cgroup.Group: the host has control groups of its own
+    image = {}  # what its file systems have beyond any host's; see init.py
+
     def __init__(self, lab, name: str, port: address.Port):
         self.lab, self.name, self.port = lab, name, port
         self.netns = f"tl-{lab.name}-{name}"
@@ -64,7 +67,9 @@ class Host:
             netns_create(self.netns_path)
             self._launch()
         conf = {"hostname": self.name, "binds": list(binds), "sysctl": dict(QUIET, **(sysctl or {})),
-                "files": dict({"/etc/hostname": self.name + "\n", "/etc/resolv.conf": ""}, **(files or {}))}
+                "files": dict({"/etc/hostname": self.name + "\n", "/etc/resolv.conf": ""}, **(files or {})),
+                "disk": None, "overlays": [], "empty": [], "masks": {}, "shared": False,
+                "cgroup": self.cgroup.create() if self.cgroup else None, **self.image}
         self._outer.stdin.write(json.dumps(conf) + "\n")
         self._outer.stdin.close()
 
@@ -139,7 +144,7 @@ class Host:
     def daemon(self, argv, name: str, netns=None, env=None, log=None) -> Daemon:
         """Start a program that outlives this process; its parent is the host's process 1."""
         log = Path(log or self.lab.log_path(f"{self.name}-{name}"))
-        script = 'setsid "$@" </dev/null >&2 & echo $!'
+        script = (self.cgroup.JOIN if self.cgroup else "") + 'setsid "$@" </dev/null >&2 & echo $!'
         with open(log, "a") as stderr:
             done = proc.run(self.enter(netns) + ["/bin/sh", "-c", script, "sh", *map(str, argv)], self.name,
                             stderr=stderr, env=proc.environment(env, self.lab.build))

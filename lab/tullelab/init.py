@@ -12,11 +12,12 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # not the package: its imports would cost megabytes a host
-from kernel import MS_BIND, MS_PRIVATE, MS_REC, mount, sethostname, umount  # noqa: E402
+from kernel import CLONE_NEWCGROUP, MS_BIND, MS_PRIVATE, MS_REC, MS_SHARED, mount, sethostname, umount, unshare  # noqa: E402
 
 SCRATCH = "/run/.lab"
 OVERLAYS = ("/etc", "/var/lib", "/var/log")
 EMPTY = ("/etc/cni", "/var/lib/cni", "/var/lib/tulle", "/var/lib/flannel")
+CGROUPS = "/sys/fs/cgroup"
 
 
 def write(path: str, text: str) -> None:
@@ -33,30 +34,68 @@ def forget_other_namespaces() -> None:
             umount(path)
 
 
-def file_systems(binds) -> None:
-    opened = [(os.open(source, os.O_PATH), target) for source, target in binds]
-    cgroup = os.open("/sys/fs/cgroup", os.O_PATH)
+def enter_cgroup(conf) -> None:
+    """The host's own group becomes the root that it sees; the processes of the host itself sit in the leaf `host` below it."""
+    for directory in conf["groups"]:
+        write(directory + "/cgroup.procs", "0")
+    unshare(CLONE_NEWCGROUP)
+    for directory in conf["groups"]:
+        write(directory + "/host/cgroup.procs", "0")
+
+
+def mount_cgroups(conf) -> None:
+    if not conf:
+        cgroup = os.open(CGROUPS, os.O_PATH)
+        mount("sysfs", "/sys", "sysfs")  # this namespace's devices, not the machine's
+        mount(f"/proc/self/fd/{cgroup}", CGROUPS, None, MS_BIND | MS_REC)
+        os.close(cgroup)
+        return
+    mount("sysfs", "/sys", "sysfs")
+    if conf["mounts"][0][0] != CGROUPS:
+        mount("tmpfs", CGROUPS, "tmpfs", 0, "mode=0755")
+    for target, kind, options in conf["mounts"]:
+        os.makedirs(target, exist_ok=True)
+        mount("cgroup", target, kind, 0, options)
+
+
+def private_directories(conf, disk) -> None:
+    """Overlays over the machine's own, and empty ones.  With a disk they outlive the host's process 1; else they are memory."""
+    for target in OVERLAYS + tuple(conf["overlays"]):
+        place = (disk or SCRATCH) + "/" + target.strip("/").replace("/", "-")
+        os.makedirs(place + "/upper", exist_ok=True)
+        os.makedirs(place + "/work", exist_ok=True)
+        mount("overlay", target, "overlay", 0, f"lowerdir={target},upperdir={place}/upper,workdir={place}/work")
+    for target in EMPTY + tuple(conf["empty"]):
+        os.makedirs(target, exist_ok=True)
+        if disk:
+            place = f"{disk}/empty{target}"
+            os.makedirs(place, exist_ok=True)
+            mount(place, target, None, MS_BIND)
+        else:
+            mount("tmpfs", target, "tmpfs", 0, "mode=0755")
+
+
+def file_systems(conf) -> None:
+    opened = [(os.open(source, os.O_PATH), target) for source, target in conf["binds"]]
+    disk = os.open(conf["disk"], os.O_PATH) if conf["disk"] else None
     mount("proc", "/proc", "proc")
-    mount("sysfs", "/sys", "sysfs")  # this namespace's devices, not the machine's
-    mount(f"/proc/self/fd/{cgroup}", "/sys/fs/cgroup", None, MS_BIND | MS_REC)
+    mount_cgroups(conf["cgroup"])
     mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=0700")
     mount("tmpfs", "/run", "tmpfs", 0, "mode=0755")
     for directory in ("lock", "netns", "lab"):
         os.mkdir(f"/run/{directory}", 0o755)
-    for target in OVERLAYS:
-        place = SCRATCH + target.replace("/", "-")
-        os.makedirs(place + "/upper")
-        os.mkdir(place + "/work")
-        mount("overlay", target, "overlay", 0, f"lowerdir={target},upperdir={place}/upper,workdir={place}/work")
-    for target in EMPTY:
-        os.makedirs(target, exist_ok=True)
-        mount("tmpfs", target, "tmpfs", 0, "mode=0755")
-    os.makedirs("/etc/cni/net.d")
+    os.mkdir(SCRATCH, 0o700)
+    private_directories(conf, None if disk is None else f"/proc/self/fd/{disk}")
+    os.makedirs("/etc/cni/net.d", exist_ok=True)
     for fd, target in opened:
         os.makedirs(target, exist_ok=True)
         mount(f"/proc/self/fd/{fd}", target, None, MS_BIND)
         os.close(fd)
-    os.close(cgroup)
+    if disk is not None:
+        os.close(disk)
+    for number, (target, text) in enumerate(conf["masks"].items()):
+        write(f"{SCRATCH}/mask{number}", text)
+        mount(f"{SCRATCH}/mask{number}", target, None, MS_BIND)
 
 
 def main() -> None:
@@ -67,13 +106,17 @@ def main() -> None:
     pid = int(os.readlink("/proc/self"))  # the machine's /proc: the machine's number
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     forget_other_namespaces()
-    file_systems(conf["binds"])
+    if conf["cgroup"]:
+        enter_cgroup(conf["cgroup"])
+    file_systems(conf)
     sethostname(conf["hostname"])
     for path, text in conf["files"].items():
         write(path, text)
     for key, value in conf["sysctl"].items():
         write("/proc/sys/" + key.replace(".", "/"), str(value))
     os.umask(0o022)
+    if conf["shared"]:
+        mount(None, "/", None, MS_REC | MS_SHARED)  # as on a machine whose process 1 is systemd: containers may follow mounts
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
     print(json.dumps({"pid": pid}), flush=True)
     null = os.open("/dev/null", os.O_RDWR)

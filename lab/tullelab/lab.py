@@ -24,6 +24,8 @@ OUTSIDE_PORT = 8080
 class Lab:
     """See __init__'s arguments for what can be varied.  As a context manager it is up inside and leaves nothing."""
 
+    kinds = {}  # store → the class of labs with that store, where it is a class of its own
+
     def __init__(self, name=None, nodes=2, backend="vxlan", store="directory", underlay="flat", family="4", mtu=1500,
                  ip_masq=True, agent_args=(), net_conf=None, plugin="tulle", etcd_members=1, etcd_tls=False,
                  agents=True, held=True, progress=None):
@@ -46,11 +48,16 @@ class Lab:
         self.backgrounds, self._captures = [], []
         self.underlay = Underlay(name, options["underlay"], options["family"], options["mtu"])
         self.outside = Host(self, "outside", address.outside(self.family))
-        self.nodes = [Node(self, i + 1) for i in range(options["nodes"])]
+        self.nodes = [self._node(i + 1) for i in range(options["nodes"])]
+        self.store = self._store(options)
+
+    def _node(self, index: int) -> Node:
+        return Node(self, index)
+
+    def _store(self, options: dict):
         if options["store"] == "etcd":
-            self.store = EtcdStore(self, options["etcd_members"], options["etcd_tls"])
-        else:
-            self.store = DirectoryStore(self)
+            return EtcdStore(self, options["etcd_members"], options["etcd_tls"])
+        return DirectoryStore(self)
 
     @classmethod
     def open(cls, name=None) -> "Lab":
@@ -61,7 +68,8 @@ class Lab:
             raise LabError(f"lab {state.name} is broken (its creator died): tulle-lab down --lab {state.name}")
         if not data["ready"]:
             raise LabError(f"lab {state.name} is still coming up")
-        lab = cls.__new__(cls)
+        kind = cls.kinds.get(data["options"]["store"], Lab)
+        lab = kind.__new__(kind)
         lab._agents, lab._held, lab._progress = True, False, None
         lab._prepare(state.name, data["options"])
         for host in lab.hosts:
@@ -84,22 +92,7 @@ class Lab:
         return self
 
     def _build(self) -> None:
-        (self.state.dir / "log").mkdir()
-        conf = netconf.build(self.backend, self.family, self.net_conf)
-        self.store.create(conf)
-        with self.state.change() as data:
-            data["netns"] = [self.underlay.netns] + [host.netns for host in self.hosts]
-        names = "".join(f"{ip} {host.name}\n" for host in self.hosts for ip in host.ips)
-        files = {"/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{names}"}
-        for host in self.hosts:
-            is_node = isinstance(host, Node)
-            host.begin(self.store.binds if is_node else (), files, {"net.ipv4.ip_forward": 0} if is_node else None)
-        self.underlay.create()
-        for host in self.hosts:
-            host.ready()
-        self.underlay.attach({host.name: (host.netns, host.port) for host in self.hosts})
-        self.say(f"{len(self.nodes)} nodes on a {self.underlay.kind} underlay, IPv{self.family}, MTU {self.mtu}"
-                 .replace("IPvdual", "IPv4 and IPv6"))
+        self._make_hosts()
         if isinstance(self.store, EtcdStore):
             self.store.start()
         serve(self.outside, "outside", OUTSIDE_PORT)
@@ -114,6 +107,30 @@ class Lab:
         elif self._agents:
             self.agents_start()
             self.say(f"tulled ready on {', '.join(node.name for node in self.nodes)} (backend {self.backend})")
+        self._finished()
+
+    def _make_hosts(self) -> None:
+        """The store's files, the hosts, the underlay between them."""
+        (self.state.dir / "log").mkdir()
+        self.store.create(netconf.build(self.backend, self.family, self.net_conf))
+        with self.state.change() as data:
+            data["netns"] = [self.underlay.netns] + [host.netns for host in self.hosts]
+        for host in self.hosts:
+            self.begin(host)
+        self.underlay.create()
+        for host in self.hosts:
+            host.ready()
+        self.underlay.attach({host.name: (host.netns, host.port) for host in self.hosts})
+        self.say(f"{len(self.nodes)} nodes on a {self.underlay.kind} underlay, IPv{self.family}, MTU {self.mtu}"
+                 .replace("IPvdual", "IPv4 and IPv6"))
+
+    def begin(self, host: Host) -> None:
+        names = "".join(f"{ip} {other.name}\n" for other in self.hosts for ip in other.ips)
+        files = {"/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{names}"}
+        is_node = isinstance(host, Node)
+        host.begin(self.store.binds if is_node else (), files, {"net.ipv4.ip_forward": 0} if is_node else None)
+
+    def _finished(self) -> None:
         with self.state.change() as data:
             data["ready"] = True
 
@@ -195,7 +212,7 @@ def _validate(options: dict) -> None:
         if options[key] not in known:
             raise LabError(f"{key} {options[key]!r}: expected one of {', '.join(known)}")
     one_of("backend", netconf.BACKENDS)
-    one_of("store", ("directory", "etcd"))
+    one_of("store", ("directory", "etcd", *Lab.kinds))
     one_of("underlay", ("flat", "routed"))
     one_of("family", tuple(address.FAMILIES))
     one_of("plugin", PLUGINS)

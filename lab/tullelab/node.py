@@ -57,11 +57,11 @@ class Node(Host):
         lines = ["sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"]
         for peer in self.lab.nodes:
             if peer is not self and peer.port.rack == self.port.rack:
-                lines += [f"ip route add {subnet} via {peer.ip_of(subnet.version)}" for subnet in self.subnets(peer.index)]
+                lines += [f"ip route replace {subnet} via {peer.ip_of(subnet.version)}" for subnet in self.subnets(peer.index)]
         if self.lab.ip_masq:
             rules = "".join(f"{word} saddr {network} {word} daddr != {network} masquerade fully-random\n"
                             for word, network in (("ip", address.PODS4), ("ip6", address.PODS6)))
-            self.run(["nft", "-f", "-"], input="table inet byhand {\nchain post {\ntype nat hook postrouting priority srcnat;\n" + rules + "}\n}\n")
+            self.run(["nft", "-f", "-"], input="table inet byhand\ndelete table inet byhand\ntable inet byhand {\nchain post {\ntype nat hook postrouting priority srcnat;\n" + rules + "}\n}\n")
         self.run(["sh", "-ec", "\n".join(lines)])
 
     # --- agent ---

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes: identity that survives pid reuse, commands with a deadline, background processes that always end."""
 
+import concurrent.futures
 import os
 import shutil
 import signal
@@ -87,11 +88,26 @@ def run(argv, where="lab", check=True, timeout=30, **options) -> subprocess.Comp
     return done
 
 
+def together(*functions) -> list:
+    """Call all of them at the same time, in threads; their results in order, or the first error once it is there."""
+    pool = concurrent.futures.ThreadPoolExecutor(max(1, len(functions)))
+    try:
+        waiting = [pool.submit(function) for function in functions]
+        concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_EXCEPTION)
+        for one in waiting:
+            if one.done():
+                one.result()
+        return [one.result() for one in waiting]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # what still runs ends with the lab
+
+
 def need(*programs: str) -> None:
     """Every program is there, or an error that names the missing ones and their Debian packages."""
     packages = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "setpriv": "util-linux",
                 "tcpdump": "tcpdump", "etcd": "etcd-server", "etcdctl": "etcd-client", "nginx": "nginx-light",
-                "apache2": "apache2", "openssl": "openssl", "curl": "curl", "ping": "iputils-ping"}
+                "apache2": "apache2", "openssl": "openssl", "curl": "curl", "ping": "iputils-ping",
+                "umoci": "umoci", "musl-gcc": "musl-tools", "busybox": "busybox-static", "containerd": "containerd", "runc": "runc"}
     path = environment()["PATH"]
     missing = [name for name in programs if not shutil.which(name, path=path)]
     if missing:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Taking a lab down from its state alone, whatever part of it was made, and whoever made it."""
 
+import contextlib
 import os
+import shutil
 import signal
 
-from . import proc, wait
+from . import cgroup, proc, wait
 from .interrupt import held_off
 from .kernel import netns_remove
 from .state import State
@@ -30,6 +32,13 @@ def remove(state: State, reap=()) -> list:
             if os.path.lexists(path):
                 netns_remove(path)
                 removed.append(name)
+        if data.get("cgroups") and cgroup.remove(state.name):
+            removed.append("control groups")
+        if data.get("disk") and os.path.isdir(data["disk"]):
+            shutil.rmtree(data["disk"])
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(data["disk"]))  # goes with the last lab
+            removed.append(data["disk"])
         # /run/netns stays, even empty: to remove it would unmount what other mount namespaces have mounted on it.
         state.remove()
         return removed

@@ -58,6 +58,10 @@ class Underlay:
             lines += [f"route add default via {gateway} dev eth0" for gateway in port.gateways]
             _batch(f"/run/netns/{netns}", lines)
 
+    def detach(self, host: str) -> None:
+        """Take a host's link away, both ends: its machine is switched off."""
+        self._ip([f"link delete {host}"])
+
     def unplug(self, host: str) -> None:
         """Pull the host's cable: its eth0 loses carrier."""
         self._ip([f"link set {host} down"])
