@@ -8,122 +8,303 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "cni_server/cni_files.h"
 #include "ctl/client.h"
 #include "plan/plan.h"
+#include "plan/wanted.h"
 #include "plane/plane.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-/* Pods' host-side interfaces and the devices between nodes. */
-static bool is_ours(const struct plane_link *link)
-{
-	const char *name = link->name;
+struct cleanup {
+	const struct ctl *ctl;
+	bool yes, dry, keep_pods;
+	const char *root;                /* before every path */
+	const char *conf_dir, *bin_dir;
+	json_t *items, *errors;
+};
 
-	if (strncmp(name, "tul", 3) == 0 && strlen(name) == 14 && strspn(name + 3, "0123456789abcdef") == 11)
-		return strcmp(link->kind, "veth") == 0;
-	return plan_is_tunnel_name(name) && (strcmp(link->kind, "vxlan") == 0 || strcmp(link->kind, "veth") == 0);
+/* -- what is told -- */
+
+static void told(const struct cleanup *cleanup, const char *action, const char *kind, const char *name)
+{
+	bool path = strcmp(kind, "path") == 0;
+
+	json_array_append_new(cleanup->items, json_pack("{s:s,s:s,s:s}", "action", action, "kind", kind, "name", name));
+	if (!cleanup->ctl->json)
+		printf("%s%s%s %s%s%s\n", cleanup->dry ? "would be " : "", action, cleanup->dry ? ":" : "",
+			path ? "" : kind, path ? "" : " ", name);
+}
+
+static void failed(const struct cleanup *cleanup, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void failed(const struct cleanup *cleanup, const char *fmt, ...)
+{
+	_cleanup_(buf_free) struct buf text = BUF_INIT(65536);
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vprintf(&text, fmt, ap);
+	va_end(ap);
+	json_array_append_new(cleanup->errors, json_string(buf_text(&text)));
+	fprintf(stderr, "tullectl: %s\n", buf_text(&text));
+}
+
+static void kernel_told(void *ctx, const char *kind, const char *name)
+{
+	told(ctx, "removed", kind, name);
+}
+
+static void cni_told(void *ctx, const char *what, const char *path)
+{
+	told(ctx, what, "path", path);
+}
+
+/* -- files -- */
+
+static int path_of(const struct cleanup *cleanup, const char *name, char path[PATH_MAX])
+{
+	return snprintf(path, PATH_MAX, "%s%s", cleanup->root, name) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
-	if (remove(path) < 0 && errno != ENOENT)
-		fprintf(stderr, "tullectl: %s: cannot be removed: %s\n", path, strerror(errno));
-	return 0;
+	return remove(path) < 0 && errno != ENOENT ? errno : 0;
 }
 
-static void remove_tree(const char *path)
+/* A directory with all that is in it, or a file. */
+static void remove_tree(const struct cleanup *cleanup, const char *name)
 {
-	if (access(path, F_OK) < 0)
+	char path[PATH_MAX];
+	int rc = 0;
+
+	if (path_of(cleanup, name, path) < 0 || faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
-	nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-	printf("removed %s\n", path);
+	if (!cleanup->dry)
+		rc = nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	if (rc)
+		failed(cleanup, "%s: cannot be removed: %s", path, strerror(rc < 0 ? errno : rc));
+	else
+		told(cleanup, "removed", "path", path);
 }
 
-static void remove_file(const char *path)
+/* A directory that others may use as well. */
+static void remove_empty(const struct cleanup *cleanup, const char *name)
 {
-	if (unlink(path) == 0)
-		printf("removed %s\n", path);
+	char path[PATH_MAX];
+
+	if (!cleanup->dry && path_of(cleanup, name, path) == 0 && rmdir(path) == 0)
+		told(cleanup, "removed", "path", path);
 }
 
-static int clean_kernel(struct err *err)
+static void remove_state(const struct cleanup *cleanup)
 {
-	struct plane_options options = {.bpffs = "/sys/fs/bpf/tulle", .nft = "nft"};
-	_cleanup_(buf_free) struct buf report = BUF_INIT(0);
-	_cleanup_free_ struct plane_link *links = NULL;
-	const char **names;
-	size_t count = 0;
-	size_t kept = 0;
-	int rc = plane_list_links(&links, &count, err);
+	char store[PATH_MAX];
 
-	if (rc < 0)
-		return rc;
-	names = calloc(count + 1, sizeof(*names));
-	if (!names)
-		return err_set(err, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < count; i++)
-		if (is_ours(&links[i]))
-			names[kept++] = links[i].name;
-	rc = plane_cleanup(&options, names, &report, err);
-	fputs(buf_text(&report), stdout);
-	free(names);
-	return rc;
+	remove_tree(cleanup, "/sys/fs/bpf/tulle");
+	remove_tree(cleanup, "/run/tulle");
+	remove_tree(cleanup, "/var/lib/tulle/journal");
+	remove_tree(cleanup, "/var/lib/tulle/spool");
+	remove_empty(cleanup, "/var/lib/tulle");
+	remove_tree(cleanup, "/run/flannel/subnet.env");
+	remove_empty(cleanup, "/run/flannel");
+	if (path_of(cleanup, "/var/lib/tulle/store", store) == 0 && access(store, F_OK) == 0)
+		told(cleanup, "kept", "the directory store", store); /* the operator's manifests, other nodes' leases */
 }
+
+/* -- what the runtime has of us -- */
 
 static bool keep_flannels(void *ctx, const char *container_id, const struct flannel_state *state)
 {
-	return !state->ours;
+	const struct cleanup *cleanup = ctx;
+
+	if (!state->ours)
+		return true;
+	told(cleanup, "removed", "Flannel's state file of container", container_id);
+	return cleanup->dry;
 }
 
-/* Attachments that were shown to Flannel's plugin, and plugins of others that made way for ours. */
-static void clean_flannel(void)
+/* Attachments that were shown to Flannel's plugin. */
+static void remove_flannel(struct cleanup *cleanup)
 {
-	static const struct flannel_dirs dirs = {
-		.flannel = "/var/lib/cni/flannel", .host_local = "/var/lib/cni/networks"};
-	static const char *const plugins[] = {"/opt/cni/bin/flannel", "/opt/cni/bin/calico"};
+	char flannel[PATH_MAX], host_local[PATH_MAX];
+	struct flannel_dirs dirs = {.flannel = flannel, .host_local = host_local};
 	struct err err = ERR_INIT;
 
-	if (flannel_files_clean(&dirs, keep_flannels, NULL, &err) < 0)
-		fprintf(stderr, "tullectl: %s\n", err_text(&err));
-	for (size_t i = 0; i < sizeof(plugins) / sizeof(plugins[0]); i++) {
-		char kept[64];
-
-		snprintf(kept, sizeof(kept), "%s" PLUGIN_KEPT_SUFFIX, plugins[i]);
-		if (rename(kept, plugins[i]) == 0)
-			printf("restored %s\n", plugins[i]);
-	}
+	if (path_of(cleanup, "/var/lib/cni/flannel", flannel) == 0 &&
+		path_of(cleanup, "/var/lib/cni/networks", host_local) == 0 &&
+		flannel_files_clean(&dirs, keep_flannels, cleanup, &err) < 0)
+		failed(cleanup, "%s", err_text(&err));
 }
 
-static bool agent_runs(const struct ctl *ctl)
+static void remove_cni(struct cleanup *cleanup)
+{
+	char conf_dir[PATH_MAX], bin_dir[PATH_MAX];
+	struct cni_files files = {
+		.conf_dir = conf_dir, .bin_dir = bin_dir, .dry = cleanup->dry, .told = cni_told, .ctx = cleanup};
+	struct err err = ERR_INIT;
+
+	if (path_of(cleanup, cleanup->conf_dir, conf_dir) == 0 && path_of(cleanup, cleanup->bin_dir, bin_dir) == 0 &&
+		cni_files_remove(&files, &err) < 0)
+		failed(cleanup, "%s", err_text(&err));
+}
+
+/* -- the kernel -- */
+
+static bool is_named(const struct plane_link *link, const char *prefix)
+{
+	size_t len = strlen(prefix);
+
+	return strcmp(link->kind, "veth") == 0 && strncmp(link->name, prefix, len) == 0 &&
+	       strlen(link->name) == len + 11 && strspn(link->name + len, "0123456789abcdef") == 11;
+}
+
+static bool has_our_route(const struct plane_link *link, const struct plane_route *routes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (routes[i].index == link->index && routes[i].protocol == ROUTE_PROTOCOL_TULLE)
+			return true;
+	return false;
+}
+
+/* Pods' host-side interfaces and the devices between nodes. Interfaces with Calico's names may be Calico's. */
+static bool is_ours(const struct plane_link *link, const struct plane_route *routes, size_t count)
+{
+	if (is_named(link, "tul"))
+		return true;
+	if (is_named(link, "cali"))
+		return has_our_route(link, routes, count);
+	return plan_is_tunnel_name(link->name) && (strcmp(link->kind, "vxlan") == 0 || strcmp(link->kind, "veth") == 0);
+}
+
+static int list_ours(struct plane_link **ret_links, const char ***ret_names, struct err *err)
+{
+	_cleanup_free_ struct plane_route *routes = NULL;
+	size_t links = 0, route_count = 0, kept = 0;
+	int rc = plane_list_links(ret_links, &links, err);
+
+	if (rc == 0)
+		rc = plane_list_routes(&routes, &route_count, err);
+	if (rc < 0)
+		return rc;
+	*ret_names = calloc(links + 1, sizeof(**ret_names));
+	if (!*ret_names)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < links; i++)
+		if (is_ours(&(*ret_links)[i], routes, route_count))
+			(*ret_names)[kept++] = (*ret_links)[i].name;
+	return 0;
+}
+
+static void remove_kernel(struct cleanup *cleanup)
+{
+	_cleanup_free_ struct plane_link *links = NULL;
+	_cleanup_free_ const char **names = NULL;
+	char bpffs[PATH_MAX];
+	struct plane_cleanup wish = {.dry = cleanup->dry, .told = kernel_told, .ctx = cleanup};
+	struct err err = ERR_INIT;
+	int rc = list_ours(&links, &names, &err);
+
+	if (path_of(cleanup, "/sys/fs/bpf/tulle", bpffs) == 0)
+		wish.bpffs = bpffs;
+	wish.links = names;
+	if (rc == 0)
+		rc = plane_cleanup(&wish, &err);
+	if (rc < 0)
+		failed(cleanup, "%s", err_text(&err));
+}
+
+/* -- the verb -- */
+
+static bool take_value(const char *flag, int *at, const struct ctl *ctl, const char **ret)
+{
+	const char *word = ctl->argv[*at];
+	size_t len = strlen(flag);
+
+	if (strncmp(word, flag, len) != 0 || (word[len] && word[len] != '='))
+		return false;
+	*ret = word[len] ? word + len + 1 : *at + 1 < ctl->argc ? ctl->argv[++*at] : "";
+	return true;
+}
+
+static int parse(struct cleanup *cleanup, const struct ctl *ctl)
+{
+	for (int i = 0; i < ctl->argc; i++) {
+		const char *word = ctl->argv[i];
+
+		if (strcmp(word, "--yes") == 0)
+			cleanup->yes = true;
+		else if (strcmp(word, "--dry-run") == 0)
+			cleanup->dry = true;
+		else if (strcmp(word, "--keep-pods") == 0)
+			cleanup->keep_pods = true;
+		else if (!take_value("--root", &i, ctl, &cleanup->root) &&
+			!take_value("--cni-conf-dir", &i, ctl, &cleanup->conf_dir) &&
+			!take_value("--cni-bin-dir", &i, ctl, &cleanup->bin_dir))
+			return ctl_fail(CTL_USAGE, "cleanup: \"%s\" is none of its flags: --yes, --dry-run, --keep-pods, "
+				"--cni-conf-dir DIR, --cni-bin-dir DIR, --root DIR", word);
+	}
+	if ((cleanup->root[0] && cleanup->root[0] != '/') || cleanup->conf_dir[0] != '/' || cleanup->bin_dir[0] != '/')
+		return ctl_fail(CTL_USAGE, "cleanup: a directory must be given by its full path, beginning with \"/\"");
+	return CTL_OK;
+}
+
+static bool agent_runs(const struct cleanup *cleanup)
 {
 	_cleanup_(json_cleanup) json_t *json = NULL;
+	char path[PATH_MAX];
 
-	return client_get(ctl->socket_path, "/v1/status", &json, NULL) == 0;
+	return path_of(cleanup, cleanup->ctl->socket_path, path) == 0 && client_get(path, "/v1/status", &json, NULL) == 0;
+}
+
+static int may_begin(const struct cleanup *cleanup)
+{
+	if (agent_runs(cleanup) && !cleanup->dry)
+		return ctl_fail(CTL_FAILED, "tulled is running; stop it first");
+	if (cleanup->yes || cleanup->dry)
+		return CTL_OK;
+	if (cleanup->keep_pods)
+		return ctl_fail(CTL_USAGE, "this takes Tulle's CNI configuration and plugin from this node: no new pods, until another "
+			"network is installed. --dry-run shows them. Say: tullectl cleanup --keep-pods --yes");
+	return ctl_fail(CTL_USAGE, "this cuts off every pod of this node: its interfaces, the routes and tunnels to other "
+		"nodes, rules and state are removed. --dry-run shows them. Say: tullectl cleanup --yes");
+}
+
+static int run(struct cleanup *cleanup)
+{
+	remove_cni(cleanup);
+	if (!cleanup->keep_pods) {
+		remove_kernel(cleanup);
+		remove_flannel(cleanup);
+		remove_state(cleanup);
+	}
+	if (cleanup->ctl->json) {
+		_cleanup_(json_cleanup) json_t *all = json_pack("{s:b,s:b,s:O,s:O}", "dryRun", cleanup->dry, "keepPods",
+			cleanup->keep_pods, "items", cleanup->items, "errors", cleanup->errors);
+
+		json_dumpf(all, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else if (!json_array_size(cleanup->items)) {
+		puts("nothing of Tulle is left on this node");
+	}
+	return json_array_size(cleanup->errors) ? CTL_FAILED : CTL_OK;
 }
 
 int ctl_cleanup(const struct ctl *ctl)
 {
-	struct err err = ERR_INIT;
-	bool yes = ctl->argc == 1 && strcmp(ctl->argv[0], "--yes") == 0;
+	_cleanup_(json_cleanup) json_t *items = json_array();
+	_cleanup_(json_cleanup) json_t *errors = json_array();
+	struct cleanup cleanup = {.ctl = ctl, .root = "", .conf_dir = "/etc/cni/net.d", .bin_dir = "/opt/cni/bin",
+		.items = items, .errors = errors};
+	int status = parse(&cleanup, ctl);
 
-	if (ctl->argc && !yes)
-		return ctl_fail(CTL_USAGE, "usage: tullectl cleanup [--yes]");
-	if (agent_runs(ctl))
-		return ctl_fail(CTL_FAILED, "tulled is running; stop it first");
-	if (!yes)
-		return ctl_fail(CTL_USAGE, "this cuts off every pod of this node: its interfaces, the routes and tunnels to other "
-			"nodes, rules and state are removed. Say: tullectl cleanup --yes");
-	if (clean_kernel(&err) < 0)
-		return ctl_fail(CTL_FAILED, "%s", err_text(&err));
-	remove_tree("/sys/fs/bpf/tulle");
-	remove_tree("/run/tulle");
-	remove_file("/var/lib/tulle/journal");
-	remove_tree("/var/lib/tulle/spool");
-	remove_file("/run/flannel/subnet.env");
-	remove_file("/etc/cni/net.d/10-tulle.conflist");
-	clean_flannel();
-	return CTL_OK;
+	if (status == CTL_OK)
+		status = may_begin(&cleanup);
+	return status == CTL_OK ? run(&cleanup) : status;
 }

@@ -16,8 +16,8 @@ static const struct ctl_verb verbs[] = {
 	{"ipam", "show", "the node's address blocks: used, resting, free", ctl_ipam},
 	{"metrics", "", "the agent's Prometheus metrics", ctl_metrics},
 	{"config", "check FILE...", "check net-conf.json, a CNI configuration or a ConfigMap holding them", ctl_config},
-	{"cleanup", "[--yes]", "remove every trace of Tulle from this node", ctl_cleanup},
-	{"bpffs", "[DIRECTORY]", "mount a bpf file system (on /sys/fs/bpf) unless there is one", ctl_bpffs},
+	{"cleanup", "[FLAG]...", "remove every trace of Tulle from this node; --dry-run shows it", ctl_cleanup},
+	{"bpffs", "[DIRECTORY]", "mount a bpf file system on it, /sys/fs/bpf, unless it is one", ctl_bpffs},
 };
 
 int ctl_fail(int status, const char *fmt, ...)

@@ -6,110 +6,125 @@
 #include <errno.h>
 #include <string.h>
 
-struct cleanup {
-	const struct plane_options *options;
+struct pass {
+	const struct plane_cleanup *wish;
 	struct nl *nl;
 	struct devices devices;
 	struct children children;
-	struct buf *report;
 	struct failures failures;
 };
 
-static void fail(struct cleanup *cleanup, const struct err *err)
+static void fail(struct pass *pass, const struct err *err)
 {
-	if (cleanup->failures.count++ == 0)
-		cleanup->failures.first = *err;
+	if (pass->failures.count++ == 0)
+		pass->failures.first = *err;
 }
 
-static void remove_links(struct cleanup *cleanup, const char *const *names)
+static void told(const struct pass *pass, const char *kind, const char *name)
 {
-	for (; *names; names++) {
-		const struct plane_link *link = devices_find(&cleanup->devices, *names);
+	pass->wish->told(pass->wish->ctx, kind, name);
+}
+
+static void remove_links(struct pass *pass)
+{
+	for (const char *const *name = pass->wish->links; *name; name++) {
+		const struct plane_link *link = devices_find(&pass->devices, *name);
 		struct err err = ERR_INIT;
 		int r;
 
 		if (!link)
 			continue;
-		r = link_delete(cleanup->nl, link->index, &err);
+		r = pass->wish->dry ? 0 : link_delete(pass->nl, link->index, &err);
 		if (r == -ENODEV) /* a pod's namespace took it along meanwhile */
 			continue;
 		if (r < 0) {
-			err_wrap(&err, "device %s", *names);
-			fail(cleanup, &err);
+			err_wrap(&err, "device %s", *name);
+			fail(pass, &err);
 		} else {
-			buf_printf(cleanup->report, "removed device %s\n", *names);
+			told(pass, "device", *name);
 		}
 	}
 }
 
-static void remove_routes(struct cleanup *cleanup)
+static void tell_route(const struct pass *pass, const struct table *routes, const struct entry *entry)
+{
+	static const char kind[] = "route ";
+	_cleanup_(buf_free) struct buf text = BUF_INIT(4096);
+
+	routes->kind->format(entry, &pass->devices, &text);
+	told(pass, "route", buf_text(&text) + (strncmp(buf_text(&text), kind, sizeof(kind) - 1) ? 0 : sizeof(kind) - 1));
+}
+
+static void remove_routes(struct pass *pass)
 {
 	struct table routes;
 	struct err err = ERR_INIT;
 	struct entry_list list = {0};
 
 	table_init(&routes, &route_kind);
-	if (routes.kind->scan(cleanup->nl, &cleanup->devices, &list, &err) < 0)
-		fail(cleanup, &err);
+	if (routes.kind->scan(pass->nl, &pass->devices, &list, &err) < 0)
+		fail(pass, &err);
 	for (size_t i = 0; i < list.count; i++) {
-		int r = nl_talk(cleanup->nl, routes.kind->del(cleanup->nl, &list.entries[i]), &err);
+		int r = pass->wish->dry ? 0 : nl_talk(pass->nl, routes.kind->del(pass->nl, &list.entries[i]), &err);
 
 		if (r < 0 && r != -ESRCH) {
 			err_wrap(&err, "removing a route");
-			fail(cleanup, &err);
+			fail(pass, &err);
 			continue;
 		}
-		buf_add_str(cleanup->report, "removed ");
-		routes.kind->format(&list.entries[i], &cleanup->devices, cleanup->report);
-		buf_add_str(cleanup->report, "\n");
+		tell_route(pass, &routes, &list.entries[i]);
 	}
 	table_free(&routes);
 	free(list.entries);
 }
 
-static void remove_table(struct cleanup *cleanup)
+static void remove_table(struct pass *pass)
 {
 	struct nft nft;
 	struct err err = ERR_INIT;
-	bool removed = false;
+	bool there = false;
 
-	nft_init(&nft, cleanup->options->nft ? cleanup->options->nft : "nft");
-	if (nft_remove(&nft, &cleanup->children, &removed, &err) < 0)
-		fail(cleanup, &err);
-	if (removed)
-		buf_add_str(cleanup->report, "removed nftables table inet " NFT_TABLE "\n");
+	nft_init(&nft, pass->wish->nft ? pass->wish->nft : "nft");
+	if (nft_remove(&nft, &pass->children, pass->wish->dry, &there, &err) < 0)
+		fail(pass, &err);
+	if (there)
+		told(pass, "nftables table", "inet " NFT_TABLE);
 	nft_done(&nft);
 }
 
-static void remove_rest(struct cleanup *cleanup)
+static void remove_rest(struct pass *pass)
 {
+	_cleanup_(buf_free) struct buf report = BUF_INIT(0);
 	struct err err = ERR_INIT;
+	char *line, *rest = NULL;
 
-	if (forward_remove(&cleanup->children, cleanup->report, &err) < 0)
-		fail(cleanup, &err);
+	if (forward_remove(&pass->children, pass->wish->dry, &report, &err) < 0)
+		fail(pass, &err);
+	for (line = report.len ? strtok_r(report.data, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
+		told(pass, "rule", line);
 	err = ERR_INIT;
-	if (cleanup->options->bpffs && carrier_remove(cleanup->options->bpffs, &err) < 0)
-		fail(cleanup, &err);
+	if (!pass->wish->dry && pass->wish->bpffs && carrier_remove(pass->wish->bpffs, &err) < 0)
+		fail(pass, &err);
 }
 
-int plane_cleanup(const struct plane_options *options, const char *const *names, struct buf *report, struct err *err)
+int plane_cleanup(const struct plane_cleanup *cleanup, struct err *err)
 {
-	struct cleanup cleanup = {.options = options, .report = report};
-	int r = nl_open(&cleanup.nl, err);
+	struct pass pass = {.wish = cleanup};
+	int r = nl_open(&pass.nl, err);
 
 	if (r < 0)
 		return r;
-	r = links_dump(cleanup.nl, &cleanup.devices.links, &cleanup.devices.count, err);
+	r = links_dump(pass.nl, &pass.devices.links, &pass.devices.count, err);
 	if (r == 0) {
 		/* routes first: with their device they would go unnamed */
-		remove_routes(&cleanup);
-		remove_rest(&cleanup);
-		remove_links(&cleanup, names);
-		remove_table(&cleanup);
+		remove_routes(&pass);
+		remove_rest(&pass);
+		remove_links(&pass);
+		remove_table(&pass);
 	}
-	free(cleanup.devices.links);
-	nl_close(cleanup.nl);
-	if (r == 0 && cleanup.failures.count)
-		r = err_set(err, cleanup.failures.first.code, "%s", err_text(&cleanup.failures.first));
+	free(pass.devices.links);
+	nl_close(pass.nl);
+	if (r == 0 && pass.failures.count)
+		r = err_set(err, pass.failures.first.code, "%s", err_text(&pass.failures.first));
 	return r;
 }

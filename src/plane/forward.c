@@ -29,6 +29,7 @@ struct pass {
 	struct nft_chain *chains;
 	size_t chain_count;
 	struct buf *note, *report; /* either may be null */
+	bool dry;
 };
 
 static int64_t now_ms(void)
@@ -168,9 +169,9 @@ static int rule_delete(const struct pass *pass, const struct door *door, struct 
 	int r;
 
 	words->word[0] = "-D";
-	r = rule_change(pass, door, words->word, words->count, err);
+	r = pass->dry ? 0 : rule_change(pass, door, words->word, words->count, err);
 	if (r == 0 && pass->report)
-		buf_printf(pass->report, "removed the accept for %s%s from chain %s by %s\n", word_after(words, "-s"),
+		buf_printf(pass->report, "accept for %s%s from chain %s by %s\n", word_after(words, "-s"),
 			word_after(words, "-d"), words->word[1], door->program);
 	return r;
 }
@@ -350,11 +351,11 @@ int forward_apply(struct forward *forward, const struct prefix prefixes[FAMILY_C
 	return r;
 }
 
-int forward_remove(struct children *children, struct buf *report, struct err *err)
+int forward_remove(struct children *children, bool dry, struct buf *report, struct err *err)
 {
 	static const struct prefix none[FAMILY_COUNT];
 	_cleanup_free_ struct nft_chain *chains = NULL;
-	struct pass pass = {.children = children, .report = report};
+	struct pass pass = {.children = children, .report = report, .dry = dry};
 	int r = nft_chains_list(&chains, &pass.chain_count, err);
 
 	pass.chains = chains;

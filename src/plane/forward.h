@@ -24,5 +24,5 @@ void forward_done(struct forward *forward);
  * wait, 0 when none is due. */
 int forward_apply(struct forward *forward, const struct prefix prefixes[FAMILY_COUNT], struct children *children,
 	int *ret_wait_ms, struct err *err);
-/* Takes all of them back; one line for each in report (may be null). */
-int forward_remove(struct children *children, struct buf *report, struct err *err);
+/* Takes all of them back (dry: only tells); one line for each in report. */
+int forward_remove(struct children *children, bool dry, struct buf *report, struct err *err);

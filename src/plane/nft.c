@@ -66,20 +66,20 @@ static int load(struct nft *nft, const struct buf *text, struct children *childr
 	return 0;
 }
 
-int nft_remove(struct nft *nft, struct children *children, bool *ret_removed, struct err *err)
+int nft_remove(struct nft *nft, struct children *children, bool dry, bool *ret_there, struct err *err)
 {
 	static const char text[] = "delete table inet " NFT_TABLE "\n";
 	struct buf command = {.data = (char *)text, .len = sizeof(text) - 1};
 	uint64_t listing = 0;
 	int r = list(nft, children, &listing, err);
 
-	*ret_removed = false;
+	*ret_there = false;
 	/* without nft there is no table of ours either */
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0 && listing) {
-		r = load(nft, &command, children, err);
-		*ret_removed = r == 0;
+		r = dry ? 0 : load(nft, &command, children, err);
+		*ret_there = r == 0;
 	}
 	return r;
 }
@@ -109,7 +109,7 @@ static int put_none(struct nft *nft, bool may_remove, struct children *children,
 
 	if (!may_remove && !nft->applied.len)
 		return 0;
-	r = nft_remove(nft, children, &removed, err);
+	r = nft_remove(nft, children, false, &removed, err);
 	if (r == 0) {
 		buf_reset(&nft->applied);
 		nft->known = true;

@@ -35,5 +35,5 @@ void nft_done(struct nft *nft);
 /* An empty text removes the table, if may_remove or it is ours from before. *ret_repaired: it had been changed. */
 int nft_apply(struct nft *nft, const struct buf *text, bool may_remove, struct children *children, bool *ret_repaired,
 	struct err *err);
-/* Removes the table; *ret_removed: there was one. */
-int nft_remove(struct nft *nft, struct children *children, bool *ret_removed, struct err *err);
+/* Removes the table (dry: only looks for it); *ret_there: there was one. */
+int nft_remove(struct nft *nft, struct children *children, bool dry, bool *ret_there, struct err *err);

@@ -56,9 +56,16 @@ const char *plane_forward_note(const struct plane *plane);
  * stood; "" when there was nothing. */
 const char *plane_takeover_note(const struct plane *plane);
 
-/* Removes everything that Tulle ever put into the kernel: links named in names (null-terminated list), routes of
- * protocol 84, table inet tulle, accepts in foreign chains, pins. One line for each removed thing is added to report. */
-int plane_cleanup(const struct plane_options *options, const char *const *names, struct buf *report, struct err *err);
+/* Removes everything that Tulle ever put into the kernel: the links that are named, routes of protocol 84, table
+ * inet tulle, accepts in foreign chains, the carrier. Goes on after a failure and returns the first. */
+struct plane_cleanup {
+	const char *bpffs, *nft;  /* as in plane_options; bpffs null: no carrier */
+	const char *const *links; /* closed by null */
+	bool dry;                 /* only tell */
+	void (*told)(void *ctx, const char *kind, const char *name); /* each removed thing: "device", "flannel.1" */
+	void *ctx;
+};
+int plane_cleanup(const struct plane_cleanup *cleanup, struct err *err);
 
 /* -- looking at the machine (used by the choice of the uplink) -- */
 

@@ -307,7 +307,7 @@ def test_cleanup_takes_the_files_too(back, eyes):
     node.write(state_path(kept), json.dumps(state), 0o600)  # as if Flannel's plugin had written it
     node.run(["mount", "-t", "tmpfs", "none", "/opt"])  # the machine's otherwise
     try:
-        node.run(["sh", "-ec", "mkdir -p /opt/cni/bin; echo ours >/opt/cni/bin/flannel; echo theirs >/opt/cni/bin/flannel.before-tulle"])
+        node.run(["sh", "-ec", "mkdir -p /opt/cni/bin; cp $1 /opt/cni/bin/flannel; echo theirs >/opt/cni/bin/flannel.before-tulle", "sh", f"{node.lab.build}/tulle"])
         node.agent_stop()
         done = eyes(node).ctl("cleanup", "--yes")
         assert node.run(["ls", "/opt/cni/bin"]).stdout == "flannel\n" and node.read("/opt/cni/bin/flannel") == "theirs\n"

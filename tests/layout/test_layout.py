@@ -22,8 +22,8 @@ MAY_INCLUDE = {
     "ctl": {"base", "model", "plan", "store", "plane"},
 }
 # "tullectl config check" takes a CNI configuration exactly as the server does, without an agent; "tullectl cleanup"
-# removes what pod attachment has left in Flannel's directories.
-DOORS = {("ctl", "cni_server/cni_server.h"), ("ctl", "attach/flannel_files.h")}
+# removes what pod attachment has left in Flannel's directories, and what the agent has put into the runtime's.
+DOORS = {("ctl", "cni_server/cni_server.h"), ("ctl", "attach/flannel_files.h"), ("ctl", "cni_server/cni_files.h")}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 

@@ -278,13 +278,18 @@ static bool addresses_settled(struct bed *bed)
 	return bed_count("tentative", "ip -6 addr") == 0;
 }
 
+static void on_told(void *ctx, const char *kind, const char *name)
+{
+	buf_printf(ctx, "%s %s\n", kind, name);
+}
+
 static void test_cleanup(void **state)
 {
 	static const char *const names[] = {"flannel.1", "flannel-v6.1", "flannel0", NULL};
-	struct plane_options options = {.nft = "nft"};
 	struct bed *bed = *state;
-	struct buf report = BUF_INIT(65536);
-	_cleanup_free_ char *before = NULL, *after = NULL;
+	struct buf report = BUF_INIT(65536), forecast = BUF_INIT(65536);
+	struct plane_cleanup cleanup = {.links = names, .dry = true, .told = on_told, .ctx = &forecast};
+	_cleanup_free_ char *before = NULL, *full = NULL, *untouched = NULL, *after = NULL;
 	struct wanted_link carrier = {.name = "flannel0", .kind = LINK_CARRIER, .mtu = 1400};
 
 	bed_run("iptables-nft -P FORWARD DROP");
@@ -305,21 +310,30 @@ static void test_cleanup(void **state)
 	want_nft(bed, RULES);
 	bed_apply(bed);
 	bed_stop(bed);
-	if (plane_cleanup(&options, names, &report, &bed->err) < 0)
+	full = bed_dump();
+	if (plane_cleanup(&cleanup, &bed->err) < 0)
 		fail_msg("%s", err_text(&bed->err));
+	untouched = bed_dump();
+	assert_string_equal(full, untouched);
+	cleanup.dry = false;
+	cleanup.ctx = &report;
+	if (plane_cleanup(&cleanup, &bed->err) < 0)
+		fail_msg("%s", err_text(&bed->err));
+	assert_string_equal(buf_text(&report), buf_text(&forecast));
 	after = bed_dump();
 	assert_string_equal(before, after);
-	assert_non_null(strstr(buf_text(&report), "removed device flannel.1\n"));
-	assert_non_null(strstr(buf_text(&report), "removed device flannel0\n"));
-	assert_non_null(strstr(buf_text(&report), "removed route 10.44.1.0/24 via 192.0.2.2 dev up0\n"));
-	assert_non_null(strstr(buf_text(&report), "removed route blackhole fd00:42::/64\n"));
-	assert_non_null(strstr(buf_text(&report), "removed nftables table inet tulle\n"));
-	assert_non_null(strstr(buf_text(&report), "removed the accept for 10.42.0.0/16 from chain FORWARD by iptables-nft"));
+	assert_non_null(strstr(buf_text(&report), "device flannel.1\n"));
+	assert_non_null(strstr(buf_text(&report), "device flannel0\n"));
+	assert_non_null(strstr(buf_text(&report), "route 10.44.1.0/24 via 192.0.2.2 dev up0\n"));
+	assert_non_null(strstr(buf_text(&report), "route blackhole fd00:42::/64\n"));
+	assert_non_null(strstr(buf_text(&report), "nftables table inet tulle\n"));
+	assert_non_null(strstr(buf_text(&report), "rule accept for 10.42.0.0/16 from chain FORWARD by iptables-nft"));
 	/* again: nothing to do, nothing to say */
 	buf_reset(&report);
-	assert_int_equal(plane_cleanup(&options, names, &report, &bed->err), 0);
+	assert_int_equal(plane_cleanup(&cleanup, &bed->err), 0);
 	assert_string_equal(buf_text(&report), "");
 	buf_free(&report);
+	buf_free(&forecast);
 }
 
 static void test_nft_is_missing(void **state)
