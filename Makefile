@@ -5,7 +5,7 @@ BUILD  := build
 PYTHON := /usr/bin/python3
 PYTEST := $(PYTHON) -m pytest -p no:cacheprovider
 
-.PHONY: all help demo check check-unit check-system check-sanitize bench fuzz soak install clean packages
+.PHONY: all help demo check check-unit check-system check-sanitize bench fuzz soak image deb install clean packages
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -25,6 +25,8 @@ help:
 	@echo "make bench    side-by-side measurements (JSON and a table)"
 	@echo "make fuzz     fuzz every parser for TIME seconds each (default 60)"
 	@echo "make soak     the full counts that make check runs one per cent of"
+	@echo "make image    build/image/tulle-ARCH.tar, the container image (ARCH=amd64|arm64, TAG=localhost/tulle:dev)"
+	@echo "make deb      build/tulle_VERSION_ARCH.deb, for nodes outside Kubernetes"
 	@echo "make install  into DESTDIR, by meson"
 
 BACKEND ?= vxlan
@@ -54,6 +56,17 @@ soak:
 	@scripts/packages build check qemu
 	@$(MAKE) --no-print-directory all
 	@scripts/check --soak
+
+ARCH ?= $(shell dpkg --print-architecture)
+TAG  ?= localhost/tulle:dev
+
+image:
+	@scripts/packages build package
+	@deploy/image/build --arch $(ARCH) --tag $(TAG)
+
+deb:
+	@scripts/packages build package
+	@deploy/debian/build
 
 install: all
 	@meson install -C $(BUILD)
