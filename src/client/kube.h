@@ -37,7 +37,7 @@ void kube_free(struct kube *kube);
 const char *kube_server(const struct kube *kube);
 
 struct kube_answer {
-	int status;         /* of HTTP; 0: no answer came */
+	int status;         /* of HTTP; 0: no answer came, or it broke off */
 	const char *reason; /* of the Status object ("AlreadyExists", "Expired", "Forbidden"), or "" */
 	const char *text;   /* for people: what went wrong, with server, method and path; "" for 2xx */
 	int retry_after_s;  /* 0: not said */
@@ -62,6 +62,8 @@ struct kube_request {
 struct kube_call *kube_call_new(struct kube *kube, const struct kube_request *request);
 /* The call is gone, done() does not come. Null is fine. */
 void kube_call_cancel(struct kube_call *call);
+/* The same, because its server has fallen silent: the next calls go to another one, or over a new connection. */
+void kube_call_give_up(struct kube_call *call);
 
 /* Appends text for a path or query, everything but unreserved characters percent-encoded (RFC 3986 2.3). */
 struct buf;
