@@ -18,13 +18,14 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 struct cleanup {
 	const struct ctl *ctl;
-	bool yes, dry, keep_pods;
+	bool yes, dry, keep_pods, stay;
 	const char *root;                /* before every path */
 	const char *conf_dir, *bin_dir;
 	json_t *items, *errors;
@@ -244,10 +245,12 @@ static int parse(struct cleanup *cleanup, const struct ctl *ctl)
 			cleanup->dry = true;
 		else if (strcmp(word, "--keep-pods") == 0)
 			cleanup->keep_pods = true;
+		else if (strcmp(word, "--stay") == 0)
+			cleanup->stay = true;
 		else if (!take_value("--root", &i, ctl, &cleanup->root) &&
 			!take_value("--cni-conf-dir", &i, ctl, &cleanup->conf_dir) &&
 			!take_value("--cni-bin-dir", &i, ctl, &cleanup->bin_dir))
-			return ctl_fail(CTL_USAGE, "cleanup: \"%s\" is none of its flags: --yes, --dry-run, --keep-pods, "
+			return ctl_fail(CTL_USAGE, "cleanup: \"%s\" is none of its flags: --yes, --dry-run, --keep-pods, --stay, "
 				"--cni-conf-dir DIR, --cni-bin-dir DIR, --root DIR", word);
 	}
 	if ((cleanup->root[0] && cleanup->root[0] != '/') || cleanup->conf_dir[0] != '/' || cleanup->bin_dir[0] != '/')
@@ -296,6 +299,20 @@ static int run(struct cleanup *cleanup)
 	return json_array_size(cleanup->errors) ? CTL_FAILED : CTL_OK;
 }
 
+/* A pod of a DaemonSet that ended would only be started again. */
+static void wait_for_signal(void)
+{
+	sigset_t ends;
+	int which;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	sigprocmask(SIG_BLOCK, &ends, NULL);
+	fflush(stdout);
+	sigwait(&ends, &which);
+}
+
 int ctl_cleanup(const struct ctl *ctl)
 {
 	_cleanup_(json_cleanup) json_t *items = json_array();
@@ -306,5 +323,10 @@ int ctl_cleanup(const struct ctl *ctl)
 
 	if (status == CTL_OK)
 		status = may_begin(&cleanup);
-	return status == CTL_OK ? run(&cleanup) : status;
+	if (status != CTL_OK)
+		return status;
+	status = run(&cleanup);
+	if (status == CTL_OK && cleanup.stay)
+		wait_for_signal();
+	return status;
 }
