@@ -256,7 +256,7 @@ static int ask(const char *protocol, const char *host, const char *port, const c
 
 	if (fd < 0)
 		return 1;
-	n = snprintf(data, sizeof(data), http ? "GET /%s HTTP/1.0\r\n\r\n" : "%s", question);
+	n = snprintf(data, sizeof(data), http ? "GET /%s HTTP/1.0\r\n\r\n" : "%s\n", question);
 	if (!write_all(fd, data, (size_t)n))
 		return 1;
 	do {

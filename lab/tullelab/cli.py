@@ -9,17 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-from . import demo, enter, options, proc, state, table, teardown, web
-from .errors import LabError
+from . import demo, enter, kube_cli, options, proc, state, table, teardown, web
+from .errors import LabError, UsageError
+from .kube_lab import KubeLab
 from .lab import Lab
 from .pod import Pod
 from .store import DirectoryStore, check_manifest
 
 OK, FAILED, USAGE = 0, 1, 2
-
-
-class UsageError(Exception):
-    """Wrong words on the command line: exit status 2."""
 
 
 class Progress:
@@ -40,8 +37,12 @@ def up(args) -> int:
         raise UsageError("--etcd-tls and --etcd-members go with --store etcd")
     progress = Progress()
     name = args.lab or free_name()
-    lab = Lab(name, nodes=args.nodes, etcd_members=args.etcd_members, etcd_tls=args.etcd_tls, agents=not args.no_agents, held=False,
-              progress=progress, **cluster_options(args))
+    if args.store == "kubernetes":
+        lab = kube_cli.make(name, args, progress)
+    else:
+        kube_cli.refuse(args)
+        lab = Lab(name, nodes=args.nodes, etcd_members=args.etcd_members, etcd_tls=args.etcd_tls, agents=not args.no_agents, held=False,
+                  progress=progress, **cluster_options(args))
     lab.up()
     progress(f"lab {name} is up")
     print(table.text(("NODE", "ADDRESSES"), [(node.name, " ".join(node.ips)) for node in lab.nodes]))
@@ -88,6 +89,9 @@ def status(args) -> int:
             print("no lab is running")
         return OK
     lab = Lab.open(args.lab)
+    if isinstance(lab, KubeLab):
+        print(kube_cli.status(lab, args.output == "json"))
+        return OK
     view = describe(lab)
     if args.output == "json":
         print(json.dumps(view, indent=2))
@@ -159,6 +163,8 @@ def pod_table(pods: list) -> str:
 def pod(args) -> int:
     lab = Lab.open(args.lab)
     if args.pod_verb == "add":
+        if isinstance(lab, KubeLab):
+            raise LabError("pod add: this lab's pods are made by Kubernetes: tulle-lab kubectl -- run NAME --image=nginx")
         if args.web:
             proc.need(web.SERVERS[args.web][2][0])
         return pod_add(lab, args)
@@ -195,14 +201,23 @@ def execute(args) -> int:
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not command:
         raise UsageError("exec: which command? tulle-lab exec POD|NODE -- COMMAND…")
-    place = Lab.open(args.lab).place(args.place)
+    lab = Lab.open(args.lab)
+    if isinstance(lab, KubeLab) and args.place not in [host.name for host in lab.hosts]:
+        return kube_cli.pod_exec(lab, args.place, command)
+    place = lab.place(args.place)
     if isinstance(place, Pod):
         return enter.execute(place.node, command, place.netns_path)
     return enter.execute(place, command)
 
 
+def kubectl(args) -> int:
+    return kube_cli.kubectl(Lab.open(args.lab), args.command[1:] if args.command[:1] == ["--"] else args.command)
+
+
 def apply(args) -> int:
     lab = Lab.open(args.lab)
+    if isinstance(lab, KubeLab):
+        return kube_cli.apply(lab, args)
     if args.name and len(args.filename) > 1:
         raise UsageError("--as goes with one -f")
     for filename in args.filename:
@@ -256,7 +271,7 @@ def run_demo(args) -> int:
     return OK if good else FAILED
 
 
-VERBS = {"up": up, "down": down, "status": status, "pod": pod, "exec": execute, "apply": apply, "logs": logs, "demo": run_demo}
+VERBS = {"up": up, "down": down, "status": status, "pod": pod, "exec": execute, "kubectl": kubectl, "apply": apply, "logs": logs, "demo": run_demo}
 
 
 def main(argv=None) -> int:

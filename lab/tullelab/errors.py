@@ -8,6 +8,10 @@ class LabError(Exception):
     """A failure that the user can act upon; the text is the whole story."""
 
 
+class UsageError(Exception):
+    """Wrong words on the command line: exit status 2."""
+
+
 class CommandError(LabError):
     """A command ended with a status that was not wanted."""
 

@@ -31,14 +31,14 @@ class Api:
     def __init__(self, host, directory, port: int, name: str = "admin"):
         """host: whose network namespace the connections are made in; also the one the server listens on.  directory: of kube_pki."""
         self._host, self._port = host, port
-        self._tls = ssl.create_default_context(cafile=str(directory / "ca.crt"))
-        self._tls.load_cert_chain(str(directory / f"{name}.crt"), str(directory / f"{name}.key"))
+        self.tls = ssl.create_default_context(cafile=str(directory / "ca.crt"))
+        self.tls.load_cert_chain(str(directory / f"{name}.crt"), str(directory / f"{name}.key"))
 
     def request(self, method: str, path: str, body=None, content_type: str = "application/json", timeout: float = 20) -> str:
         connection = http.client.HTTPConnection(address.url_host(self._host.ip), self._port, timeout=timeout)
         connection.sock = self._host.connect(self._host.ip, self._port, timeout)
         with contextlib.closing(connection):
-            connection.sock = self._tls.wrap_socket(connection.sock, server_hostname=self._host.ip)
+            connection.sock = self.tls.wrap_socket(connection.sock, server_hostname=self._host.ip)
             try:
                 connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": content_type, "Accept": "application/json"})
                 answer = connection.getresponse()

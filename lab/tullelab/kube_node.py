@@ -121,14 +121,21 @@ class KubeNode(Node):
     @property
     def condition(self) -> dict:
         """The condition Ready; {} before there is one."""
-        found = [c for c in self.object.get("status", {}).get("conditions", []) if c["type"] == "Ready"]
-        return found[0] if found else {}
+        return ready_condition(self.object)
+
+    @property
+    def boot(self) -> str:
+        """Its boot id; a reboot makes a new one."""
+        return self.read("/proc/sys/kernel/random/boot_id").strip()
 
     def wait_ready(self, timeout: float = 60) -> None:
         def is_ready():
             if not self.kubelet.running:
                 raise wait.GiveUp("kubelet has ended")
-            condition = self.condition
+            found = self.object
+            if found["status"]["nodeInfo"]["bootID"] != self.boot:
+                raise LabError("the cluster knows only its last boot")
+            condition = ready_condition(found)
             if condition.get("status") == "True":
                 return True
             raise LabError(condition.get("message") or "no condition Ready yet")
@@ -176,6 +183,10 @@ class KubeNode(Node):
 
     def agent_command(self, extra=()) -> list:
         return super().agent_command([*self.lab.install_args, *extra])
+
+
+def ready_condition(node_object: dict) -> dict:
+    return next((c for c in node_object.get("status", {}).get("conditions", []) if c["type"] == "Ready"), {})
 
 
 def _kind_of(path: Path) -> str:

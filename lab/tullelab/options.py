@@ -15,6 +15,10 @@ EXAMPLES = """examples:
   tulle-lab status
   tulle-lab down
 
+  tulle-lab up --store kubernetes --nodes 2
+  tulle-lab kubectl -- run nginx-1 --image=nginx --port=80
+  tulle-lab kubectl -- get pods -o wide
+
 Everything lives in namespaces of its own; state and logs are under /run/tulle-lab/NAME (TULLE_LAB_DIR puts them elsewhere). Needs root.
 TULLE_BUILD says where tulled and tulle are (default: build/ of this repository).
 exit status: 0 done, 1 failed, 2 wrong usage; exec: that of the command."""
@@ -28,10 +32,11 @@ def _output(parser) -> None:
     parser.add_argument("-o", "--output", choices=["table", "json"], default="table", help="default: table")
 
 
-def _cluster(parser) -> None:
+def _cluster(parser, stores=("directory", "etcd")) -> None:
     parser.add_argument("--backend", choices=netconf.BACKENDS, default="vxlan", help="how pods' packets travel (default: vxlan)")
-    parser.add_argument("--store", choices=["directory", "etcd"], default="directory",
-                        help="where the cluster's state lies: a shared directory, or a real etcd (default: directory)")
+    parser.add_argument("--store", choices=stores, default="directory",
+                        help="where the cluster's state lies: a shared directory, a real etcd"
+                             + (", or real Kubernetes" if "kubernetes" in stores else "") + " (default: directory)")
     parser.add_argument("--underlay", choices=["flat", "routed"], default="flat",
                         help="flat: one bridge; routed: two racks and a router, odd nodes in one, even nodes in the other (default: flat)")
     parser.add_argument("--family", choices=list(address.FAMILIES), default="4", help="of nodes and pods (default: 4)")
@@ -55,7 +60,13 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--etcd-members", type=int, choices=[1, 3], default=1, help="with --store etcd (default: 1)")
     up.add_argument("--etcd-tls", action="store_true", help="with --store etcd: TLS with client certificates")
     up.add_argument("--no-agents", action="store_true", help="do not start tulled")
-    _cluster(up)
+    _cluster(up, ("directory", "etcd", "kubernetes"))
+    kube = up.add_argument_group("with --store kubernetes", "The programs come from scripts/kubernetes (TULLE_KUBERNETES says where they are).")
+    kube.add_argument("--network", choices=["tulle", "bridge", "none"], help="what connects the pods: Tulle, Debian's bridge plugin and plain "
+                                                                             "routes, or nothing (default: tulle)")
+    kube.add_argument("--agent", choices=["daemonset", "host"], help="tulled by deploy/tulle.yaml, or as a process on each node (default: daemonset)")
+    kube.add_argument("--kube-proxy", choices=["nftables", "iptables"], help="its mode (default: nftables)")
+    kube.add_argument("--dns", action=argparse.BooleanOptionalAction, help="run CoreDNS (default: yes)")
 
     down = verbs.add_parser("down", help="take a lab down", description="Take a lab down, whole or half-made, and leave nothing.")
     _lab(down)
@@ -74,8 +85,15 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("place", metavar="POD|NODE")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND…")
 
+    kubectl = verbs.add_parser("kubectl", help="run kubectl on a lab with Kubernetes", usage="tulle-lab kubectl [--lab NAME] -- ARGUMENTS…",
+                               description="Run kubectl as the cluster's administrator, with the machine's files, on this terminal. What it listens "
+                                           "on (port-forward, proxy) is reached from the host 'control'.")
+    _lab(kubectl)
+    kubectl.add_argument("command", nargs=argparse.REMAINDER, metavar="-- ARGUMENTS…")
+
     apply = verbs.add_parser("apply", help="put a manifest into the store",
-                             description="Copy manifests into the directory store, atomically. With etcd: a network configuration only.")
+                             description="Copy manifests into the directory store, atomically. With etcd: a network configuration only. With "
+                                         "Kubernetes: kubectl apply.")
     _lab(apply)
     apply.add_argument("-f", "--filename", action="append", required=True, metavar="FILE", help="repeatable; '-' reads stdin")
     apply.add_argument("--as", dest="name", metavar="NAME", help="the file's name in the store (default: its own)")
