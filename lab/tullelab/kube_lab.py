@@ -208,16 +208,22 @@ class KubeLab(Lab):
 
     def kubectl_command(self, *args) -> list:
         """kubectl on the machine's file systems and in the control plane's network namespace."""
-        return ["nsenter", f"--net={self.control.netns_path}", "--", program("kubectl"), f"--kubeconfig={self.store.kubeconfig}",
-                f"--cache-dir={self.state.dir}/kubectl", *map(str, args)]
+        return ["nsenter", f"--net={self.control.netns_path}", "--", *self._kubectl(args)]
+
+    def _kubectl(self, args) -> list:
+        return [program("kubectl"), f"--kubeconfig={self.store.kubeconfig}", f"--cache-dir={self.state.dir}/kubectl", *map(str, args)]
+
+    def _kubectl_mortal(self, args) -> list:
+        """It lives on the machine, not on a host that takes it along: it ends with who started it."""
+        return ["nsenter", f"--net={self.control.netns_path}", "--", "setpriv", "--pdeathsig", "KILL", "--", *self._kubectl(args)]
 
     def kubectl(self, *args, check=True, timeout=60, **options):
         """Run it as the administrator; returns subprocess.CompletedProcess."""
-        return proc.run(self.kubectl_command(*args), "kubectl", check, timeout, env=proc.environment(None, self.build), **options)
+        return proc.run(self._kubectl_mortal(args), "kubectl", check, timeout, env=proc.environment(None, self.build), **options)
 
     def kubectl_background(self, *args) -> proc.Background:
         """For port-forward, logs -f and the like."""
-        background = proc.Background(self.kubectl_command(*args), f"kubectl {args[0]}", proc.environment(None, self.build))
+        background = proc.Background(self._kubectl_mortal(args), f"kubectl {args[0]}", proc.environment(None, self.build))
         self.backgrounds.append(background)
         return background
 

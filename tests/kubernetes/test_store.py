@@ -241,7 +241,7 @@ def test_operators_wishes(lab, one):
     one.agent_start()
     assert lab.notes("node-1")["public-ip"] == "203.0.113.9"
     lab.annotate("node-1", public_ip_overwrite="not an address")
-    Eyes(one).wait_problem("public-ip-overwrite of node node-1")
+    Eyes(one).wait_problem("public-ip-overwrite: node node-1 has")
     wait.until(lambda: lab.notes("node-1")["public-ip"] == one.ip_of(4), "our own address again", 10)
     lab.annotate("node-1", public_ip_overwrite=None, node_public_ip="203.0.113.10")
     wait.until(lambda: lab.notes("node-1")["public-ip"] == "203.0.113.10", "the operator's", 10)
