@@ -114,6 +114,23 @@ static int parse_non_masquerade(struct agent *agent, struct err *err)
 	return 0;
 }
 
+static int open_kubernetes(struct agent *agent, struct err *err)
+{
+	const struct options *options = &agent->options;
+	struct store_kubernetes_options kubernetes = {
+		.api_url = options->kube_api_url,
+		.kubeconfig = options->kubeconfig_file,
+		.node_name = options->node_name,
+		.pod_namespace = getenv("POD_NAMESPACE"),
+		.pod_name = getenv("POD_NAME"),
+		.annotation_prefix = options->kube_annotation_prefix,
+		.net_config = options->net_config_path,
+		.set_condition = options->set_node_network_unavailable,
+	};
+
+	return store_kubernetes_new(&kubernetes, agent->base, &agent_store_events, agent, &agent->store, err);
+}
+
 static int open_store(struct agent *agent, struct err *err)
 {
 	const struct options *options = &agent->options;
@@ -121,6 +138,8 @@ static int open_store(struct agent *agent, struct err *err)
 
 	if (margin >= options->lease_ttl)
 		margin = options->lease_ttl / 3;
+	if (strcmp(options->store, "kubernetes") == 0)
+		return open_kubernetes(agent, err);
 	if (strcmp(options->store, "etcd") == 0) {
 		struct store_etcd_options etcd = {
 			.endpoints = options->etcd_endpoints,

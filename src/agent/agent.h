@@ -45,6 +45,7 @@ struct agent {
 
 	struct network network;
 	bool have_network;
+	struct addr wish[FAMILY_COUNT]; /* addresses that the store says are to be published */
 	struct uplink uplink;
 	struct uplink home;        /* the uplink of the start */
 	bool have_uplink;

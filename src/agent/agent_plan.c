@@ -42,7 +42,8 @@ static void tell_complaints(struct agent *agent, const struct plan_result *resul
 		char object[LEASE_KEY_MAX + 8];
 
 		snprintf(object, sizeof(object), "lease %s", result->complaints[i].key);
-		problems_set(agent->problems, object, result->complaints[i].text);
+		if (problems_set(agent->problems, object, result->complaints[i].text))
+			store_remark(agent->store, result->complaints[i].key, result->complaints[i].text);
 	}
 	problems_end(agent->problems, "lease ");
 }
@@ -103,6 +104,7 @@ static void become_ready(struct agent *agent)
 		return;
 	}
 	agent->ready = true;
+	store_stands(agent->store);
 	log_info("ready");
 	agent_mark(agent);
 }

@@ -70,6 +70,17 @@ static void metrics_of_plane(struct agent *agent, struct buf *buf)
 	metric(buf, "netlink_overruns_total", "counter", "Lost netlink notifications.", (double)stats.overruns);
 }
 
+static void metrics_of_store(struct agent *agent, struct buf *buf)
+{
+	struct store_counters counters;
+
+	if (!store_counters(agent->store, &counters))
+		return;
+	metric(buf, "store_received_bytes_total", "counter", "Bytes of lists and watches.", (double)counters.received_bytes);
+	metric(buf, "store_objects_total", "counter", "Objects in them.", (double)counters.objects);
+	metric(buf, "store_lists_total", "counter", "Lists begun.", (double)counters.lists);
+}
+
 static void add_carrier_counter(void *ctx, const char *name, uint64_t packets, uint64_t bytes)
 {
 	buf_printf(ctx, "tulle_carrier_packets_total{reason=\"%s\"} %" PRIu64 "\n", name, packets);
@@ -110,6 +121,8 @@ static void get_metrics(void *ctx, struct http_answer *answer)
 	metric(buf, "ready", "gauge", "1 when pods can be added.", agent->ready ? 1 : 0);
 	metric(buf, "peers", "gauge", "Other nodes' leases.", (double)peers_count(agent->peers));
 	metric(buf, "peers_synced", "gauge", "1 after the first full list of leases.", agent->peers_complete ? 1 : 0);
+	metric(buf, "nodes_left_out", "gauge", "Nodes whose lease or annotations cannot be used; see tullectl status.",
+		(double)(problems_count_of(agent->problems, "lease ") + problems_count_of(agent->problems, "store node ")));
 	metric(buf, "problems", "gauge", "Things that are wrong right now; see tullectl status.",
 		(double)problems_count(agent->problems));
 	metric(buf, "plans_total", "counter", "Passes from the model to the kernel.", (double)agent->counters.plans);
@@ -121,6 +134,7 @@ static void get_metrics(void *ctx, struct http_answer *answer)
 	metric(buf, "lease_expiry_timestamp_seconds", "gauge", "When the own lease runs out; 0 = never or none.",
 		(double)(agent->have_own ? agent->own.expires : 0));
 	metrics_of_attacher(agent, buf);
+	metrics_of_store(agent, buf);
 	metrics_of_plane(agent, buf);
 	metrics_of_carrier(agent, buf);
 	metrics_of_cni(agent, buf);

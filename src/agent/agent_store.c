@@ -136,6 +136,19 @@ static void tell_overlap(struct agent *agent, const struct uplink *uplink)
 	problems_set(agent->problems, "network configuration", text);
 }
 
+/* As --public-ip and --public-ipv6, which they replace (reference/flannel.md 3.4.2). */
+static int choose_uplink(struct agent *agent, const bool families[FAMILY_COUNT], struct uplink *ret, struct err *err)
+{
+	char text[FAMILY_COUNT][ADDR_TEXT_MAX];
+	struct options options = agent->options;
+
+	if (addr_is_set(&agent->wish[FAMILY_4]))
+		options.public_ip = (char *)addr_format(&agent->wish[FAMILY_4], text[FAMILY_4]);
+	if (addr_is_set(&agent->wish[FAMILY_6]))
+		options.public_ipv6 = (char *)addr_format(&agent->wish[FAMILY_6], text[FAMILY_6]);
+	return uplink_choose(&options, families, agent->have_uplink ? &agent->home : NULL, ret, err);
+}
+
 void agent_look_at_uplink(struct agent *agent)
 {
 	bool families[FAMILY_COUNT];
@@ -148,7 +161,7 @@ void agent_look_at_uplink(struct agent *agent)
 	if (!agent->have_network)
 		return;
 	families_of(&agent->network, families);
-	rc = uplink_choose(&agent->options, families, first ? NULL : &agent->home, &uplink, &err);
+	rc = choose_uplink(agent, families, &uplink, &err);
 	if (rc == 0)
 		rc = check_host_gw(agent, &uplink, &err);
 	if (rc < 0 && first) {
@@ -177,6 +190,14 @@ void agent_look_at_uplink(struct agent *agent)
 	if (republish)
 		acquire(agent);
 	agent_mark(agent);
+}
+
+static void on_public_ip(void *ctx, const struct addr public_ip[FAMILY_COUNT])
+{
+	struct agent *agent = ctx;
+
+	memcpy(agent->wish, public_ip, sizeof(agent->wish));
+	agent_look_at_uplink(agent);
 }
 
 static void on_network(void *ctx, const struct network *network)
@@ -281,6 +302,7 @@ static void on_problem(void *ctx, const char *key, const char *text)
 }
 
 const struct store_events agent_store_events = {
+	.public_ip = on_public_ip,
 	.network = on_network,
 	.cni_conf = on_cni_conf,
 	.acquired = on_acquired,

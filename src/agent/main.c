@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <linux/capability.h>
 #include <malloc.h>
@@ -30,36 +31,54 @@ static int settle(char **field, const char *value)
 	return *field ? 0 : -ENOMEM;
 }
 
+/* Without one, the Kubernetes store asks for that of our pod. The kubelet registers under the host's in lower case. */
+static int settle_node_name(struct options *options, struct err *err)
+{
+	bool kubernetes = strcmp(options->store, "kubernetes") == 0;
+	const char *node = getenv("NODE_NAME");
+	const char *pod = getenv("POD_NAME");
+	struct utsname uts;
+
+	if (options->node_name[0])
+		return 0;
+	if (node && node[0])
+		return settle(&options->node_name, node);
+	if (kubernetes && pod && pod[0])
+		return 0;
+	if (uname(&uts) < 0)
+		return err_set(err, -errno, "uname: %s", strerror(errno));
+	for (char *c = uts.nodename; kubernetes && *c; c++)
+		*c = (char)tolower((unsigned char)*c);
+	return settle(&options->node_name, uts.nodename);
+}
+
 /* Defaults that depend on other flags or on the machine. */
 static int complete(struct options *options, struct err *err)
 {
 	const char *const etcd_flags[] = {"etcd-endpoints", "etcd-prefix", "etcd-keyfile", "etcd-certfile", "etcd-cafile",
 		"etcd-username", "etcd-password"};
-	const char *node = getenv("NODE_NAME");
-	struct utsname uts;
 
+	if (!options->store[0] && options->kube_subnet_mgr)
+		settle(&options->store, "kubernetes");
 	for (size_t i = 0; i < ARRAY_SIZE(etcd_flags); i++)
 		if (!options->store[0] && options_given(options, etcd_flags[i]))
 			settle(&options->store, "etcd");
 	if (!options->store[0])
 		settle(&options->store, "directory");
-	if (!options->node_name[0]) {
-		if (uname(&uts) < 0)
-			return err_set(err, -errno, "uname: %s", strerror(errno));
-		settle(&options->node_name, node && node[0] ? node : uts.nodename);
-	}
-	return 0;
+	return settle_node_name(options, err);
 }
 
 static int validate(const struct options *options, struct err *err)
 {
+	bool kubernetes = strcmp(options->store, "kubernetes") == 0;
 	uint8_t address[16];
 
-	if (options->kube_subnet_mgr)
-		return err_set(err, -EOPNOTSUPP,
-			"--kube-subnet-mgr: this version has no Kubernetes store; use --store=directory or --store=etcd");
-	if (strcmp(options->store, "directory") != 0 && strcmp(options->store, "etcd") != 0)
-		return err_set(err, -EINVAL, "--store: the value is \"%s\", expected directory or etcd", options->store);
+	if (options->kube_subnet_mgr && !kubernetes)
+		return err_set(err, -EINVAL, "--store: the value is \"%s\", but --kube-subnet-mgr asks for kubernetes",
+			options->store);
+	if (!kubernetes && strcmp(options->store, "directory") != 0 && strcmp(options->store, "etcd") != 0)
+		return err_set(err, -EINVAL, "--store: the value is \"%s\", expected directory, etcd or kubernetes",
+			options->store);
 	if (inet_pton(AF_INET, options->healthz_ip, address) != 1 && inet_pton(AF_INET6, options->healthz_ip, address) != 1)
 		return err_set(err, -EINVAL, "--healthz-ip: \"%s\" is no IP address", options->healthz_ip);
 	if (strchr(options->cni_conf_name, '/') || !options->cni_conf_name[0])
@@ -144,7 +163,8 @@ int main(int argc, char **argv, char **environment)
 	prepare_process();
 	if (proc_sys_open(&err) < 0)
 		log_warning("%s", err_text(&err));
-	log_info("tulled %s on %s, store %s", TULLE_VERSION, agent.options.node_name, agent.options.store);
+	log_info("tulled %s on %s, store %s", TULLE_VERSION,
+		agent.options.node_name[0] ? agent.options.node_name : "this pod's node", agent.options.store);
 	status = EXIT_START;
 	if (need_net_admin(&err) < 0 || agent_init(&agent, &err) < 0)
 		log_error("%s", err_text(&err));

@@ -60,7 +60,7 @@ static void end_one(struct problems *problems, struct problem *problem)
 	free(problem);
 }
 
-void problems_set(struct problems *problems, const char *object, const char *text)
+bool problems_set(struct problems *problems, const char *object, const char *text)
 {
 	char key[sizeof(((struct problem *)0)->object)];
 	struct problem *problem;
@@ -70,21 +70,22 @@ void problems_set(struct problems *problems, const char *object, const char *tex
 	if (!text || !text[0]) {
 		if (problem)
 			end_one(problems, problem);
-		return;
+		return false;
 	}
 	if (!problem) {
 		problem = calloc(1, sizeof(*problem));
 		if (!problem)
-			return;
+			return false;
 		memcpy(problem->object, key, sizeof(key));
 		HASH_ADD_STR(problems->by_object, object, problem);
 	}
 	problem->seen = true;
 	if (strncmp(problem->text, text, sizeof(problem->text) - 1) == 0)
-		return;
+		return false;
 	snprintf(problem->text, sizeof(problem->text), "%s", text);
 	if (log_limit_ok(&problems->limit))
 		log_warning("%s: %s", problem->object, problem->text);
+	return true;
 }
 
 void problems_begin(struct problems *problems, const char *prefix)
@@ -109,6 +110,16 @@ void problems_end(struct problems *problems, const char *prefix)
 size_t problems_count(const struct problems *problems)
 {
 	return HASH_COUNT(problems->by_object);
+}
+
+size_t problems_count_of(const struct problems *problems, const char *prefix)
+{
+	struct problem *problem;
+	size_t count = 0;
+
+	for (problem = problems->by_object; problem; problem = problem->hh.next)
+		count += strncmp(problem->object, prefix, strlen(prefix)) == 0;
+	return count;
 }
 
 const char *problems_text(const struct problems *problems, const char *object)

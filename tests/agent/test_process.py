@@ -34,7 +34,7 @@ def test_help_and_version(idle):
 @pytest.mark.parametrize("words, says", [
     (["--nonsense"], "no flag --nonsense"), (["--ip-masq", "true"], "unexpected word"), (["--store=tape"], "--store"),
     (["--subnet-lease-renew-margin=0"], "1 to 1439"), (["--healthz-ip=nowhere"], "--healthz-ip"),
-    (["--kube-subnet-mgr"], "Kubernetes"), (["--config=/nowhere.yaml"], "/nowhere.yaml"),
+    (["--kube-subnet-mgr", "--store=etcd"], "--kube-subnet-mgr asks for kubernetes"), (["--config=/nowhere.yaml"], "/nowhere.yaml"),
 ])
 def test_usage_errors_exit_2(idle, words, says):
     done = tulled(idle, *words)
