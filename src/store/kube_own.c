@@ -43,7 +43,7 @@ static void read_address(struct kube_store *store, const char *name, int f, stru
 		return;
 	}
 	if (addr_parse(text, &addr) < 0 || family_index(addr_family(&addr)) != f) {
-		if (kube_problem(store, key, "of node %s is \"%.60s\", expected an %s address: it is ignored", store->node, text,
+		if (kube_problem(store, key, "node %s has \"%.60s\" there, expected an %s address: it is ignored", store->node, text,
 			f == FAMILY_4 ? "IPv4" : "IPv6"))
 			kube_remark_add(store, store->node, "BadAnnotation", problems_story(&store->problems, key));
 		return;

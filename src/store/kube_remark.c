@@ -18,12 +18,15 @@
 #define SPREAD_OWN_MS 500
 #define SPREAD_MS 10000
 #define WRITE_MS 10000
+#define TRIES 5 /* while the server is away */
+#define RETRY_MS 10000
 
 struct kube_remark {
 	struct kube_remark *next;
 	struct kube_store *store;
 	struct event *later;
 	struct kube_call *call;
+	unsigned tries;
 	char *body;
 };
 
@@ -47,6 +50,13 @@ static void on_done(void *ctx, const struct kube_answer *answer)
 	bool good = answer->status / 100 == 2 || answer->status == 409;
 
 	remark->call = NULL;
+	if (!answer->status || answer->status / 100 == 5 || answer->status == 429) {
+		if (++remark->tries < TRIES)
+			kube_later(remark->later, (RETRY_MS << remark->tries) + arc4random_uniform(RETRY_MS));
+		else
+			remark_free(remark);
+		return;
+	}
 	kube_problem(store, "events", "%s%s", good ? "" : "an Event cannot be written: ", good ? "" : answer->text);
 	remark_free(remark);
 }
