@@ -204,6 +204,8 @@ class Host:
                 if source:
                     made.bind((str(source), 0))
                 made.connect((str(where), port))
+                if kind == socket.SOCK_STREAM:  # a request in two writes would wait for the other side's delayed ACK
+                    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except BaseException:
                 made.close()
                 raise
