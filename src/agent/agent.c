@@ -3,6 +3,7 @@
 
 #include "agent/instance.h"
 #include "agent/notify.h"
+#include "agent/owner.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 
@@ -46,6 +47,7 @@ static void on_resync(evutil_socket_t fd, short what, void *ctx)
 
 	plane_forget(agent->plane);
 	agent_look_at_uplink(agent);
+	agent_owner_look(agent);
 	agent_mark(agent);
 }
 
@@ -57,7 +59,8 @@ static void on_signal(evutil_socket_t fd, short what, void *ctx)
 	/* A second signal has its default action, as with flanneld. */
 	event_del(agent->on_term);
 	event_del(agent->on_int);
-	event_base_loopbreak(agent->base);
+	if (!agent_owner_ask(agent))
+		event_base_loopbreak(agent->base);
 }
 
 static void on_kernel_changed(void *ctx)
@@ -261,6 +264,8 @@ int agent_init(struct agent *agent, struct err *err)
 	if (rc == 0)
 		rc = open_store(agent, err);
 	if (rc == 0)
+		rc = agent_owner_open(agent, err);
+	if (rc == 0)
 		rc = open_cni_server(agent, err);
 	if (rc == 0)
 		rc = open_doors(agent, err);
@@ -289,6 +294,7 @@ void agent_free(struct agent *agent)
 	http_free(agent->control);
 	if (agent->cni)
 		cni_server_free(agent->cni);
+	owner_free(agent->owner);
 	if (agent->store)
 		store_free(agent->store);
 	if (agent->attacher)

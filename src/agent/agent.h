@@ -36,6 +36,7 @@ struct agent {
 	struct event_base *base;
 	struct event *dirty, *retry, *resync, *on_term, *on_int;
 	struct event *claim;       /* null: somebody who is not root sits on the name */
+	struct owner *owner;       /* null: no DaemonSet is known */
 	struct store *store;
 	struct plane *plane;
 	struct attacher *attacher;
@@ -95,6 +96,13 @@ int agent_write_changed(const char *path, const struct buf *text, struct buf *la
 int agent_install(struct agent *agent, struct err *err);
 /* Null when pods may be added. */
 const char *agent_not_ready(void *ctx);
+
+/* agent_remove.c: --owner-daemonset */
+int agent_owner_open(struct agent *agent, struct err *err);
+/* While all is well: are we let ask? */
+void agent_owner_look(struct agent *agent);
+/* On the way out. True: the loop ends when the answer is there; false: nobody is to be asked. */
+bool agent_owner_ask(struct agent *agent);
 
 /* agent_report.c: tables of the two HTTP doors */
 extern const struct http_route agent_health_routes[];

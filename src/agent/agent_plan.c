@@ -106,6 +106,7 @@ static void become_ready(struct agent *agent)
 	agent->ready = true;
 	store_stands(agent->store);
 	log_info("ready");
+	agent_owner_look(agent);
 	agent_mark(agent);
 }
 

@@ -140,7 +140,7 @@ static int confs_remove(const struct cni_files *files, struct err *err)
 	while (dir && (entry = readdir(dir))) {
 		int rc;
 
-		if (!is_conf_name(entry->d_name) || (files->only && strcmp(entry->d_name, files->only) != 0))
+		if (!is_conf_name(entry->d_name))
 			continue;
 		rc = conf_remove(files, entry->d_name, first ? NULL : err);
 		first = first ? first : rc;

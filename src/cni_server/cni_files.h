@@ -18,7 +18,6 @@ bool cni_files_is_plugin(const char *path);
 
 struct cni_files {
 	const char *conf_dir, *bin_dir; /* null or "": not looked at */
-	const char *only;               /* this configuration file and no other; null = all in conf_dir */
 	bool dry;                       /* only tell */
 	/* "removed" or "restored", and the path; on a dry run what would be done. */
 	void (*told)(void *ctx, const char *what, const char *path);
