@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "client/kube_base64.h"
 #include "client/kube_config_exec.h"
 
 #include <ctype.h>
@@ -184,6 +185,21 @@ static int check_pem(const struct kube_file *file, const char *what, struct err 
 	return err_set(err, -EINVAL, "kubeconfig: the %s holds no \"-----BEGIN \", expected PEM text in base64", what);
 }
 
+/* A plugin is told the certificates themselves. */
+static int tell_plugin(struct kube_config *config, struct err *err)
+{
+	static const char key[] = "certificate-authority-data";
+	json_t *cluster = config->exec ? config->exec->cluster : NULL;
+	_cleanup_free_ char *text = NULL;
+
+	if (!cluster || !config->ca.text || json_object_get(cluster, key))
+		return 0;
+	text = kube_base64_encode(config->ca.text);
+	if (!text || json_object_set_new(cluster, key, json_string(text)) < 0)
+		return err_set(err, -ENOMEM, WHERE ": no memory");
+	return 0;
+}
+
 int kube_config_read(struct kube_config *config, struct err *err)
 {
 	static const char *const names[] = {"certificate authority", "client certificate", "client key"};
@@ -195,6 +211,5 @@ int kube_config_read(struct kube_config *config, struct err *err)
 		if (rc == 0)
 			rc = check_pem(files[i], names[i], err);
 	}
-	config->has_ca = config->ca.text != NULL;
-	return rc;
+	return rc < 0 ? rc : tell_plugin(config, err);
 }

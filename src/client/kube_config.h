@@ -36,7 +36,6 @@ struct kube_config {
 	char *tls_server_name;
 	char *proxy; /* null: none, whatever the environment says */
 	bool insecure;
-	bool has_ca;
 	struct kube_file ca, cert, key, token;
 	struct kube_exec_config *exec; /* null: none */
 };

@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "client/kube_base64.h"
 #include "client/kube_config.h"
 #include "client/kube_config_exec.h"
 #include "client/kube_yaml.h"
@@ -92,49 +93,6 @@ static int get_text(const struct reader *reader, const json_t *object, const cha
 	return *ret ? 0 : no_memory(reader);
 }
 
-static int base64_digit(char c)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
-/* Line ends are passed over. Null: this is none, or no text. */
-static char *base64_decode(const char *text)
-{
-	char *out = malloc(strlen(text) / 4 * 3 + 4);
-	unsigned bits = 0, count = 0, padding = 0;
-	size_t len = 0;
-
-	for (; out && *text; text++) {
-		int digit = base64_digit(*text);
-
-		if (*text == '\n' || *text == '\r')
-			continue;
-		if (*text == '=')
-			padding++;
-		else if (digit < 0 || padding)
-			break;
-		bits = bits << 6 | (unsigned)(digit < 0 ? 0 : digit);
-		if (++count % 4)
-			continue;
-		out[len++] = (char)(bits >> 16);
-		out[len++] = (char)(bits >> 8);
-		out[len++] = (char)bits;
-	}
-	if (!out || *text || count % 4 || padding > 2) {
-		free(out);
-		return NULL;
-	}
-	len -= padding;
-	out[len] = 0;
-	if (strlen(out) == len)
-		return out;
-	free(out);
-	return NULL;
-}
-
 /* KEY-data in base64, else KEY as a path, relative to the kubeconfig. */
 static int get_file(const struct reader *reader, const json_t *object, const char *where, const char *key,
 	struct kube_file *file)
@@ -147,7 +105,7 @@ static int get_file(const struct reader *reader, const json_t *object, const cha
 		return no_memory(reader);
 	rc = json_get_string(object, where, data_key, &data, reader->err);
 	if (rc >= 0 && *data) {
-		file->text = base64_decode(data);
+		file->text = kube_base64_decode(data);
 		if (!file->text || !strstr(file->text, "-----BEGIN "))
 			return err_set(reader->err, -EINVAL, "%s: key \"%s\" is not what is expected: PEM text in base64", where,
 				data_key);
@@ -213,9 +171,9 @@ static int parse_cluster(struct kube_config *config, const struct reader *reader
 }
 
 /* What a credential plugin is told: the cluster as it stands here, its certificate inline, and its own extension. */
-static json_t *plugin_cluster(const json_t *cluster)
+static json_t *plugin_cluster(const json_t *cluster, const char *server)
 {
-	static const char *const keys[] = {"server", "tls-server-name", "insecure-skip-tls-verify",
+	static const char *const keys[] = {"tls-server-name", "insecure-skip-tls-verify",
 		"certificate-authority-data", "proxy-url", "disable-compression"};
 	json_t *told = json_object(), *extension;
 
@@ -225,6 +183,7 @@ static json_t *plugin_cluster(const json_t *cluster)
 		if (value)
 			json_object_set(told, keys[i], value);
 	}
+	json_object_set_new(told, "server", json_string(server));
 	extension = entry(json_find(cluster, "extensions"), EXEC_EXTENSION, "extension");
 	if (extension)
 		json_object_set(told, "config", extension);
@@ -326,7 +285,7 @@ static int parse_context(struct kube_config *config, const struct reader *reader
 	if (rc < 0)
 		return rc;
 	snprintf(where, sizeof(where), "kubeconfig %.200s: user \"%.100s\"", reader->path, user_name);
-	told = plugin_cluster(cluster);
+	told = plugin_cluster(cluster, config->servers[0].url);
 	return parse_user(config, reader, user, where, told);
 }
 
