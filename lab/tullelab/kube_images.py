@@ -70,7 +70,7 @@ def archive(coredns: Path) -> Path:
     """An OCI archive with all of the lab's images, from the cache or made now."""
     proc.need("umoci", "musl-gcc", "nginx", "apache2", "curl", "busybox")
     wanted = recipes(coredns)
-    target = _cache() / f"lab-{_key([BASE, *wanted])}.tar"
+    target = cache() / f"lab-{_key([BASE, *wanted])}.tar"
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target.parent / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -83,7 +83,8 @@ def archive(coredns: Path) -> Path:
     return target
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Where what was made is kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "/var/cache", "tulle", "images")
 
 

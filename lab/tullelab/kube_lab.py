@@ -18,16 +18,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import address, kube_addons, kube_images, proc, wait
+from . import address, kube_addons, kube_deploy, kube_images, proc, wait
 from .errors import LabError
 from .kernel import netns_remove
 from .kube_control import KubernetesStore, binaries, program, ranges
 from .kube_node import DISKS, KubeNode
-from .lab import OUTSIDE_PORT, REPOSITORY, Lab, _count, _validate, build_directory
+from .lab import OUTSIDE_PORT, Lab, _count, _validate, build_directory
 from .pod import serve
 
 NETWORKS, AGENTS, PROXIES = ("tulle", "bridge", "none"), ("daemonset", "host"), ("nftables", "iptables")
-MANIFEST = REPOSITORY / "deploy" / "tulle.yaml"
 
 
 @dataclass(frozen=True)
@@ -143,11 +142,12 @@ class KubeLab(Lab):
             self.wait_pods(selector="k8s-app=kube-dns", namespace="kube-system")
             self.say("cluster DNS answers")
 
-    def deploy(self, manifest: Path = MANIFEST) -> None:
-        """Apply Tulle's own manifest."""
-        if not manifest.exists():
-            raise LabError(f"{manifest} is not there: use --agent host, or --network bridge")
-        self.kubectl("apply", "-f", str(manifest))
+    def deploy(self, manifest: Path = kube_deploy.MANIFEST) -> None:
+        """Put Tulle's image on every node and apply its manifest, with this lab's network in it."""
+        archive = kube_deploy.image(self.build)
+        self.say(f"image: {archive}")
+        proc.together(*(lambda node=node: node.load(archive) for node in self.nodes))
+        self.apply(kube_deploy.objects(self, manifest))
 
     # --- nodes that come and go ---
 
@@ -191,6 +191,8 @@ class KubeLab(Lab):
                 each.connect_by_hand()
         elif self.network == "tulle" and self.agent == "host":
             node.agent_start()
+        elif self.network == "tulle":
+            node.load(kube_deploy.image(self.build))
 
     # --- using it ---
 

@@ -7,7 +7,7 @@ import uuid
 from ipaddress import ip_network
 from pathlib import Path
 
-from . import address, cgroup, kube_containerd, wait
+from . import cgroup, kube_containerd, kube_deploy, wait
 from .errors import LabError
 from .host import Daemon
 from .kube_control import CLUSTER_DOMAIN, DIR, NET_CONF, program, service_address
@@ -179,7 +179,12 @@ class KubeNode(Node):
         self.power_off()
         self.power_on()
 
-    # --- agent on the host ---
+    # --- agent ---
+
+    @property
+    def health_port(self) -> int:
+        """Of the agent that runs here, as a process or as a pod."""
+        return kube_deploy.PORT if self.lab.agent == "daemonset" else super().health_port
 
     def agent_command(self, extra=()) -> list:
         return super().agent_command([*self.lab.install_args, *extra])

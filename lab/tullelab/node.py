@@ -19,6 +19,8 @@ PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}}
 
 
 class Node(Host):
+    health_port = HEALTH_PORT  # of the agent
+
     def __init__(self, lab, index: int):
         super().__init__(lab, f"node-{index}", address.node(index, lab.underlay.kind, lab.family))
         self.index = index
@@ -82,7 +84,7 @@ class Node(Host):
     def agent_command(self, extra=()) -> list:
         lab = self.lab
         args = [f"{lab.build}/tulled", *lab.store.agent_args, "--node-name", self.name, "--iface", "eth0",
-                f"--ip-masq={str(lab.ip_masq).lower()}", "--healthz-port", str(HEALTH_PORT), "-v", "1"]
+                f"--ip-masq={str(lab.ip_masq).lower()}", "--healthz-port", str(self.health_port), "-v", "1"]
         return args + list(lab.agent_args) + list(extra)
 
     def agent_start(self, extra=(), ready: bool = True, timeout: float = 20, env=None) -> None:
@@ -125,7 +127,7 @@ class Node(Host):
 
     def api_status(self, path: str):
         try:
-            return self.http(f"http://127.0.0.1:{HEALTH_PORT}{path}")
+            return self.http(f"http://127.0.0.1:{self.health_port}{path}")
         except socket.timeout:
             raise LabError(f"{self.name}: tulled does not answer {path}") from None
 

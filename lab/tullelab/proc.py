@@ -15,13 +15,15 @@ PYTHON = "/usr/bin/python3"
 
 
 def identity(pid: int):
-    """{"pid", "start"} of a living process, else None.  A zombie does not live."""
+    """{"pid", "start"} of a living process, else None.  A zombie does not live, unless threads of it still do (and hold its sockets)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
+        if fields[0] in (b"Z", b"X") and len(os.listdir(f"/proc/{pid}/task")) <= 1:
+            return None
     except OSError:
         return None
-    return None if fields[0] in (b"Z", b"X") else {"pid": pid, "start": int(fields[19])}
+    return {"pid": pid, "start": int(fields[19])}
 
 
 def alive(who) -> bool:
