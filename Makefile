@@ -5,7 +5,7 @@ BUILD  := build
 PYTHON := /usr/bin/python3
 PYTEST := $(PYTHON) -m pytest -p no:cacheprovider
 
-.PHONY: all help demo check check-unit check-system check-sanitize bench fuzz soak image deb install clean packages
+.PHONY: all help demo check check-kubernetes check-unit check-system check-sanitize bench fuzz soak image deb install clean packages
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -22,6 +22,7 @@ help:
 	@echo "make          build build/tulled, build/tullectl, build/tulle"
 	@echo "make demo     two nodes, two pods, one curl (BACKEND=vxlan|host-gw|udp, FAMILY=4|6|dual)"
 	@echo "make check    the tests: unit, kernel, sanitizers, fuzz smoke, system"
+	@echo "make check-kubernetes   the tests on real Kubernetes, which it builds the first time"
 	@echo "make bench    side-by-side measurements (JSON and a table)"
 	@echo "make fuzz     fuzz every parser for TIME seconds each (default 60)"
 	@echo "make soak     the full counts that make check runs one per cent of"
@@ -41,6 +42,12 @@ check:
 	@scripts/packages build check qemu
 	@$(MAKE) --no-print-directory all WERROR=--werror
 	@scripts/check
+
+check-kubernetes:
+	@scripts/packages build kubernetes
+	@$(MAKE) --no-print-directory all
+	@scripts/kubernetes
+	@scripts/check --kubernetes
 
 bench:
 	@scripts/packages build bench
