@@ -44,7 +44,7 @@ check:
 	@scripts/check
 
 check-kubernetes:
-	@scripts/packages build kubernetes
+	@scripts/packages build package kubernetes
 	@$(MAKE) --no-print-directory all
 	@scripts/kubernetes
 	@scripts/check --kubernetes
