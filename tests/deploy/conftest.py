@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user installs: manifests, image, package. The lab's own fixtures (make_lab, built) come from tests/lab."""
 import importlib.util
-import json
 import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
-import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "lab"))
 sys.path.insert(0, str(ROOT / "tests" / "runtime"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 sys.dont_write_bytecode = True
+
+from manifests import objects  # noqa: E402
 
 _spec = importlib.util.spec_from_file_location("lab_conftest", ROOT / "tests" / "lab" / "conftest.py")
 _lab = importlib.util.module_from_spec(_spec)
@@ -32,20 +33,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("soak") and not SOAK:
             item.add_marker(pytest.mark.skip(reason="a soak's test: TULLE_SOAK=1 runs it"))
-
-
-def objects(text: str) -> dict:
-    """(kind, name) → object, the files inside a ConfigMap as what they mean."""
-    found = {}
-    for item in yaml.safe_load_all(text):
-        if not item:
-            continue
-        if item["kind"] == "ConfigMap":
-            item["data"] = {name: json.loads(content) for name, content in item["data"].items()}
-        key = item["kind"], item["metadata"]["name"]
-        assert key not in found, f"{key} is there twice"
-        found[key] = item
-    return found
 
 
 @pytest.fixture(scope="session")

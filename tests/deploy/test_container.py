@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent in a container as confined as the manifest says: its capabilities, its mounts, a read-only root, the runtime's seccomp
+profile and masked /proc. podman and runc stand for the kubelet's runtime, a node of the lab for the host; the store is a directory."""
+import json
+
+import cgroups
+import pytest
+from tullelab import proc, wait
+
+PRIVATE = {"/opt/cni/bin": "/run/host-cni-bin"}  # the machine's own otherwise: a node of the lab shares it
+
+STORAGE = """[storage]
+driver = "vfs"
+graphroot = "/run/podman/graph"
+runroot = "/run/podman/run"
+"""
+CONTAINERS = """[containers]
+apparmor_profile = ""
+default_sysctls = []
+log_driver = "k8s-file"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+tmp_dir = "/run/podman/tmp"
+num_locks = 64
+"""
+
+
+def confinement(context) -> list:
+    """A container's securityContext in podman's words."""
+    words = [f"--cap-drop={name}" for name in context["capabilities"]["drop"]] + [f"--cap-add={name}" for name in context["capabilities"]["add"]]
+    assert context["readOnlyRootFilesystem"] and not context["privileged"] and not context["allowPrivilegeEscalation"]
+    return words + ["--read-only", "--read-only-tmpfs=false", "--security-opt=no-new-privileges"]
+
+
+def mounts(pod, container, node) -> list:
+    sources = {volume["name"]: volume["hostPath"] for volume in pod["volumes"] if "hostPath" in volume}
+    words = []
+    for mount in container["volumeMounts"]:
+        if mount["name"] not in sources:
+            continue
+        host = PRIVATE.get(sources[mount["name"]]["path"], sources[mount["name"]]["path"])
+        if sources[mount["name"]]["type"] == "DirectoryOrCreate":
+            node.run(["mkdir", "-p", host])
+        elif sources[mount["name"]]["type"] == "FileOrCreate":
+            node.run(["touch", host])
+        options = ":rslave" if mount.get("mountPropagation") == "HostToContainer" else ""
+        words += ["--volume", f"{host}:{mount['mountPath']}{options}"]
+    return words
+
+
+class Container:
+    """The agent as the manifest starts it, but for the flags of the Kubernetes store."""
+
+    def __init__(self, node, pod, root):
+        proc.need("podman", "runc", "conmon")
+        self.node = node
+        container, = pod["containers"]
+        node.write("/etc/containers/storage.conf", STORAGE)
+        node.write("/etc/containers/containers.conf", CONTAINERS)
+        node.run(["mkdir", "-p", "/run/rootfs"])
+        node.run(["cp", "-a", f"{root}/.", "/run/rootfs"])
+        flags = [arg for arg in container["args"] if not arg.startswith(("--kube", "--net-config", "--owner"))]
+        self.words = ["podman", "run", "--rm", "--name", "tulled", "--net=host", "--cgroup-parent", cgroups.parent(node.name), *confinement(container["securityContext"]),
+                      *mounts(pod, container, node), "--entrypoint", container["command"][0], "--rootfs", "/run/rootfs",
+                      *flags, "--store-dir=/var/lib/tulle/store", "--iface=eth0"]
+
+    def __enter__(self):
+        self.process = self.node.spawn(self.words)
+        wait.until(lambda: self.ctl("status").returncode == 0, "the agent in the container is ready", 30, detail=lambda: self.process.output)
+        return self
+
+    def __exit__(self, *_):
+        self.node.run(["podman", "rm", "--force", "--time", "5", "tulled"], check=False)
+        self.process.stop()
+
+    def ctl(self, *words):
+        return self.node.run(["podman", "exec", "tulled", "/usr/bin/tullectl", *words], check=False)
+
+    def mounts(self) -> dict:
+        """Mount point → options, as the agent sees them."""
+        found = self.node.run(["podman", "inspect", "--format", "{{.State.Pid}}", "tulled"]).stdout.strip()
+        table = self.node.read(f"/proc/{found}/mountinfo").splitlines()
+        return {words[4]: words[5].split(",") for words in map(str.split, table)}
+
+
+@pytest.fixture(scope="module", params=["vxlan", "udp"])
+def lab(request, make_lab):
+    yield make_lab(nodes=2, agents=False, backend=request.param, family="4" if request.param == "udp" else "dual")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def groups():
+    yield
+    cgroups.remove()
+
+
+def test_the_manifests_confinement_is_enough(lab, pod, image_root):
+    one, two = lab.nodes
+    two.agent_start()
+    far = two.pod_add("far")
+    one.runtime.path.insert(0, PRIVATE["/opt/cni/bin"])
+    with Container(one, pod, image_root) as agent:
+        assert "10-tulle.conflist" in one.run(["ls", "/etc/cni/net.d"]).stdout
+        assert one.run(["stat", "-c", "%a", PRIVATE["/opt/cni/bin"] + "/tulle"]).stdout.strip() == "755"
+        near, beside = one.pod_add("near"), one.pod_add("beside")
+        for ip in (far.ips + beside.ips):
+            wait.until(lambda ip=ip: near.ping(ip, timeout=1), f"a pod of the container's agent reaches {ip}", 10)
+        assert "read-only" not in agent.process.output and "permitted" not in agent.process.output, agent.process.output
+        assert not json.loads(agent.ctl("-o", "json", "status").stdout)["problems"]
+        # written although the container's /proc/sys is read-only: this part of it is not, for the agent alone
+        seen = agent.mounts()
+        assert "ro" in seen["/"] and "ro" in seen["/proc/sys"] and "rw" in seen["/proc/sys/net"]
+        assert one.run(["cat", "/proc/sys/net/ipv4/ip_forward"]).stdout.strip() == "1"
+    near.ping(far.ip)  # without the agent
+    with Container(one, pod, image_root):  # the next version
+        near.ping(far.ip)
+        near.delete()
+        assert one.pod_add("after").ping(far.ip)
