@@ -19,11 +19,14 @@ def hierarchies() -> list:
     for line in Path("/proc/mounts").read_text().splitlines():
         _, target, kind, options = line.split()[:4]
         if kind in ("cgroup", "cgroup2") and Path(target).is_relative_to(ROOT):
-            wanted = [o for o in options.split(",") if o not in ("rw", "ro", "nosuid", "nodev", "noexec", "relatime", "nsdelegate", "memory_recursiveprot")]
-            if any(o.startswith("name=") for o in wanted):
-                wanted = ["none", *(o for o in wanted if o.startswith("name="))]
-            found.append((target, kind, ",".join(wanted) if kind == "cgroup" else ""))
+            found.append((target, kind, _version1_options(options.split(",")) if kind == "cgroup" else ""))
     return sorted(set(found))
+
+
+def _version1_options(shown: list) -> str:
+    """What says which hierarchy it is: its controllers, or its name."""
+    name = [word for word in shown if word.startswith("name=")]
+    return ",".join(["none", *name] if name else [w for w in shown if w not in ("rw", "ro", "nosuid", "nodev", "noexec", "relatime", "xattr")])
 
 
 class Group:

@@ -23,16 +23,20 @@ def pull_policy() -> list:
     """`kubectl run --image=nginx` asks for nginx:latest, which kubelets would look for in a registry every time.  With this every pod
     takes the image that its node has."""
     def containers(kind: str) -> str:
-        return f'object.spec.{kind}.map(c, Object.spec.{kind}{{name: c.name, imagePullPolicy: "IfNotPresent"}})'
-    policy = {"apiVersion": "admissionregistration.k8s.io/v1beta1", "kind": "MutatingAdmissionPolicy", "metadata": {"name": "tulle-lab-images"},
+        each = f'object.spec.{kind}.map(c, Object.spec.{kind}{{name: c.name, imagePullPolicy: "IfNotPresent"}})'
+        return f"Object{{spec: Object.spec{{{kind}: {each}}}}}"
+
+    def mutation(expression: str) -> dict:
+        return {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}
+    policy = {"apiVersion": "admissionregistration.k8s.io/v1beta1", "kind": "MutatingAdmissionPolicy",
+              "metadata": {"name": "tulle-lab-images"},
               "spec": {"failurePolicy": "Ignore", "reinvocationPolicy": "Never",
-                       "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]},
-                       "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
-                                      f"Object{{spec: Object.spec{{containers: {containers('containers')}}}}}"}},
-                                     {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
-                                      f"has(object.spec.initContainers) ? Object{{spec: Object.spec{{initContainers: {containers('initContainers')}}}}} : Object{{}}"}}]}}
-    binding = {"apiVersion": "admissionregistration.k8s.io/v1beta1", "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": "tulle-lab-images"},
-               "spec": {"policyName": "tulle-lab-images"}}
+                       "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+                                                               "resources": ["pods"]}]},
+                       "mutations": [mutation(containers("containers")),
+                                     mutation("has(object.spec.initContainers) ? " + containers("initContainers") + " : Object{}")]}}
+    binding = {"apiVersion": "admissionregistration.k8s.io/v1beta1", "kind": "MutatingAdmissionPolicyBinding",
+               "metadata": {"name": "tulle-lab-images"}, "spec": {"policyName": "tulle-lab-images"}}
     return [policy, binding]
 
 

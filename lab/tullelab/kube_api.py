@@ -40,7 +40,8 @@ class Api:
         with contextlib.closing(connection):
             connection.sock = self.tls.wrap_socket(connection.sock, server_hostname=self._host.ip)
             try:
-                connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": content_type, "Accept": "application/json"})
+                connection.request(method, path, None if body is None else json.dumps(body),
+                                   {"Content-Type": content_type, "Accept": "application/json"})
                 answer = connection.getresponse()
                 text = answer.read().decode(errors="replace")
             except http.client.HTTPException as error:

@@ -10,7 +10,7 @@ from .errors import LabError, UsageError
 from .kube_lab import KubeLab
 from .kube_node import ready_condition
 
-ONLY_HERE = {"network": "--network", "agent": "--agent", "kube_proxy": "--kube-proxy", "dns": "--dns"}
+ONLY_HERE = {"network": "--network", "agent": "--agent", "kube_proxy": "--kube-proxy", "dns": "--dns", "etcd": "--etcd"}
 
 
 def make(name: str, args, progress) -> KubeLab:
@@ -89,6 +89,7 @@ def _pods(lab) -> list:
     for item in lab.api.items("/api/v1/pods"):
         status_ = item.get("status", {})
         ready = sum(bool(c.get("ready")) for c in status_.get("containerStatuses", []))
-        found.append({"namespace": item["metadata"]["namespace"], "name": item["metadata"]["name"], "ready": f"{ready}/{len(item['spec']['containers'])}",
-                      "phase": status_.get("phase"), "node": item["spec"].get("nodeName"), "ips": [entry["ip"] for entry in status_.get("podIPs", [])]})
+        found.append({"namespace": item["metadata"]["namespace"], "name": item["metadata"]["name"],
+                      "ready": f"{ready}/{len(item['spec']['containers'])}", "phase": status_.get("phase"),
+                      "node": item["spec"].get("nodeName"), "ips": [entry["ip"] for entry in status_.get("podIPs", [])]})
     return found

@@ -46,8 +46,10 @@ def service_address(family: str, number: int) -> str:
 class Control(Host):
     """Its daemons are etcd, kube-apiserver, kube-controller-manager and kube-scheduler, each to be stopped and started alone."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, etcd: str):
+        """etcd: "debian" or "module"."""
         super().__init__(lab, "control", address.etcd(0, lab.family))
+        self._etcd_kind = etcd
 
     @property
     def url(self) -> str:
@@ -79,11 +81,10 @@ class Control(Host):
         return {"etcd": self._etcd, "kube-apiserver": self._apiserver, "kube-controller-manager": self._controllers,
                 "kube-scheduler": self._scheduler}[name]()
 
-    @staticmethod
-    def _etcd() -> list:
+    def _etcd(self) -> list:
         client, peer = "http://127.0.0.1:2379", "http://127.0.0.1:2380"
-        return ["etcd", "--name", "control", "--data-dir", "/var/lib/etcd-lab", "--listen-client-urls", client, "--advertise-client-urls", client,
-                "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"control={peer}", "--logger", "zap",
+        return [program("etcd") if self._etcd_kind == "module" else "etcd", "--name", "control", "--data-dir", "/var/lib/etcd-lab",
+                "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"control={peer}", "--logger", "zap",
                 "--quota-backend-bytes", str(4 << 30)]
 
     def _apiserver(self) -> list:
@@ -101,7 +102,9 @@ class Control(Host):
 
     def _controllers(self) -> list:
         family = self.lab.family
-        sizes = [f"--node-cidr-mask-size={MASKS[int(family)]}"] if family != "dual" else [f"--node-cidr-mask-size-ipv{v}={n}" for v, n in MASKS.items()]
+        sizes = [f"--node-cidr-mask-size-ipv{v}={n}" for v, n in MASKS.items()]
+        if family != "dual":
+            sizes = [f"--node-cidr-mask-size={MASKS[int(family)]}"]
         return [program("kube-controller-manager"), f"--kubeconfig={DIR}/controller-manager.kubeconfig", "--bind-address=127.0.0.1",
                 f"--authentication-kubeconfig={DIR}/controller-manager.kubeconfig", f"--authorization-kubeconfig={DIR}/controller-manager.kubeconfig",
                 "--leader-elect=false", "--allocate-node-cidrs=true", f"--cluster-cidr={ranges(family, address.PODS4, address.PODS6)}", *sizes,
@@ -124,7 +127,7 @@ class KubernetesStore:
 
     def __init__(self, lab):
         proc.need("etcd", "etcdctl", "openssl")
-        self.lab, self.control = lab, Control(lab)
+        self.lab, self.control = lab, Control(lab, lab.etcd)
         self.hosts = [self.control]
         self.dir = lab.state.dir / "kubernetes"
         self._identities = self._api = None
@@ -160,6 +163,10 @@ class KubernetesStore:
         self.control.give(self.identities)
         for name in ("etcd", "kube-apiserver"):
             self.control.start(name)
+
+    def etcdctl(self, *args, **options):
+        """Debian's, which understands either etcd: compaction, a look at the keys."""
+        return self.control.run(["etcdctl", "--endpoints", "http://127.0.0.1:2379", *args], env={"ETCDCTL_API": "3"}, **options)
 
     def serving(self, timeout: float = 120) -> None:
         """Wait until the API server answers."""

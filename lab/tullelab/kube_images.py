@@ -22,6 +22,7 @@ SANDBOX, ECHO, COREDNS = "localhost/pause:lab", "localhost/netecho:lab", "localh
 APPLETS = "sh cat ls ip ping ping6 wget nc nslookup sleep ps env grep sed head tail mkdir touch hostname id kill true false test netstat vi".split()
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
 GROUP = "root:x:0:\nwww-data:x:33:\nnogroup:x:65534:\n"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NGINX = "/etc/nginx/nginx.conf"
 APACHE = "/etc/apache2/apache2.conf"
 THREADS = "ThreadsPerChild 16\nMaxRequestWorkers 16\nMinSpareThreads 1\nMaxSpareThreads 16"
@@ -63,7 +64,8 @@ def recipes(coredns: Path) -> list:
 
 
 BASE = Recipe("base", (), (), programs=("/usr/bin/curl",), copied={"/bin/busybox": "/bin/busybox"},
-              files={"/etc/passwd": PASSWD, "/etc/group": GROUP, "/etc/nsswitch.conf": "hosts: files dns\n", "/tmp/.keep": "", "/var/tmp/.keep": "", "/root/.keep": ""})
+              files={"/etc/passwd": PASSWD, "/etc/group": GROUP, "/etc/nsswitch.conf": "hosts: files dns\n", "/tmp/.keep": "",
+                     "/var/tmp/.keep": "", "/root/.keep": ""})
 
 
 def archive(coredns: Path) -> Path:
@@ -127,8 +129,7 @@ def _build(work: Path, wanted: list) -> Path:
         else:
             _umoci("tag", "--image", f"{layout}:{source}", recipe.name)
         command = [word for part in recipe.command for word in ("--config.cmd", part)]
-        _umoci("config", "--image", f"{layout}:{recipe.name}", *command, "--config.env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-               "--config.workingdir", "/")
+        _umoci("config", "--image", f"{layout}:{recipe.name}", *command, "--config.env", f"PATH={PATH}", "--config.workingdir", "/")
     _name(layout, {recipe.name: recipe.tags for recipe in wanted})
     _umoci("gc", "--layout", str(layout))
     target = work / "archive.tar"
@@ -173,8 +174,7 @@ def _name(layout: Path, tags: dict) -> None:
     missing = set(tags) - set(by_name)
     if missing:
         raise LabError(f"umoci made no {', '.join(missing)}")
-    index["manifests"] = [dict(by_name[name], annotations={"io.containerd.image.name": tag, "org.opencontainers.image.ref.name": tag.rpartition(":")[2]})
-                          for name, wanted in tags.items() for tag in wanted]
+    index["manifests"] = [dict(by_name[name], annotations={"io.containerd.image.name": tag}) for name, wanted in tags.items() for tag in wanted]
     (layout / "index.json").write_text(json.dumps(index))
 
 

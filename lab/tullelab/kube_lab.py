@@ -26,7 +26,7 @@ from .kube_node import DISKS, KubeNode
 from .lab import OUTSIDE_PORT, Lab, _count, _validate, build_directory
 from .pod import serve
 
-NETWORKS, AGENTS, PROXIES = ("tulle", "bridge", "none"), ("daemonset", "host"), ("nftables", "iptables")
+NETWORKS, AGENTS, PROXIES, ETCDS = ("tulle", "bridge", "none"), ("daemonset", "host"), ("nftables", "iptables"), ("debian", "module")
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,14 @@ class KubePod:
 
 class KubeLab(Lab):
     def __init__(self, name=None, nodes=2, backend="vxlan", underlay="flat", family="4", mtu=1500, ip_masq=True, network="tulle",
-                 agent="daemonset", kube_proxy="nftables", dns=True, agent_args=(), net_conf=None, held=True, progress=None):
-        """As Lab; see the head of this file for network and agent.  dns: run CoreDNS."""
+                 agent="daemonset", kube_proxy="nftables", dns=True, etcd="debian", agent_args=(), net_conf=None, held=True, progress=None):
+        """As Lab; see the head of this file for network and agent.  dns: run CoreDNS.  etcd: Debian's 3.4, or the module's 3.6, with which the
+        API server streams lists."""
         options = dict(nodes=nodes, backend=backend, store="kubernetes", underlay=underlay, family=family, mtu=mtu, ip_masq=ip_masq,
                        agent_args=list(agent_args), net_conf=net_conf, plugin="bridge" if network == "bridge" else "tulle", etcd_members=1,
-                       etcd_tls=False, build=build_directory(), network=network, agent=agent, kube_proxy=kube_proxy, dns=dns)
+                       etcd_tls=False, build=build_directory(), network=network, agent=agent, kube_proxy=kube_proxy, dns=dns, etcd=etcd)
         _validate(options)
-        for key, known in (("network", NETWORKS), ("agent", AGENTS), ("kube_proxy", PROXIES)):
+        for key, known in (("network", NETWORKS), ("agent", AGENTS), ("kube_proxy", PROXIES), ("etcd", ETCDS)):
             if options[key] not in known:
                 raise LabError(f"{key} {options[key]!r}: expected one of {', '.join(known)}")
         if network == "bridge" and underlay != "flat":
@@ -239,7 +240,8 @@ class KubeLab(Lab):
         """A pod of one container, on a node if one is named; does not wait.  spec: more fields of the pod's spec."""
         container = {"name": name, "image": image, **({"command": list(command)} if command else {})}
         body = {"containers": [container], "terminationGracePeriodSeconds": 1, **({"nodeName": getattr(node, "name", node)} if node else {}), **spec}
-        self.api.create("/api/v1/namespaces/default/pods", {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"run": name}}, "spec": body})
+        self.api.create("/api/v1/namespaces/default/pods",
+                        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"run": name}}, "spec": body})
 
     def kube_pods(self, namespace: str = "default", selector=None) -> list:
         """Those that are not on their way out."""

@@ -34,7 +34,8 @@ class KubeNode(Node):
         masks = {f"/proc/sys/{name}": f"{value}\n" for name, value in TUNABLES.items()}
         masks["/proc/sys/kernel/random/boot_id"] = f"{uuid.uuid4()}\n"
         return {"disk": str(self.disk), "overlays": ["/opt"], "shared": True, "masks": masks,
-                "empty": ["/etc/containerd", "/etc/kubernetes", "/var/lib/containerd", "/var/lib/kubelet", "/var/log/pods", "/var/log/containers", "/opt/cni"]}
+                "empty": ["/etc/containerd", "/etc/kubernetes", "/var/lib/containerd", "/var/lib/kubelet", "/var/log/pods",
+                          "/var/log/containers", "/opt/cni"]}
 
     @property
     def snapshotter(self) -> str:
@@ -46,7 +47,8 @@ class KubeNode(Node):
     def prepare(self, identities) -> None:
         """What the operator of a machine puts there before it joins a cluster."""
         identities.server(self.name, f"system:node:{self.name}", self.ips, [self.name], "system:nodes")
-        files = {"ca.crt": identities.text("ca.crt"), "kubelet.crt": identities.text(f"{self.name}.crt"), "kubelet.key": identities.text(f"{self.name}.key"),
+        files = {"ca.crt": identities.text("ca.crt"),
+                 "kubelet.crt": identities.text(f"{self.name}.crt"), "kubelet.key": identities.text(f"{self.name}.key"),
                  "kubelet.kubeconfig": identities.kubeconfig(self.name, f"system:node:{self.name}", "system:nodes"),
                  "proxy.kubeconfig": identities.kubeconfig("proxy", "system:kube-proxy"),
                  "tulle.kubeconfig": identities.kubeconfig("tulle", AGENT_USER),
@@ -60,7 +62,8 @@ class KubeNode(Node):
 
     def kubelet_configuration(self) -> dict:
         return {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-                "containerRuntimeEndpoint": f"unix://{kube_containerd.SOCKET}", "cgroupDriver": "cgroupfs", "failSwapOn": False, "failCgroupV1": False,
+                "containerRuntimeEndpoint": f"unix://{kube_containerd.SOCKET}", "cgroupDriver": "cgroupfs", "failSwapOn": False,
+                "failCgroupV1": False,
                 "nodeStatusUpdateFrequency": "1s", "nodeStatusReportFrequency": "1s", "syncFrequency": "10s", "oomScoreAdj": 0,
                 "clusterDNS": [service_address(self.lab.family, 10)], "clusterDomain": CLUSTER_DOMAIN,
                 "address": "::" if ":" in self.ip else "0.0.0.0", "healthzBindAddress": "127.0.0.1",

@@ -37,7 +37,8 @@ class Identities:
         with self._lock:  # nodes are prepared at the same time, and share some
             if not path.exists():
                 self._authority.issue(name, user, organization=group)
-                path.write_text(self._config(user, {"client-certificate-data": self._data(f"{name}.crt"), "client-key-data": self._data(f"{name}.key")}))
+                path.write_text(self._config(user, {"client-certificate-data": self._data(f"{name}.crt"),
+                                                    "client-key-data": self._data(f"{name}.key")}))
                 path.chmod(0o600)
         return path.read_text()
 

@@ -66,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
                                                                              "routes, or nothing (default: tulle)")
     kube.add_argument("--agent", choices=["daemonset", "host"], help="tulled by deploy/tulle.yaml, or as a process on each node (default: daemonset)")
     kube.add_argument("--kube-proxy", choices=["nftables", "iptables"], help="its mode (default: nftables)")
+    kube.add_argument("--etcd", choices=["debian", "module"], help="Debian's 3.4, or the module's 3.6, with which the API server streams lists "
+                                                                   "(default: debian)")
     kube.add_argument("--dns", action=argparse.BooleanOptionalAction, help="run CoreDNS (default: yes)")
 
     down = verbs.add_parser("down", help="take a lab down", description="Take a lab down, whole or half-made, and leave nothing.")

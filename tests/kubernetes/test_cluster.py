@@ -100,9 +100,10 @@ def service(lab, pods):
     """A Service with a backend on each node."""
     lab.kubectl("label", "pod", "echo-1", "echo-2", "app=echo")
     lab.apply([{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "echo"},
-                "spec": {"selector": {"app": "echo"}, "ports": [{"name": p.lower(), "port": 80, "targetPort": 8080, "protocol": p} for p in ("TCP", "UDP")]}}])
-    until(lambda: len(lab.api.items("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io/service-name=echo")[0]
-                  ["endpoints"]) == 2, "the Service has its endpoints")
+                "spec": {"selector": {"app": "echo"},
+                         "ports": [{"name": p.lower(), "port": 80, "targetPort": 8080, "protocol": p} for p in ("TCP", "UDP")]}}])
+    slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io/service-name=echo"
+    until(lambda: [len(item["endpoints"] or []) for item in lab.api.items(slices)] == [2], "the Service has its endpoints")
     return lab.api.get("/api/v1/namespaces/default/services/echo")["spec"]["clusterIP"]
 
 
@@ -186,7 +187,8 @@ def test_a_node_joins(lab, pods):
 
 def test_the_command_line(lab, pods):
     def tulle_lab(verb, *words):
-        done = subprocess.run([sys.executable, "-B", str(REPOSITORY / "lab/tulle-lab"), verb, "--lab", lab.name, *words], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-B", str(REPOSITORY / "lab/tulle-lab"), verb, "--lab", lab.name, *words],
+                              capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
     assert "nginx-1" in tulle_lab("kubectl", "--", "get", "pods")

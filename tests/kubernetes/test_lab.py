@@ -41,7 +41,8 @@ def check_traffic(lab) -> None:
     lab.run("b", ECHO, node=lab.nodes[-1])
     a, b = lab.wait_pods("a", "b")
     lab.apply([{"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"b{version}"},
-                "spec": {"selector": {"run": "b"}, "ipFamilies": [f"IPv{version}"], "ports": [{"port": 80, "targetPort": 8080}]}} for version in versions(lab)])
+                "spec": {"selector": {"run": "b"}, "ipFamilies": [f"IPv{version}"], "ports": [{"port": 80, "targetPort": 8080}]}}
+               for version in versions(lab)])
     for version in versions(lab):
         assert f"client={a.ip_of(version)} " in lab.pod_exec("a", "curl", "-sS", "-m5", f"http://{url_host(b.ip_of(version))}:8080/")
         assert lab.pod_exec("a", "netecho", "ask", "udp", b.ip_of(version), "8080", "hostname") == "b\n"
@@ -68,19 +69,26 @@ def test_two_labs_side_by_side_and_nothing_afterwards():
     assert left_over(first.name, processes) == [] and not forward.running
 
 
+STREAMED = "/api/v1/nodes?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=2"
+
+
 def test_the_machine_keeps_its_settings():
-    """A kubelet sets sysctls of the whole machine, kube-proxy conntrack's."""
-    names = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
-             "net/netfilter/nf_conntrack_max", "net/ipv4/ip_forward"]
+    """A kubelet sets sysctls of the whole machine, kube-proxy conntrack's.  (And with the module's etcd the API server streams lists.)"""
+    names = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys",
+             "kernel/keys/root_maxbytes", "net/netfilter/nf_conntrack_max", "net/ipv4/ip_forward"]
     before = {name: Path("/proc/sys", name).read_text() for name in names if Path("/proc/sys", name).exists()}
-    with KubeLab(nodes=1, network="none", dns=False) as lab:
+    with KubeLab(nodes=1, network="none", dns=False, etcd="module") as lab:
         node = lab.nodes[0]
         assert node.condition["status"] == "False" and "cni" in node.condition["message"].lower()
         assert {name: Path("/proc/sys", name).read_text() for name in before} == before
         assert node.read("/proc/sys/kernel/panic") == "10\n"
+        streamed = [json.loads(line) for line in lab.api.request("GET", STREAMED).splitlines()]
+        ends = [at for at, event in enumerate(streamed) if "k8s.io/initial-events-end" in event["object"]["metadata"].get("annotations", {})]
+        assert [event["object"]["metadata"]["name"] for event in streamed[:ends[0]]] == ["node-1"]
 
 
-POINTS = {"control plane": lambda data: "kube-apiserver" in daemons(data, "control"), "containerd": lambda data: "containerd" in daemons(data, "node-1"),
+POINTS = {"control plane": lambda data: "kube-apiserver" in daemons(data, "control"),
+          "containerd": lambda data: "containerd" in daemons(data, "node-1"),
           "kubelet": lambda data: "kubelet" in daemons(data, "node-2")}
 
 
@@ -88,7 +96,8 @@ def daemons(data: dict, host: str) -> dict:
     return data["hosts"].get(host, {}).get("daemons", {})
 
 
-@pytest.mark.parametrize("point, number", [("control plane", signal.SIGINT), ("containerd", signal.SIGKILL), ("kubelet", signal.SIGTERM), ("kubelet", signal.SIGKILL)],
+@pytest.mark.parametrize("point, number", [("control plane", signal.SIGINT), ("containerd", signal.SIGKILL), ("kubelet", signal.SIGTERM),
+                                           ("kubelet", signal.SIGKILL)],
                          ids=lambda value: getattr(value, "name", value))
 def test_ended_in_the_middle_of_up(point, number, tmp_path):
     """Killed at this point, `down --all` removes what there is; interrupted, `up` does so itself."""
