@@ -2,6 +2,7 @@
 """The agent and the Kubernetes API: what it reads, what it writes, and what it makes of trouble (reference/flannel.md 3.4)."""
 
 import json
+import os
 import pathlib
 import re
 import signal
@@ -17,6 +18,7 @@ from tullelab.kube_control import ANNOTATIONS, NET_CONF
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "agent"))
 from eyes import Eyes  # noqa: E402
 
+AWAY_SECONDS = 1800 if os.environ.get("TULLE_SOAK") else 10
 NODE = "/api/v1/nodes/node-1"
 
 
@@ -301,7 +303,7 @@ def test_api_server_away_and_back(pair):
     began = time.monotonic()
     before = Eyes(node).routes()
     extra = node.pod_add("while-away")
-    for _ in range(10):
+    for _ in range(AWAY_SECONDS):
         assert a.ping(b.ip) and extra.ping(b.ip)
         time.sleep(1)
     assert Eyes(node).routes().keys() >= before.keys()
@@ -316,6 +318,37 @@ def test_api_server_away_and_back(pair):
     pair.api.delete("/api/v1/nodes/comes")
     for pod in (a, b, extra):
         pod.delete()
+
+
+def test_clock_moved_by_an_hour(lab):
+    """Forwards and back, under the agent: nothing that stands goes, pods come and go, and the CPU stays idle."""
+    node, other = lab.nodes
+    library = next(pathlib.Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    clock = "/run/clock"
+    node.write(clock, "+0\n")
+    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    node.agent_start(env=faked)
+    other.agent_start()
+    wait_route(node, lab.cidrs(2)[0])
+    a, b = (each.pod_add(f"clock-{each.index}") for each in lab.nodes)
+    for step in ("+1h", "-1h", "+0"):
+        routes, cpu = Eyes(node).routes(), cpu_seconds(node)
+        node.write(clock, step + "\n")
+        lab.peer("timely", 1)
+        wait_route(node, lab.cidrs(101)[0])
+        lab.api.delete("/api/v1/nodes/timely")
+        wait_route(node, lab.cidrs(101)[0], False)
+        extra = node.pod_add("extra")
+        assert a.ping(b.ip) and extra.ping(b.ip)
+        extra.delete()
+        assert Eyes(node).routes() == routes and not Eyes(node).problems()
+        assert cpu_seconds(node) - cpu < 2
+    stamps = re.findall(r"^[IWE]\d+ (\d\d):", node.log, re.M)
+    assert len(set(stamps)) >= 2, "the agent's own clock did not move"
+    for each in (a, b):
+        each.delete()
+    for each in lab.nodes:
+        each.agent_stop()
 
 
 def cpu_seconds(node) -> float:
