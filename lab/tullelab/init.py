@@ -93,9 +93,10 @@ def file_systems(conf) -> None:
         os.close(fd)
     if disk is not None:
         os.close(disk)
-    for number, (target, text) in enumerate(conf["masks"].items()):
-        write(f"{SCRATCH}/mask{number}", text)
-        mount(f"{SCRATCH}/mask{number}", target, None, MS_BIND)
+    for target, text in conf["masks"].items():
+        place = SCRATCH + target.replace("/", "-")
+        write(place, text)
+        mount(place, target, None, MS_BIND)
 
 
 def main() -> None:

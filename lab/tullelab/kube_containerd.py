@@ -3,11 +3,13 @@
 
 It lives in the node's PID and mount namespaces, so whatever ends the node ends it, its shims and their containers."""
 
+import json
+
 from . import wait
 from .host import Daemon
 
 SOCKET = "/run/containerd/containerd.sock"
-CONFIG = "/etc/containerd/config.toml"
+CONFIG, BASE = "/etc/containerd/config.toml", "/etc/containerd/base.json"
 PLUGINS, CONFIGS = "/opt/cni/bin", "/etc/cni/net.d"
 NAMESPACE = "k8s.io"
 
@@ -28,6 +30,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
     snapshotter = "{snapshotter}"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
+      base_runtime_spec = "{base}"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
   [plugins."io.containerd.grpc.v1.cri".cni]
@@ -36,9 +39,23 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 """
 
 
+# A container's /proc is fresh, and would show the machine's boot id. (createContainer: in the container's namespaces, before its root is.)
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+HOOK = 'bundle=$(sed "s/.*\\"bundle\\":\\"//; s/\\".*//"); exec mount --bind {source} "$bundle/rootfs{boot_id}"'
+
+
+def base_specification(node) -> dict:
+    """What containerd begins every container's specification with: its own, and the node's boot id."""
+    spec = json.loads(node.run(["ctr", "oci", "spec"]).stdout)
+    hook = HOOK.format(source=node.boot_file, boot_id=BOOT_ID)
+    spec["hooks"] = {"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", hook], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}]}
+    return spec
+
+
 def start(node, sandbox: str, timeout: float = 40) -> Daemon:
     """Start it and wait until it answers."""
-    node.write(CONFIG, SETTINGS.format(socket=SOCKET, sandbox=sandbox, snapshotter=node.snapshotter, plugins=PLUGINS, configs=CONFIGS))
+    node.write(BASE, json.dumps(base_specification(node)))
+    node.write(CONFIG, SETTINGS.format(socket=SOCKET, sandbox=sandbox, snapshotter=node.snapshotter, plugins=PLUGINS, configs=CONFIGS, base=BASE))
     daemon = node.daemon(["containerd", "--config", CONFIG], "containerd")
 
     def answers():

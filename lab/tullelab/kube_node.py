@@ -32,7 +32,7 @@ class KubeNode(Node):
     @property
     def image(self) -> dict:
         masks = {f"/proc/sys/{name}": f"{value}\n" for name, value in TUNABLES.items()}
-        masks["/proc/sys/kernel/random/boot_id"] = f"{uuid.uuid4()}\n"
+        masks[kube_containerd.BOOT_ID] = f"{uuid.uuid4()}\n"
         return {"disk": str(self.disk), "overlays": ["/opt"], "shared": True, "masks": masks,
                 "empty": ["/etc/containerd", "/etc/kubernetes", "/var/lib/containerd", "/var/lib/kubelet", "/var/log/pods",
                           "/var/log/containers", "/opt/cni"]}
@@ -126,10 +126,12 @@ class KubeNode(Node):
         """The condition Ready; {} before there is one."""
         return ready_condition(self.object)
 
+    boot_file = "/run/.lab" + kube_containerd.BOOT_ID.replace("/", "-")  # which init.py mounts there
+
     @property
     def boot(self) -> str:
         """Its boot id; a reboot makes a new one."""
-        return self.read("/proc/sys/kernel/random/boot_id").strip()
+        return self.read(self.boot_file).strip()
 
     def wait_ready(self, timeout: float = 60) -> None:
         def is_ready():

@@ -174,6 +174,7 @@ def test_a_rebooted_node_comes_back(lab, pods):
         pod, = lab.wait_pods("apache-1", timeout=5)
         return pod if pod.object["status"]["containerStatuses"][0]["restartCount"] else None
     pod = until(again, "the pod of before the reboot runs again", 90)
+    assert lab.pod_exec("apache-1", "cat", "/proc/sys/kernel/random/boot_id").strip() == node.boot
     until(lambda: PAGE["httpd"] in curl(lab, "nginx-1", f"http://{pod.ip}/"), "its page, from the other node", 20)
 
 
