@@ -10,6 +10,8 @@
 #define LATENCY_MS 25
 #define LINKLAYER_ETHERNET 1 /* the kernel then needs no rate table */
 #define HEADER 18            /* Ethernet, with a VLAN tag: what the filter counts beside the MTU */
+#define BURST_UNSTATED UINT32_MAX /* bits */
+#define BURSTS_A_SECOND 10
 
 struct link {
 	uint32_t index, mtu;
@@ -60,11 +62,14 @@ static uint32_t clamp32(uint64_t value)
 	return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
-static uint32_t burst_bytes(uint64_t burst, uint32_t mtu)
+/* A pod's annotations have no word for a burst. Runtimes then send the most that they can (containerd 2^32 - 1 bits, CRI-O
+ * eight times that), which would let half a gigabyte pass before the rate is felt. */
+static uint32_t burst_bytes(uint64_t rate, uint64_t burst, uint32_t mtu)
 {
+	uint64_t bytes = burst < BURST_UNSTATED ? burst / 8 : rate / BURSTS_A_SECOND;
 	uint32_t least = mtu + HEADER;
 
-	return burst / 8 < least ? least : (uint32_t)(burst / 8);
+	return bytes < least ? least : clamp32(bytes);
 }
 
 static void put_filter(struct nlmsghdr *msg, uint64_t rate, uint32_t burst)
@@ -117,7 +122,7 @@ static int apply_one(struct nl *nl, const char *name, uint64_t rate, uint64_t bu
 	if (!rate)
 		return remove_root(nl, &link, err);
 	msg = begin_root(nl, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, link.index);
-	put_filter(msg, rate / 8, burst_bytes(burst, link.mtu));
+	put_filter(msg, rate / 8, burst_bytes(rate / 8, burst, link.mtu));
 	r = nl_talk(nl, msg, err);
 	if (r == -ENOENT)
 		return err_set(err, -EOPNOTSUPP, "shaping %s: the kernel has no token bucket filter; expected module sch_tbf",

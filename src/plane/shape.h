@@ -14,7 +14,8 @@
 #include "plane/netlink.h"
 
 /* Sets, changes and (rate 0) removes both. Rates are bits per second, bursts bits; a burst smaller than one packet is
- * raised to one, since the filter would drop every packet. -EINVAL: a burst of 2^32 bytes or more, or a rate below 8;
+ * raised to one, since the filter would drop every packet; one of 2^32 - 1 or more was chosen by nobody (reference/cni.md
+ * 5.2) and becomes what the rate lets through in a tenth of a second. -EINVAL: a burst of 2^32 bytes or more, or a rate below 8;
  * -EOPNOTSUPP: the kernel has no sch_tbf. */
 int shape_apply(struct nl *host, const char *host_ifname, struct nl *pod, const char *pod_ifname,
 	const struct bandwidth *bandwidth, struct err *err);

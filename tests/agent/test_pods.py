@@ -128,6 +128,19 @@ def test_bandwidth_is_shaped_at_both_ends(lab):
     pod.delete()
 
 
+@pytest.mark.parametrize("unstated", [2**32 - 1, 8 * (2**32 - 1) - 1], ids=["containerd", "CRI-O"])
+def test_a_rate_alone_is_in_force_at_once(lab, unstated):
+    """A pod's annotations state no burst; runtimes then send a number that would let half a gigabyte pass, or four."""
+    node = lab.nodes[0]
+    pod = node.pod_add("slow", bandwidth={"ingressRate": 8_000_000, "ingressBurst": unstated,
+                                          "egressRate": 16_000_000, "egressBurst": unstated})
+    host = next(i["name"] for i in pod.result["interfaces"] if i["name"].startswith("tul"))
+    shown = [json.loads(place.run(["tc", "-j", "qdisc", "show", "dev", name]).stdout)[0]["options"] for place, name in ((node, host), (pod, "eth0"))]
+    assert [one["rate"] for one in shown] == [1_000_000, 2_000_000]
+    assert [one["burst"] for one in shown] == [100_000, 200_000], "bytes of a tenth of a second"
+    pod.delete()
+
+
 def test_a_host_port_reaches_the_pod(lab):
     node = lab.nodes[0]
     pod = node.pod_add("web", ports=[{"hostPort": 8088, "containerPort": 8080, "protocol": "tcp"}])
