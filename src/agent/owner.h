@@ -27,8 +27,8 @@ int owner_new(const char *name, const struct kube_options *options, struct event
 /* Null is fine. */
 void owner_free(struct owner *owner);
 
-/* Once we were let look, a later refusal (401, 403) means that our account went with the rest. So this is tried while
- * all is well. problem: "" when the answer came, else why it did not; may be null. At once when nothing is to be done. */
+/* Once we were let look, a later refusal (401, 403) means that account or role went with the rest: of a namespace that
+ * is deleted they often go before the DaemonSet. So this is tried while all is well. problem: "" when the answer came, else why it did not; may be null. At once when nothing is to be done. */
 void owner_look(struct owner *owner, void (*problem)(void *ctx, const char *text), void *ctx);
 
 /* Answers once, within two seconds. text: what was found, for the log. */

@@ -37,6 +37,8 @@ static void told(const struct cleanup *cleanup, const char *action, const char *
 {
 	bool path = strcmp(kind, "path") == 0;
 
+	if (path && strncmp(name, cleanup->root, strlen(cleanup->root)) == 0)
+		name += strlen(cleanup->root);
 	json_array_append_new(cleanup->items, json_pack("{s:s,s:s,s:s}", "action", action, "kind", kind, "name", name));
 	if (!cleanup->ctl->json)
 		printf("%s%s%s %s%s%s\n", cleanup->dry ? "would be " : "", action, cleanup->dry ? ":" : "",
