@@ -109,8 +109,9 @@ class KubeNode(Node):
     def load(self, archive: Path) -> None:
         """An image archive of the machine into this node's containerd."""
         inside = f"/var/lib/containerd/{archive.name}"
-        self.run(["cp", "--reflink=auto", "/dev/stdin", inside], stdin=open(archive, "rb"))  # the archive may lie where the node sees something else
         try:
+            with open(archive, "rb") as source:  # it may lie where the node sees something else
+                self.run(["sh", "-c", 'exec cat >"$0"', inside], stdin=source, timeout=120)
             kube_containerd.load(self, inside)
         finally:
             self.run(["rm", "-f", inside])
@@ -145,6 +146,11 @@ class KubeNode(Node):
                 return True
             raise LabError(condition.get("message") or "no condition Ready yet")
         wait.until(is_ready, f"{self.name} is Ready", timeout, 0.1, detail=lambda: wait.tail(self.kubelet.log_path))
+
+    def containers(self) -> set:
+        """The ids of those that the cluster takes for running here; for a moment after a reboot, of those that ran before."""
+        pods = self.lab.api.items(f"/api/v1/pods?fieldSelector=spec.nodeName={self.name}")
+        return {one["containerID"] for pod in pods for one in pod["status"].get("containerStatuses", ()) if "running" in one["state"]}
 
     def wait_registered(self, timeout: float = 60) -> dict:
         """Its Node object with the pod networks that the controller manager gave it."""

@@ -100,8 +100,10 @@ def test_node_rebooted(lab, pods):
     cidr = cidr_of(node)
     lab.kubectl("create", "deployment", "web", "--image=nginx", "--replicas=6")
     lab.wait_pods(selector="app=web", count=6)
+    before = node.containers()
     node.reboot()
     node.wait_ready(120)
+    wait.until(lambda: not before & node.containers(), "the cluster no longer shows containers of before the reboot", 60)
     assert cidr_of(node) == cidr
     after = wait.until(lambda: lab.wait_pods(selector="app=web", count=6), "all pods run again", 120)
     addresses = [pod.ip for pod in after]
