@@ -49,13 +49,14 @@ def make_cast(lab: KubeLab) -> Cast:
     return Cast(*pods, *(lab.api.get(f"/api/v1/namespaces/default/services/{name}") for name in ("echo", "echo-local")))
 
 
-def http(lab, pod, ip: str, port: int = PORT, path: str = "") -> str:
-    """What an echo server said to a pod: by kubectl exec and curl."""
-    return lab.pod_exec(pod.name, "curl", "-sS", "-m5", f"http://{url_host(ip)}:{port}/{path}").strip()
+def http(lab, pod, where: str, port: int = PORT, path: str = "") -> str:
+    """What an echo server said to a pod: by kubectl exec and curl.  where: an address or a name."""
+    host = url_host(where) if ":" in where else where
+    return lab.pod_exec(pod.name, "curl", "-sS", "-m5", f"http://{host}:{port}/{path}").strip()
 
 
-def udp(lab, pod, ip: str, port: int = PORT, question: str = "") -> str:
-    return lab.pod_exec(pod.name, "netecho", "ask", "udp", ip, str(port), question).strip()
+def udp(lab, pod, where: str, port: int = PORT, question: str = "") -> str:
+    return lab.pod_exec(pod.name, "netecho", "ask", "udp", where, str(port), question).strip()
 
 
 def from_host(host, ip: str, port: int = PORT, protocol: str = "tcp"):
