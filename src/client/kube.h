@@ -51,7 +51,9 @@ struct kube_request {
 	const char *content_type; /* of the body; null without */
 	const char *body;         /* copied */
 	size_t len;
-	int timeout_ms;           /* 0: none, a stream */
+	int timeout_ms;           /* from when it is sent (32 at a time, others wait); 0: none, a stream */
+	/* A 2xx answer begins; null if nobody cares. As data(). */
+	void (*begun)(void *ctx);
 	/* 2xx bodies as they come, if not null; a negative errno ends the call with that text. */
 	int (*data)(void *ctx, const char *data, size_t len, struct err *err);
 	void (*done)(void *ctx, const struct kube_answer *answer);

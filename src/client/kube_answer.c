@@ -45,6 +45,16 @@ void kube_status_read(const json_t *json, struct kube_status *ret)
 	copy_member(ret->message, sizeof(ret->message), json, "message");
 }
 
+/* Bodies that are no JSON may be anything; texts go on into JSON of our own. */
+static void make_utf8(char *text)
+{
+	_cleanup_(json_cleanup) json_t *valid = json_string(text);
+
+	for (; !valid && *text; text++)
+		if ((unsigned char)*text >= 0x80)
+			*text = '?';
+}
+
 void kube_status_parse(const char *body, size_t len, struct kube_status *ret)
 {
 	_cleanup_(json_cleanup) json_t *json = NULL;
@@ -52,6 +62,8 @@ void kube_status_parse(const char *body, size_t len, struct kube_status *ret)
 	*ret = (struct kube_status){0};
 	if (len && json_parse(body, len, "the answer", &json, NULL) == 0)
 		kube_status_read(json, ret);
-	if (!ret->message[0] && !ret->code)
+	if (!ret->message[0] && !ret->code) {
 		copy(ret->message, sizeof(ret->message), body, len < 200 ? len : 200);
+		make_utf8(ret->message);
+	}
 }

@@ -80,10 +80,17 @@ static size_t take_data(char *data, size_t size, size_t count, void *ctx)
 static size_t take_header(char *line, size_t size, size_t count, void *ctx)
 {
 	struct kube_call *call = ctx;
+	long status = 0;
 
+	if (call->cancelled)
+		return 0;
 	if (call->late)
 		event_del(call->late);
-	return size * count;
+	curl_easy_getinfo(call->transfer.easy, CURLINFO_RESPONSE_CODE, &status);
+	/* The empty line behind the header, unless it announces another one. */
+	if (call->begun && size * count <= 2 && status / 100 == 2)
+		call->begun(call->ctx);
+	return call->cancelled ? 0 : size * count;
 }
 
 static int prepare_socket(void *ctx, curl_socket_t fd, curlsocktype purpose)

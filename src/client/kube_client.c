@@ -12,6 +12,8 @@
 #include <utlist.h>
 
 #define KUBECONFIG_MAX ((size_t)4 << 20)
+/* More wait. Servers allow 100 streams on a connection of HTTP/2, and libcurl would open one for each that exceeds it. */
+#define RUNNING_MAX 32
 
 /* -- links -- */
 
@@ -44,9 +46,12 @@ static void link_free(struct kube *kube, struct kube_link *one)
 
 void kube_link_put(struct kube_call *call)
 {
-	if (call->link)
-		call->link->calls--;
+	if (!call->link)
+		return;
+	call->link->calls--;
 	call->link = NULL;
+	if (call->timeout_ms)
+		call->kube->running--;
 }
 
 static void drop_old_links(struct kube *kube)
@@ -81,7 +86,6 @@ static void fail(struct kube_call *call, const struct err *err)
 
 static void start(struct kube_call *call)
 {
-	bool waited = call->state == KUBE_CALL_WAITING;
 	struct kube *kube = call->kube;
 	struct kube_identity identity;
 	struct kube_link *one = NULL;
@@ -89,7 +93,7 @@ static void start(struct kube_call *call)
 	int rc;
 
 	call->server = kube->server;
-	rc = kube_auth_get(kube->auth, waited, &identity, &err);
+	rc = kube_auth_get(kube->auth, call->waited, &identity, &err);
 	if (rc == -EINPROGRESS) {
 		call->state = KUBE_CALL_WAITING;
 		return;
@@ -101,6 +105,8 @@ static void start(struct kube_call *call)
 	if (one && curl_loop_add(one->loop, &call->transfer, &err) == 0) {
 		call->link = one;
 		one->calls++;
+		if (call->timeout_ms)
+			kube->running++;
 		call->state = KUBE_CALL_RUNNING;
 		return;
 	}
@@ -108,14 +114,15 @@ static void start(struct kube_call *call)
 }
 
 /* done() of one that fails at once may add and cancel others; those added have their turn later. */
-static void start_all(struct kube *kube, enum kube_call_state state)
+static void start_all(struct kube *kube)
 {
 	struct kube_call *call;
 	unsigned turn = ++kube->turn;
 
 	do {
 		DL_FOREACH(kube->calls, call)
-			if (call->state == state && call->turn != turn && call->turn <= turn)
+			if (call->state == KUBE_CALL_QUEUED && call->turn != turn &&
+				(!call->timeout_ms || kube->running < RUNNING_MAX))
 				break;
 		if (call) {
 			call->turn = turn;
@@ -129,14 +136,22 @@ static void on_work(evutil_socket_t fd, short what, void *arg)
 	struct kube *kube = arg;
 
 	bury_dead(kube);
-	start_all(kube, KUBE_CALL_QUEUED);
+	start_all(kube);
 	bury_dead(kube);
 	drop_old_links(kube);
 }
 
 static void on_credentials(void *ctx)
 {
-	start_all(ctx, KUBE_CALL_WAITING);
+	struct kube *kube = ctx;
+	struct kube_call *call;
+
+	DL_FOREACH(kube->calls, call)
+		if (call->state == KUBE_CALL_WAITING) {
+			call->state = KUBE_CALL_QUEUED;
+			call->waited = true;
+		}
+	start_all(kube);
 }
 
 /* -- servers -- */
@@ -240,6 +255,7 @@ struct kube_call *kube_call_new(struct kube *kube, const struct kube_request *re
 	call->kube = kube;
 	call->len = request->len;
 	call->timeout_ms = request->timeout_ms;
+	call->begun = request->begun;
 	call->data = request->data;
 	call->done = request->done;
 	call->ctx = request->ctx;

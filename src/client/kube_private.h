@@ -33,6 +33,7 @@ struct kube {
 	bool fresh;
 	unsigned server;
 	unsigned turn;
+	unsigned running;        /* requests on their way; streams do not count */
 	struct kube_call *calls; /* those that go on */
 	struct kube_call *dead;  /* cancelled */
 };
@@ -46,10 +47,12 @@ struct kube_call {
 	struct kube_link *link; /* while it runs */
 	enum kube_call_state state;
 	unsigned turn;
+	bool waited; /* for a credential plugin, which has just answered or failed */
 	bool cancelled;
 	char *method, *path, *content_type, *body;
 	size_t len;
 	int timeout_ms;
+	void (*begun)(void *ctx);
 	int (*data)(void *ctx, const char *data, size_t len, struct err *err);
 	void (*done)(void *ctx, const struct kube_answer *answer);
 	void *ctx;

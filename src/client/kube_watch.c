@@ -22,6 +22,7 @@
 #define SILENCE_S 30
 /* A watch that lived so long was a good one, whatever ended it. */
 #define GOOD_MS 60000
+#define SETTLED_MS 1000
 
 static void begin(struct kube_watch *watch);
 
@@ -332,11 +333,27 @@ static int64_t silence_ms(const struct kube_watch *watch)
 	return watch->version[0] ? ((int64_t)watch->timeout_s + SILENCE_S) * 1000 : SILENCE_S * 1000;
 }
 
+/* A watch without news: it works when it is still there a moment later. Some refusals come as its first event. */
+static void on_begun(void *ctx)
+{
+	struct kube_watch *watch = ctx;
+
+	watch->heard_ms = now_ms();
+	if (watch->step != KUBE_STEP_WATCH)
+		return;
+	watch->accepted = true;
+	later(watch->silence, SETTLED_MS);
+}
+
 static void on_silence(evutil_socket_t fd, short what, void *arg)
 {
 	struct kube_watch *watch = arg;
 	int64_t left = watch->heard_ms + silence_ms(watch) - now_ms();
 
+	if (watch->accepted) {
+		watch->accepted = false;
+		recovered(watch);
+	}
 	if (left > 0) {
 		later(watch->silence, left);
 		return;
@@ -390,8 +407,8 @@ static int send_request(struct kube_watch *watch, struct err *err)
 		.ctx = watch,
 	};
 	struct buf path = BUF_INIT(65536);
-	struct kube_request request = {.method = "GET", .timeout_ms = timeouts[watch->step], .data = take_data,
-		.done = take_end, .ctx = watch};
+	struct kube_request request = {.method = "GET", .timeout_ms = timeouts[watch->step], .begun = on_begun,
+		.data = take_data, .done = take_end, .ctx = watch};
 	int rc = json_split_new(&options, &watch->split, err);
 
 	buf_add_str(&path, watch->path);
@@ -423,7 +440,7 @@ static void begin(struct kube_watch *watch)
 	watch->verdict = KUBE_VERDICT_NONE;
 	watch->status = (struct kube_status){0};
 	watch->begun_ms = watch->heard_ms = now_ms();
-	watch->heard_event = false;
+	watch->heard_event = watch->accepted = false;
 	if (send_request(watch, &err) < 0) {
 		forget_request(watch);
 		fail_text(watch, KUBE_PROBLEM_ANSWER, err_text(&err));

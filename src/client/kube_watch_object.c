@@ -20,11 +20,22 @@ void kube_watch_show_problem(struct kube_watch *watch)
 	watch->events.problem(watch->ctx, "");
 }
 
+/* Of one kind, refusals that say something else (another verb, for example) count as another one; what failing
+ * connections say is full of milliseconds. */
+static bool is_known(const struct kube_watch *watch, int problem, const char *text)
+{
+	if (problem != watch->problem)
+		return false;
+	return problem < 400 || problem >= 500 || (watch->problem_text && strcmp(watch->problem_text, text) == 0);
+}
+
 void kube_watch_set_problem(struct kube_watch *watch, int problem, const char *text)
 {
-	if (problem == watch->problem)
+	if (is_known(watch, problem, text))
 		return;
 	watch->problem = problem;
+	free(watch->problem_text);
+	watch->problem_text = problem ? strdup(text) : NULL;
 	if (problem) {
 		watch->told = true;
 		watch->events.problem(watch->ctx, text);

@@ -58,6 +58,7 @@ struct kube_watch {
 	bool no_streams;                /* lists come in pages */
 	bool check;                     /* before anything else: has the history gone back */
 	bool anew, listing, begun, heard_event;
+	bool accepted; /* the server has begun to answer */
 	char list_version[KUBE_VERSION_MAX];
 	char *next_page;                /* continue token; null: the first one */
 

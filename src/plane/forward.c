@@ -255,8 +255,13 @@ static void door_look_legacy(const struct pass *pass, struct door *door)
 	const char *argv[] = {door->program, "-w", "5", "-S", NULL};
 	_cleanup_(process_result_free) struct process_result result = {0};
 
+	char text[256];
+
 	if (!legacy_loaded(door->family) || children_run(pass->children, argv, NULL, 0, &result, NULL) < 0)
 		return;
+	if (result.status != 0) /* a container has not got this capability unless it is given */
+		say(pass->note, "chain FORWARD of %s may drop, it cannot be looked at (that needs NET_RAW): %s", door->program,
+			process_complaint(&result, text, sizeof(text)));
 	door->present = result.status == 0;
 	door->drop = strstr(buf_text(&result.out), "-P FORWARD DROP\n") != NULL;
 	door->docker = strstr(buf_text(&result.out), "-N DOCKER-USER\n") != NULL;

@@ -50,21 +50,27 @@ def mounts(pod, container, node) -> list:
     return words
 
 
+def prepare(node, root) -> None:
+    """podman on the node, and a copy of the image's files."""
+    proc.need("podman", "runc", "conmon")
+    node.write("/etc/containers/storage.conf", STORAGE)
+    node.write("/etc/containers/containers.conf", CONTAINERS)
+    node.run(["mkdir", "-p", "/run/rootfs"])
+    node.run(["cp", "-a", f"{root}/.", "/run/rootfs"])
+
+
 class Container:
     """The agent as the manifest starts it, but for the flags of the Kubernetes store."""
 
-    def __init__(self, node, pod, root):
-        proc.need("podman", "runc", "conmon")
+    def __init__(self, node, pod, root, more=()):
+        """more: capabilities besides the manifest's."""
+        prepare(node, root)
         self.node = node
         container, = pod["containers"]
-        node.write("/etc/containers/storage.conf", STORAGE)
-        node.write("/etc/containers/containers.conf", CONTAINERS)
-        node.run(["mkdir", "-p", "/run/rootfs"])
-        node.run(["cp", "-a", f"{root}/.", "/run/rootfs"])
         flags = [arg for arg in container["args"] if not arg.startswith(("--kube", "--net-config", "--owner"))]
-        self.words = ["podman", "run", "--rm", "--name", "tulled", "--net=host", "--cgroup-parent", cgroups.parent(node.name), *confinement(container["securityContext"]),
-                      *mounts(pod, container, node), "--entrypoint", container["command"][0], "--rootfs", "/run/rootfs",
-                      *flags, "--store-dir=/var/lib/tulle/store", "--iface=eth0"]
+        self.words = ["podman", "run", "--rm", "--name", "tulled", "--net=host", "--cgroup-parent", cgroups.parent(node.name),
+                      *confinement(container["securityContext"]), *(f"--cap-add={name}" for name in more), *mounts(pod, container, node),
+                      "--entrypoint", container["command"][0], "--rootfs", "/run/rootfs", *flags, "--store-dir=/var/lib/tulle/store", "--iface=eth0"]
 
     def __enter__(self):
         self.process = self.node.spawn(self.words)
@@ -85,9 +91,14 @@ class Container:
         return {words[4]: words[5].split(",") for words in map(str.split, table)}
 
 
+@pytest.fixture(scope="module")
+def lab(make_lab):
+    return make_lab(nodes=2, agents=False, family="dual")
+
+
 @pytest.fixture(scope="module", params=["vxlan", "udp"])
-def lab(request, make_lab):
-    yield make_lab(nodes=2, agents=False, backend=request.param, family="4" if request.param == "udp" else "dual")
+def each_backend(request, make_lab, lab):
+    return lab if request.param == "vxlan" else make_lab(nodes=2, agents=False, backend="udp")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,8 +107,8 @@ def groups():
     cgroups.remove()
 
 
-def test_the_manifests_confinement_is_enough(lab, pod, image_root):
-    one, two = lab.nodes
+def test_the_manifests_confinement_is_enough(each_backend, pod, image_root):
+    one, two = each_backend.nodes
     two.agent_start()
     far = two.pod_add("far")
     one.runtime.path.insert(0, PRIVATE["/opt/cni/bin"])
@@ -118,3 +129,42 @@ def test_the_manifests_confinement_is_enough(lab, pod, image_root):
         near.ping(far.ip)
         near.delete()
         assert one.pod_add("after").ping(far.ip)
+
+
+def test_what_it_may_not_look_at_is_named(lab, pod, image_root):
+    """Rules of iptables-legacy need NET_RAW, which the manifest does not give: then the agent says so, and with it it opens the chain."""
+    node = lab.nodes[0]
+    node.run(["iptables-legacy", "-P", "FORWARD", "DROP"])
+    try:
+        with Container(node, pod, image_root) as agent:
+            note = wait.until(lambda: json.loads(agent.ctl("-o", "json", "status").stdout)["forwardNote"], "a note", 10)
+            assert "iptables-legacy" in note and "NET_RAW" in note
+        with Container(node, pod, image_root, more=["NET_RAW"]) as agent:
+            wait.until(lambda: "tulle forward" in node.run(["iptables-legacy", "-S", "FORWARD"]).stdout, "the chain is open", 10)
+    finally:
+        node.run(["iptables-legacy", "-F", "FORWARD"])
+        node.run(["iptables-legacy", "-P", "FORWARD", "ACCEPT"])
+
+
+def test_the_init_container_mounts_for_the_host(lab, pod, image_root):
+    """Where the host has no bpf file system, and only there; what it mounts is the host's."""
+    node = lab.nodes[0]
+    container, = pod["initContainers"]
+    mount, = container["volumeMounts"]
+    assert container["securityContext"]["privileged"] and mount == {"name": "bpffs", "mountPath": "/sys/fs/bpf", "mountPropagation": "Bidirectional"}
+    prepare(node, image_root)
+    init = ["podman", "run", "--rm", "--name", "bpffs", "--net=host", "--privileged", "--read-only", "--cgroup-parent", cgroups.parent(node.name),
+            "--entrypoint", container["command"][0], "--rootfs", "/run/rootfs", *container["command"][1:]]
+    init[2:2] = ["--volume", "/sys/fs/bpf:/sys/fs/bpf:rshared"]
+
+    def mounted():
+        return "/sys/fs/bpf bpf " in node.run(["cat", "/proc/mounts"]).stdout
+    assert mounted() and "nothing done" in node.run(init).stdout
+    node.run(["umount", "/sys/fs/bpf"])
+    node.run(["mount", "--make-shared", "/sys"])
+    try:
+        assert not mounted() and "mounted a bpf file system" in node.run(init).stdout
+        assert mounted()
+    finally:
+        if not mounted():
+            node.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"])

@@ -37,6 +37,7 @@ struct probe {
 	int watch_count;
 	unsigned burst_left, burst_failed;
 	double burst_slowest;
+	char burst_text[512];
 };
 
 static struct probe probe;
@@ -179,9 +180,11 @@ static void on_burst(void *ctx, const struct kube_answer *answer)
 	if (took > probe.burst_slowest)
 		probe.burst_slowest = took;
 	probe.burst_failed += answer->status != 200;
+	if (answer->status != 200)
+		snprintf(probe.burst_text, sizeof(probe.burst_text), "%s", answer->text);
 	if (--probe.burst_left == 0)
 		print(json_pack("{s:s, s:f, s:i, s:s}", "event", "burst", "slowest", probe.burst_slowest, "failed",
-			(int)probe.burst_failed, "text", answer->text));
+			(int)probe.burst_failed, "text", probe.burst_text));
 	free(one);
 }
 
@@ -193,6 +196,7 @@ static bool burst(char *rest)
 		return false;
 	probe.burst_slowest = 0;
 	probe.burst_failed = 0;
+	probe.burst_text[0] = 0;
 	for (int i = 0; i < atoi(count); i++) {
 		struct one *one = malloc(sizeof(*one));
 		struct kube_request request = {.method = "GET", .path = path, .timeout_ms = 30000, .done = on_burst, .ctx = one};
