@@ -19,6 +19,7 @@
 
 enum wanted_link_kind {
 	LINK_VXLAN,
+	LINK_IPIP,    /* tunl0: the kernel's own device of module ipip, which nobody can make or remove */
 	LINK_CARRIER, /* veth pair NAME + NAME"p": IFF_NOARP, its program adds the outer header
 			 (plane/carrier.h) */
 };
@@ -71,15 +72,37 @@ struct wanted_tunnel {
 	struct addr peer;
 };
 
+enum wanted_carrier_kind {
+	CARRIER_UDP,  /* Flannel's udp */
+	CARRIER_IPIP, /* RFC 2003, where the kernel has no module ipip */
+};
+
 struct wanted_carrier {
 	bool enabled;
-	uint16_t port; /* host order */
+	uint8_t kind;
+	uint16_t port; /* host order; CARRIER_UDP */
 	char uplink[IFNAMSIZ];
 	struct addr local[FAMILY_COUNT]; /* outer source */
 	struct prefix own[FAMILY_COUNT]; /* our own block: no peer may send from it; unset: none */
 	struct wanted_tunnel *tunnels;   /* sorted by dst */
 	size_t tunnel_count;
 	bool keep_stale; /* tunnels that are in place and not listed stay: the first full list is not in yet */
+};
+
+/* Which node may send from which addresses: the program at the uplink's ingress looks into packets of tunnels before
+ * the kernel takes them apart. */
+struct wanted_guard {
+	bool vxlan[FAMILY_COUNT], ipip;  /* which tunnels of ours to look into, by outer family */
+	uint16_t port;                   /* host order; vxlan */
+	uint32_t vni;
+	char uplink[IFNAMSIZ];
+	struct wanted_tunnel *sources;   /* sorted by dst: inner sources in dst come from peer (a node's address), and only from it */
+	size_t source_count;
+	struct prefix *pools;            /* inner sources in here that no entry above covers come from nobody */
+	size_t pool_count;
+	struct addr *nodes;              /* sorted: who may send packets of tunnels at all */
+	size_t node_count;
+	bool keep_stale;                 /* what is in place and not listed stays: the first full list is not in yet */
 };
 
 struct wanted {
@@ -92,6 +115,7 @@ struct wanted {
 	struct wanted_fdb *fdbs; /* sorted by dev, mac */
 	size_t fdb_count;
 	struct wanted_carrier carrier;
+	struct wanted_guard guard;
 	struct buf nft; /* the whole ruleset of table inet tulle, as "nft -f -" takes it; empty: none */
 	struct prefix
 		forward[FAMILY_COUNT]; /* prefixes that foreign FORWARD chains must accept; unset: none */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Label selectors in Calico's grammar (reference/calico.md 7.4), and the labels they look at. Pools and BGP peers
+ * choose nodes by them, policies choose endpoints. Pure; immutable once made.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* -- labels -- */
+
+struct label {
+	char *key, *value;
+};
+
+struct labels {
+	struct label *items; /* sorted by key, each key once */
+	size_t count;
+};
+
+struct labels *labels_new(void); /* none; null without memory */
+int labels_set(struct labels *labels, const char *key, const char *value); /* copies; the last one of a key wins */
+const char *labels_get(const struct labels *labels, const char *key);     /* null: not there */
+bool labels_equal(const struct labels *a, const struct labels *b);
+void labels_free(struct labels **labels);
+
+/* -- selectors -- */
+
+struct selector;
+
+/* "" is all(). -EINVAL: err names the position and what was expected there. */
+int selector_parse(const char *text, struct selector **ret, struct err *err);
+void selector_free(struct selector **selector);
+
+/* What an endpoint's label is; null: it has none of that name. Endpoints inherit labels, so there is no one list. */
+typedef const char *(*selector_lookup)(const void *ctx, const char *key);
+bool selector_matches(const struct selector *selector, selector_lookup lookup, const void *ctx);
+bool selector_matches_labels(const struct selector *selector, const struct labels *labels);
+/* all(), however it is written. */
+bool selector_is_all(const struct selector *selector);
+
+/* Canonical text (7.4): equal selectors have equal texts. Borrowed. */
+const char *selector_text(const struct selector *selector);
+bool selector_equal(const struct selector *a, const struct selector *b);
+/* "s:" and 38 characters, closing 0 included. */
+#define SELECTOR_ID_MAX 41
+void selector_id(const struct selector *selector, char ret[static SELECTOR_ID_MAX]);
