@@ -39,8 +39,10 @@ void selector_free(struct selector **selector);
 typedef const char *(*selector_lookup)(const void *ctx, const char *key);
 bool selector_matches(const struct selector *selector, selector_lookup lookup, const void *ctx);
 bool selector_matches_labels(const struct selector *selector, const struct labels *labels);
-/* all(), however it is written. */
+/* all(), however it is written: matches whatever the labels are, and does not say global(). */
 bool selector_is_all(const struct selector *selector);
+/* Does global() occur? It is true here; whoever knows namespaces rewrites it before (7.3), pools must not have it. */
+bool selector_has_global(const struct selector *selector);
 
 /* Canonical text (7.4): equal selectors have equal texts. Borrowed. */
 const char *selector_text(const struct selector *selector);
