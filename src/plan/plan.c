@@ -88,7 +88,8 @@ static int plan_peer_routes(const struct plan_input *input, struct plan_result *
 		return r;
 	switch (input->network->encap) {
 	case ENCAP_VXLAN:
-		return plan_vxlan(input, peers, count, result);
+		r = plan_vxlan(input, peers, count, result);
+		return r == 0 ? plan_guard(input, peers, count, result) : r;
 	case ENCAP_UDP:
 		return plan_udp(input, peers, count, result);
 	case ENCAP_NONE:

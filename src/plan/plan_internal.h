@@ -29,6 +29,8 @@ int plan_peers(const struct plan_input *input, struct plan_result *result, struc
 
 int plan_vxlan(const struct plan_input *input, const struct plan_peer *peers, size_t count,
 	struct plan_result *result);
+int plan_guard(const struct plan_input *input, const struct plan_peer *peers, size_t count,
+	struct plan_result *result);
 int plan_udp(const struct plan_input *input, const struct plan_peer *peers, size_t count,
 	struct plan_result *result);
 int plan_routes(const struct plan_input *input, const struct plan_peer *peers, size_t count,

@@ -90,21 +90,24 @@ static int add_postrouting(const struct plan_input *input, struct buf *buf)
 	return r;
 }
 
-static void add_forward(const struct plan_input *input, struct wanted *wanted)
+static int add_forward(const struct plan_input *input, struct wanted *wanted)
 {
 	struct buf *buf = &wanted->nft;
 	char n[PREFIX_TEXT_MAX];
+	int r = 0;
 
 	buf_add_str(buf, "\tchain forward {\n\t\ttype filter hook forward priority 0; policy accept;\n");
-	for (int f = 0; f < FAMILY_COUNT; f++) {
+	for (int f = 0; f < FAMILY_COUNT && r == 0; f++) {
 		if (!plan_has(input, f))
 			continue;
 		wanted->forward[f] = input->network->pool[f].cidr;
+		r = wanted_add_forward(wanted, &wanted->forward[f]);
 		prefix_format(&wanted->forward[f], n);
 		buf_printf(buf, "\t\t%s saddr %s accept comment \"from pods\"\n", families[f].word, n);
 		buf_printf(buf, "\t\t%s daddr %s accept comment \"to pods\"\n", families[f].word, n);
 	}
 	buf_add_str(buf, "\t}\n");
+	return r;
 }
 
 int plan_nft(const struct plan_input *input, struct plan_result *result)
@@ -117,8 +120,8 @@ int plan_nft(const struct plan_input *input, struct plan_result *result)
 	buf_add_str(buf, "add table inet tulle\ndelete table inet tulle\ntable inet tulle {\n");
 	if (input->options.ip_masq)
 		r = add_postrouting(input, buf);
-	if (input->options.forward_rules)
-		add_forward(input, &result->wanted);
+	if (r == 0 && input->options.forward_rules)
+		r = add_forward(input, &result->wanted);
 	buf_add_str(buf, "}\n");
 	return r < 0 ? r : buf->error;
 }

@@ -57,6 +57,42 @@ int wanted_add_tunnel(struct wanted *wanted, const struct wanted_tunnel *tunnel)
 		tunnel, sizeof(*tunnel));
 }
 
+int wanted_add_forward(struct wanted *wanted, const struct prefix *prefix)
+{
+	return append((void **)&wanted->forwards, &wanted->forward_count, &wanted->forwards_room, prefix,
+		sizeof(*prefix));
+}
+
+int wanted_add_source(struct wanted *wanted, const struct prefix *dst, const struct addr *peer)
+{
+	struct wanted_guard *guard = &wanted->guard;
+	struct wanted_tunnel source = {.dst = *dst, .peer = *peer};
+
+	return append((void **)&guard->sources, &guard->source_count, &wanted->sources_room, &source, sizeof(source));
+}
+
+int wanted_add_pool(struct wanted *wanted, const struct prefix *pool)
+{
+	struct wanted_guard *guard = &wanted->guard;
+
+	return append((void **)&guard->pools, &guard->pool_count, &wanted->pools_room, pool, sizeof(*pool));
+}
+
+int wanted_add_node(struct wanted *wanted, const struct addr *addr)
+{
+	struct wanted_guard *guard = &wanted->guard;
+
+	return append((void **)&guard->nodes, &guard->node_count, &wanted->nodes_room, addr, sizeof(*addr));
+}
+
+int wanted_add_external(struct wanted *wanted, const struct prefix *external)
+{
+	struct wanted_guard *guard = &wanted->guard;
+
+	return append((void **)&guard->externals, &guard->external_count, &wanted->externals_room, external,
+		sizeof(*external));
+}
+
 static int link_compare(const void *a, const void *b)
 {
 	return strcmp(((const struct wanted_link *)a)->name, ((const struct wanted_link *)b)->name);
@@ -87,6 +123,16 @@ static int tunnel_compare(const void *a, const void *b)
 {
 	return prefix_compare(
 		&((const struct wanted_tunnel *)a)->dst, &((const struct wanted_tunnel *)b)->dst);
+}
+
+static int by_prefix(const void *a, const void *b)
+{
+	return prefix_compare(a, b);
+}
+
+static int by_addr(const void *a, const void *b)
+{
+	return addr_compare(a, b);
 }
 
 /* Where equal entries meet, the one at the lower address was added first. */
@@ -131,22 +177,32 @@ static int sort_unique(
 int wanted_finish(struct wanted *wanted)
 {
 	struct wanted_carrier *carrier = &wanted->carrier;
-	int r;
+	struct wanted_guard *guard = &wanted->guard;
+	const struct {
+		void **array;
+		size_t *count, *room, size;
+		int (*compare)(const void *, const void *);
+	} arrays[] = {
+#define ARRAY(array, count, room, compare)                                                              \
+	{                                                                                               \
+		(void **)&(array), &(count), &(room), sizeof(*(array)), compare                         \
+	}
+		ARRAY(wanted->links, wanted->link_count, wanted->links_room, link_compare),
+		ARRAY(wanted->routes, wanted->route_count, wanted->routes_room, wanted_route_compare),
+		ARRAY(wanted->neighs, wanted->neigh_count, wanted->neighs_room, wanted_neigh_compare),
+		ARRAY(wanted->fdbs, wanted->fdb_count, wanted->fdbs_room, wanted_fdb_compare),
+		ARRAY(wanted->forwards, wanted->forward_count, wanted->forwards_room, by_prefix),
+		ARRAY(carrier->tunnels, carrier->tunnel_count, wanted->tunnels_room, tunnel_compare),
+		ARRAY(guard->sources, guard->source_count, wanted->sources_room, tunnel_compare),
+		ARRAY(guard->pools, guard->pool_count, wanted->pools_room, by_prefix),
+		ARRAY(guard->nodes, guard->node_count, wanted->nodes_room, by_addr),
+		ARRAY(guard->externals, guard->external_count, wanted->externals_room, by_prefix),
+#undef ARRAY
+	};
+	int r = 0;
 
-	r = sort_unique((void **)&wanted->links, &wanted->link_count, &wanted->links_room,
-		sizeof(*wanted->links), link_compare);
-	if (r == 0)
-		r = sort_unique((void **)&wanted->routes, &wanted->route_count, &wanted->routes_room,
-			sizeof(*wanted->routes), wanted_route_compare);
-	if (r == 0)
-		r = sort_unique((void **)&wanted->neighs, &wanted->neigh_count, &wanted->neighs_room,
-			sizeof(*wanted->neighs), wanted_neigh_compare);
-	if (r == 0)
-		r = sort_unique((void **)&wanted->fdbs, &wanted->fdb_count, &wanted->fdbs_room,
-			sizeof(*wanted->fdbs), wanted_fdb_compare);
-	if (r == 0)
-		r = sort_unique((void **)&carrier->tunnels, &carrier->tunnel_count, &wanted->tunnels_room,
-			sizeof(*carrier->tunnels), tunnel_compare);
+	for (size_t i = 0; i < ARRAY_SIZE(arrays) && r == 0; i++)
+		r = sort_unique(arrays[i].array, arrays[i].count, arrays[i].room, arrays[i].size, arrays[i].compare);
 	return r;
 }
 
@@ -156,7 +212,12 @@ void wanted_free(struct wanted *wanted)
 	free(wanted->routes);
 	free(wanted->neighs);
 	free(wanted->fdbs);
+	free(wanted->forwards);
 	free(wanted->carrier.tunnels);
+	free(wanted->guard.sources);
+	free(wanted->guard.pools);
+	free(wanted->guard.nodes);
+	free(wanted->guard.externals);
 	buf_free(&wanted->nft);
 	wanted_init(wanted);
 }

@@ -51,6 +51,8 @@ struct wanted_route {
 	char dev[IFNAMSIZ]; /* "" for blackhole */
 	uint8_t kind;
 	bool onlink;
+	uint32_t metric;    /* unicast; 0: the kernel's own (0 in IPv4, 1024 in IPv6) */
+	struct addr source; /* preferred source of this node's own packets; unset: none */
 };
 
 struct wanted_neigh {
@@ -83,26 +85,34 @@ struct wanted_carrier {
 	uint16_t port; /* host order; CARRIER_UDP */
 	char uplink[IFNAMSIZ];
 	struct addr local[FAMILY_COUNT]; /* outer source */
-	struct prefix own[FAMILY_COUNT]; /* our own block: no peer may send from it; unset: none */
+	/* Our own block: no peer may send from it; unset: none, or several, and then guard.sources has them. */
+	struct prefix own[FAMILY_COUNT];
 	struct wanted_tunnel *tunnels;   /* sorted by dst */
 	size_t tunnel_count;
 	bool keep_stale; /* tunnels that are in place and not listed stay: the first full list is not in yet */
 };
 
 /* Which node may send from which addresses: the program at the uplink's ingress looks into packets of tunnels before
- * the kernel takes them apart. */
+ * the kernel takes them apart. What it says of an outer sender and an inner source:
+ *   - the sender is none of nodes and in none of externals: dropped;
+ *   - the entry of sources with the longest dst that holds the inner source names the only node that may send it (this
+ *     node's own blocks and addresses name this node, and no packet from outside may have that sender);
+ *   - no entry holds it, but one of pools does: dropped;
+ *   - anything else is a client outside of the cluster that is routed through the sender: passed. */
 struct wanted_guard {
-	bool vxlan[FAMILY_COUNT], ipip;  /* which tunnels of ours to look into, by outer family */
-	uint16_t port;                   /* host order; vxlan */
+	bool vxlan[FAMILY_COUNT], ipip; /* which tunnels of ours to look into, by outer family; none: no guard */
+	uint16_t port;                  /* host order; vxlan. Packets of another port or VNI are not ours */
 	uint32_t vni;
 	char uplink[IFNAMSIZ];
-	struct wanted_tunnel *sources;   /* sorted by dst: inner sources in dst come from peer (a node's address), and only from it */
+	struct wanted_tunnel *sources; /* sorted by dst, which may nest; peer: the node's address, the outer source */
 	size_t source_count;
-	struct prefix *pools;            /* inner sources in here that no entry above covers come from nobody */
+	struct prefix *pools; /* sorted */
 	size_t pool_count;
-	struct addr *nodes;              /* sorted: who may send packets of tunnels at all */
+	struct addr *nodes; /* sorted: who may send packets of tunnels at all */
 	size_t node_count;
-	bool keep_stale;                 /* what is in place and not listed stays: the first full list is not in yet */
+	struct prefix *externals; /* sorted: ranges that may too (externalNodesList; single addresses are among nodes) */
+	size_t external_count;
+	bool keep_stale; /* what is in place and not listed stays: the first full list is not in yet */
 };
 
 struct wanted {
@@ -117,10 +127,16 @@ struct wanted {
 	struct wanted_carrier carrier;
 	struct wanted_guard guard;
 	struct buf nft; /* the whole ruleset of table inet tulle, as "nft -f -" takes it; empty: none */
+	/* A table that stands stays as it is: this one would shut nodes out that are not listed yet. */
+	bool keep_nft;
 	struct prefix
 		forward[FAMILY_COUNT]; /* prefixes that foreign FORWARD chains must accept; unset: none */
+	struct prefix *forwards;       /* sorted: all of them, those of forward among them */
+	size_t forward_count;
+	uint8_t protocol; /* of routes; 0: ROUTE_PROTOCOL_TULLE */
 	bool sweep; /* stale routes, neighbours, FDB entries may go: the first full list is in */
 	size_t links_room, routes_room, neighs_room, fdbs_room, tunnels_room; /* allocated */
+	size_t sources_room, pools_room, nodes_room, externals_room, forwards_room;
 };
 
 void wanted_init(struct wanted *wanted);
@@ -129,6 +145,12 @@ int wanted_add_route(struct wanted *wanted, const struct wanted_route *route);
 int wanted_add_neigh(struct wanted *wanted, const struct wanted_neigh *neigh);
 int wanted_add_fdb(struct wanted *wanted, const struct wanted_fdb *fdb);
 int wanted_add_tunnel(struct wanted *wanted, const struct wanted_tunnel *tunnel);
+int wanted_add_forward(struct wanted *wanted, const struct prefix *prefix);
+/* Of the guard. */
+int wanted_add_source(struct wanted *wanted, const struct prefix *dst, const struct addr *peer);
+int wanted_add_pool(struct wanted *wanted, const struct prefix *pool);
+int wanted_add_node(struct wanted *wanted, const struct addr *addr);
+int wanted_add_external(struct wanted *wanted, const struct prefix *external);
 /* Sorts, and drops doubles (the first one added wins). 0, or -ENOMEM: then some arrays are not sorted. */
 int wanted_finish(struct wanted *wanted);
 void wanted_free(struct wanted *wanted);

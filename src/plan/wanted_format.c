@@ -28,7 +28,8 @@ static void format_link(const struct wanted_link *link, struct buf *buf)
 			link->learning ? " learning" : "", link->lower);
 		add_addr(buf, "local", &link->local);
 	} else {
-		buf_printf(buf, "link %s carrier mtu %u", link->name, link->mtu);
+		buf_printf(buf, "link %s %s mtu %u", link->name, link->kind == LINK_IPIP ? "ipip" : "carrier",
+			link->mtu);
 	}
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		add_prefix(buf, " addr ", &link->addr[f]);
@@ -43,6 +44,9 @@ static void format_route(const struct wanted_route *route, struct buf *buf)
 	add_addr(buf, "via", &route->via);
 	if (route->dev[0])
 		buf_printf(buf, " dev %s", route->dev);
+	add_addr(buf, "src", &route->source);
+	if (route->metric)
+		buf_printf(buf, " metric %u", route->metric);
 	buf_add_str(buf, route->onlink ? " onlink\n" : "\n");
 }
 
@@ -52,7 +56,10 @@ static void format_carrier(const struct wanted_carrier *carrier, struct buf *buf
 
 	if (!carrier->enabled)
 		return;
-	buf_printf(buf, "carrier port %u uplink %s", carrier->port, carrier->uplink);
+	if (carrier->kind == CARRIER_IPIP)
+		buf_printf(buf, "carrier ipip uplink %s", carrier->uplink);
+	else
+		buf_printf(buf, "carrier port %u uplink %s", carrier->port, carrier->uplink);
 	for (int f = 0; f < FAMILY_COUNT; f++)
 		add_addr(buf, "local", &carrier->local[f]);
 	for (int f = 0; f < FAMILY_COUNT; f++)
@@ -63,6 +70,40 @@ static void format_carrier(const struct wanted_carrier *carrier, struct buf *buf
 		add_addr(buf, "peer", &carrier->tunnels[i].peer);
 		buf_add_str(buf, "\n");
 	}
+}
+
+static void format_guard(const struct wanted_guard *guard, struct buf *buf)
+{
+	bool vxlan = guard->vxlan[FAMILY_4] || guard->vxlan[FAMILY_6];
+	char text[PREFIX_TEXT_MAX];
+
+	if (!vxlan && !guard->ipip)
+		return;
+	buf_add_str(buf, "guard");
+	if (vxlan)
+		buf_printf(buf, " vxlan%s%s port %u vni %u", guard->vxlan[FAMILY_4] ? " ipv4" : "",
+			guard->vxlan[FAMILY_6] ? " ipv6" : "", guard->port, guard->vni);
+	buf_printf(buf, "%s uplink %s%s\n", guard->ipip ? " ipip" : "", guard->uplink,
+		guard->keep_stale ? " keep" : "");
+	for (size_t i = 0; i < guard->pool_count; i++)
+		buf_printf(buf, "guard pool %s\n", prefix_format(&guard->pools[i], text));
+	for (size_t i = 0; i < guard->node_count; i++)
+		buf_printf(buf, "guard node %s\n", addr_format(&guard->nodes[i], text));
+	for (size_t i = 0; i < guard->external_count; i++)
+		buf_printf(buf, "guard external %s\n", prefix_format(&guard->externals[i], text));
+	for (size_t i = 0; i < guard->source_count; i++) {
+		buf_printf(buf, "guard source %s", prefix_format(&guard->sources[i].dst, text));
+		add_addr(buf, "peer", &guard->sources[i].peer);
+		buf_add_str(buf, "\n");
+	}
+}
+
+static void format_forward(const struct wanted *wanted, struct buf *buf)
+{
+	char text[PREFIX_TEXT_MAX];
+
+	for (size_t i = 0; i < wanted->forward_count; i++)
+		buf_printf(buf, "forward %s\n", prefix_format(&wanted->forwards[i], text));
 }
 
 void wanted_format(const struct wanted *wanted, struct buf *buf)
@@ -80,11 +121,12 @@ void wanted_format(const struct wanted *wanted, struct buf *buf)
 	for (size_t i = 0; i < wanted->route_count; i++)
 		format_route(&wanted->routes[i], buf);
 	format_carrier(&wanted->carrier, buf);
-	for (int f = 0; f < FAMILY_COUNT; f++) {
-		add_prefix(buf, "forward ", &wanted->forward[f]);
-		if (prefix_is_set(&wanted->forward[f]))
-			buf_add_str(buf, "\n");
-	}
+	format_guard(&wanted->guard, buf);
+	format_forward(wanted, buf);
+	if (wanted->protocol)
+		buf_printf(buf, "protocol %u\n", wanted->protocol);
 	buf_printf(buf, "sweep %s\n", wanted->sweep ? "yes" : "no");
+	if (wanted->keep_nft)
+		buf_add_str(buf, "nft: a table that stands stays\n");
 	buf_add(buf, buf_text(&wanted->nft), wanted->nft.len);
 }
