@@ -202,7 +202,7 @@ int ipam_block_decode(const json_t *object, struct ipam_block **ret, struct err 
 		decode_affinity(spec, where, block, err) < 0 || decode_attrs(spec, where, block, err) < 0 ||
 		decode_allocations(spec, where, block, err) < 0 || decode_unallocated(spec, where, block, err) < 0 ||
 		decode_sequences(spec, where, block, err) < 0)
-		return err->code;
+		return err->code == -ENOMEM ? -ENOMEM : -EINVAL;
 	json_decref(block->object);
 	block->object = json_incref((json_t *)object);
 	*ret = TAKE_PTR(block);

@@ -38,12 +38,15 @@ static void shorten(const char *node, const char *cidr, char name[static IPAM_NA
 	size_t room = NAME_LIMIT - 1 - strlen(cidr) - 1 - 1 - HASH_DIGITS;
 	_cleanup_free_ char *both = NULL;
 	uint8_t hash[32];
+	int len;
 
 	if (asprintf(&both, "%s%s", node, cidr) < 0)
 		abort();
 	digest(EVP_sha256(), both, hash);
-	snprintf(name, IPAM_NAME_MAX, "%.*s-%.49s-%02x%02x%02x%02x%02x%x", (int)room, node, cidr, hash[0], hash[1],
+	len = snprintf(name, IPAM_NAME_MAX, "%.*s-%s-%02x%02x%02x%02x%02x%x", (int)room, node, cidr, hash[0], hash[1],
 		hash[2], hash[3], hash[4], hash[5] >> 4);
+	if (len < 0 || len >= IPAM_NAME_MAX)
+		abort(); /* room was computed above */
 }
 
 const char *ipam_affinity_name(const char *node, const struct prefix *cidr, char name[static IPAM_NAME_MAX])
