@@ -35,7 +35,11 @@ struct bgp_advertisement {
 	size_t community_count;
 };
 
+/* logSeverityScreen */
+enum bgp_log { BGP_LOG_TRACE, BGP_LOG_DEBUG, BGP_LOG_INFO, BGP_LOG_WARNING, BGP_LOG_ERROR, BGP_LOG_FATAL };
+
 struct bgp_config {
+	enum bgp_log log;                    /* BGP_LOG_INFO */
 	bool mesh;                           /* nodeToNodeMeshEnabled, true */
 	uint32_t as_number;                  /* 64512 */
 	uint16_t listen_port;                /* host order; 179 */
@@ -47,10 +51,11 @@ struct bgp_config {
 	bool balancer_aggregation;           /* serviceLoadBalancerAggregation, true */
 	struct bgp_advertisement *advertisements;
 	size_t advertisement_count;
-	char (*ignored_interfaces)[IFNAMSIZ];
+	char (*ignored_interfaces)[IFNAMSIZ]; /* BIRD's wildcards */
 	size_t ignored_interface_count;
 	enum program_routes program_routes;  /* programClusterRoutes; upstream PROGRAM_NO_ENCAP_ONLY */
 	uint32_t route_priority[FAMILY_COUNT]; /* 1024 */
+	struct addr workload_peering[FAMILY_COUNT]; /* localWorkloadPeeringIPV4, …IPV6; unset: none */
 };
 
 enum next_hop_mode { NEXT_HOP_AUTO, NEXT_HOP_SELF, NEXT_HOP_KEEP };

@@ -25,7 +25,8 @@ struct ippool {
 	bool disable_bgp_export;
 	bool manual;                         /* assignmentMode: only when asked for by name */
 	bool allocatable;                    /* neither being deleted nor with condition Allocatable=False */
-	unsigned uses;                       /* enum pool_use, or'ed */
+	int64_t created;                     /* seconds since the epoch; 0: not known, counts as the oldest */
+	unsigned uses;                       /* enum pool_use, or'ed; never 0 */
 	struct selector *node_selector;      /* never null */
 	struct selector *namespace_selector; /* null: every namespace */
 };
