@@ -205,11 +205,12 @@ static int compare_values(const void *a, const void *b)
 
 static void sort_values(struct selector_tree *tree, struct selector_node *node)
 {
-	const char **values = tree->values + node->value;
+	const char **values;
 	uint32_t kept = 0;
 
 	if (node->value_count < 2)
 		return;
+	values = tree->values + node->value;
 	qsort(values, node->value_count, sizeof(*values), compare_values);
 	for (uint32_t i = 0; i < node->value_count; i++)
 		if (!kept || strcmp(values[kept - 1], values[i]) != 0)

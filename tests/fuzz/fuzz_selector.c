@@ -13,7 +13,7 @@
 
 static bool leaf_holds(const struct selector_tree *tree, const struct selector_node *node, const char *value)
 {
-	const char *const *wanted = tree->values + node->value;
+	const char *const *wanted = tree->values ? tree->values + node->value : NULL;
 	bool among = false;
 
 	if (node->op == SELECTOR_ALL || node->op == SELECTOR_GLOBAL)
