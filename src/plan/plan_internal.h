@@ -39,4 +39,6 @@ int plan_routes(const struct plan_input *input, const struct plan_peer *peers, s
 int plan_direct_route(
 	const struct plan_input *input, const struct plan_peer *peer, int f, struct plan_result *result);
 int plan_pods(const struct plan_input *input, struct plan_result *result);
+/* A host route and a neighbour for each address. */
+int plan_pod_routes(const struct plan_pod *pods, size_t count, struct wanted *wanted);
 int plan_nft(const struct plan_input *input, struct plan_result *result);

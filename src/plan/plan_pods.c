@@ -35,13 +35,20 @@ static int add_blackholes(const struct plan_input *input, struct wanted *wanted)
 	return r;
 }
 
+int plan_pod_routes(const struct plan_pod *pods, size_t count, struct wanted *wanted)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < count; i++)
+		for (int f = 0; f < FAMILY_COUNT && r == 0; f++)
+			if (addr_is_set(&pods[i].addr[f]))
+				r = add_address(&pods[i], &pods[i].addr[f], wanted);
+	return r;
+}
+
 int plan_pods(const struct plan_input *input, struct plan_result *result)
 {
 	int r = input->network->routed || input->options.blackhole ? add_blackholes(input, &result->wanted) : 0;
 
-	for (size_t i = 0; i < input->pod_count; i++)
-		for (int f = 0; f < FAMILY_COUNT && r == 0; f++)
-			if (addr_is_set(&input->pods[i].addr[f]))
-				r = add_address(&input->pods[i], &input->pods[i].addr[f], &result->wanted);
-	return r;
+	return r == 0 ? plan_pod_routes(input->pods, input->pod_count, &result->wanted) : r;
 }

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plan/pools_internal.h"
+
+#include "base/cleanup.h"
+#include "plan/plan_internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define VXLAN_OVERHEAD  50 /* IPv4, UDP, VXLAN, Ethernet: 20 + 8 + 8 + 14 */
+#define VXLAN6_OVERHEAD 70
+#define IPIP_OVERHEAD   20
+#define USUAL_PRIORITY  1024
+
+const char *const pools_family_name[FAMILY_COUNT] = {[FAMILY_4] = "IPv4", [FAMILY_6] = "IPv6"};
+
+/* -- complaints -- */
+
+int pools_complain(struct pools *pools, const char *kind, const char *name, const char *fmt, ...)
+{
+	struct plan_pools_result *result = pools->result;
+	struct plan_pools_complaint *complaint;
+	va_list ap;
+
+	if (result->complaint_count == result->complaint_room) {
+		size_t room = result->complaint_room ? result->complaint_room * 2 : 8;
+
+		complaint = reallocarray(result->complaints, room, sizeof(*complaint));
+		if (!complaint)
+			return -ENOMEM;
+		result->complaints = complaint;
+		result->complaint_room = room;
+	}
+	complaint = &result->complaints[result->complaint_count++];
+	snprintf(complaint->object, sizeof(complaint->object), "%s%s%s", kind, name[0] ? " " : "", name);
+	va_start(ap, fmt);
+	vsnprintf(complaint->text, sizeof(complaint->text), fmt, ap);
+	va_end(ap);
+	return 0;
+}
+
+static int complaint_compare(const void *a, const void *b)
+{
+	const struct plan_pools_complaint *one = a, *other = b;
+	int d = strcmp(one->object, other->object);
+
+	return d ? d : strcmp(one->text, other->text);
+}
+
+/* One complaint an object: different ones are joined. */
+static void complaints_finish(struct plan_pools_result *result)
+{
+	struct plan_pools_complaint *list = result->complaints;
+	size_t n = 0;
+
+	if (result->complaint_count == 0)
+		return;
+	qsort(list, result->complaint_count, sizeof(*list), complaint_compare);
+	for (size_t i = 1; i < result->complaint_count; i++) {
+		size_t len = strlen(list[n].text);
+
+		if (strcmp(list[n].object, list[i].object) != 0)
+			list[++n] = list[i];
+		else if (strcmp(list[i - 1].text, list[i].text) != 0 || i - 1 == n)
+			snprintf(list[n].text + len, sizeof(list[n].text) - len, "; %s", list[i].text);
+	}
+	result->complaint_count = n + 1;
+}
+
+/* -- small questions -- */
+
+bool pools_is_balancer_only(const struct ippool *pool)
+{
+	return pool->uses == POOL_USE_LOAD_BALANCER;
+}
+
+int pools_addr_compare(const void *a, const void *b)
+{
+	return addr_compare(a, b);
+}
+
+bool pools_any_inside(const struct addr *addrs, size_t count, const struct prefix *prefix)
+{
+	size_t low = 0, high = count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (addr_compare(&addrs[middle], &prefix->addr) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < count && prefix_contains(prefix, &addrs[low]);
+}
+
+bool plan_pools_has_vxlan(const struct plan_pools_input *input, int f)
+{
+	if (f == FAMILY_6 && !input->felix->ipv6)
+		return false;
+	if (input->felix->vxlan_enabled != TRISTATE_AUTO)
+		return input->felix->vxlan_enabled == TRISTATE_YES;
+	for (size_t i = 0; i < input->pool_count; i++)
+		if (input->pools[i]->vxlan != ENCAP_NEVER && family_index(input->pools[i]->cidr.family) == f)
+			return true;
+	return false;
+}
+
+bool plan_pools_has_ipip(const struct plan_pools_input *input)
+{
+	if (input->felix->ipip_enabled != TRISTATE_AUTO)
+		return input->felix->ipip_enabled == TRISTATE_YES;
+	for (size_t i = 0; i < input->pool_count; i++)
+		if (input->pools[i]->ipip != ENCAP_NEVER)
+			return true;
+	return false;
+}
+
+static bool says(enum program_routes who, bool ipip)
+{
+	return who == PROGRAM_ALL || who == (ipip ? PROGRAM_IPIP_ONLY : PROGRAM_NO_ENCAP_ONLY);
+}
+
+bool plan_pools_are_ours(const struct ippool *pool, enum program_routes felix, enum program_routes bgp)
+{
+	bool ipip = pool->ipip != ENCAP_NEVER;
+
+	if (pool->vxlan != ENCAP_NEVER || (felix == PROGRAM_IPIP_ONLY && bgp == PROGRAM_NO_ENCAP_ONLY))
+		return true;
+	return says(felix, ipip) || !says(bgp, ipip);
+}
+
+bool plan_pools_may_learn(const struct ippool *pool, enum program_routes bgp)
+{
+	return pool->vxlan == ENCAP_NEVER && says(bgp, pool->ipip != ENCAP_NEVER);
+}
+
+static uint32_t less(uint32_t mtu, uint32_t overhead)
+{
+	return mtu > overhead ? mtu - overhead : 0;
+}
+
+void plan_pools_mtu(const struct plan_pools_input *input, struct plan_mtu *ret)
+{
+	const struct felix *felix = input->felix;
+	uint32_t outer = input->uplink.mtu;
+	struct plan_mtu mtu = {
+		.vxlan[FAMILY_4] = felix->vxlan_mtu[FAMILY_4] ? felix->vxlan_mtu[FAMILY_4] : less(outer, VXLAN_OVERHEAD),
+		.vxlan[FAMILY_6] = felix->vxlan_mtu[FAMILY_6] ? felix->vxlan_mtu[FAMILY_6] : less(outer, VXLAN6_OVERHEAD),
+		.ipip = felix->ipip_mtu ? felix->ipip_mtu : less(outer, IPIP_OVERHEAD),
+		.pod = outer,
+	};
+	bool enabled[] = {plan_pools_has_vxlan(input, FAMILY_4), plan_pools_has_vxlan(input, FAMILY_6),
+		plan_pools_has_ipip(input)};
+	uint32_t mtus[] = {mtu.vxlan[FAMILY_4], mtu.vxlan[FAMILY_6], mtu.ipip};
+
+	for (size_t i = 0; i < ARRAY_SIZE(enabled); i++)
+		if (enabled[i] && mtus[i] < mtu.pod)
+			mtu.pod = mtus[i];
+	*ret = mtu;
+}
+
+/* -- the pass -- */
+
+static void decide_families(struct pools *pools)
+{
+	const struct plan_pools_input *input = pools->input;
+
+	for (int f = 0; f < FAMILY_COUNT; f++) {
+		pools->active[f] = input->own && prefix_is_set(&input->own->address[f]) &&
+			(f == FAMILY_4 || input->felix->ipv6);
+		pools->vxlan[f] = pools->active[f] && plan_pools_has_vxlan(input, f) &&
+			addr_is_set(&input->vxlan_addr[f]);
+	}
+	pools->ipip = pools->active[FAMILY_4] && plan_pools_has_ipip(input) && addr_is_set(&input->ipip_addr);
+	plan_pools_mtu(input, &pools->mtu);
+}
+
+/* No route to another node may lead to one of these. */
+static int list_local(struct pools *pools)
+{
+	const struct plan_pools_input *input = pools->input;
+	const struct addr own[] = {input->ipip_addr, input->vxlan_addr[FAMILY_4], input->vxlan_addr[FAMILY_6],
+		input->uplink.addr[FAMILY_4], input->uplink.addr[FAMILY_6]};
+	size_t n = 0;
+
+	pools->local = calloc(ARRAY_SIZE(own) + FAMILY_COUNT * (1 + input->pod_count), sizeof(*pools->local));
+	if (!pools->local)
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		if (addr_is_set(&own[i]))
+			pools->local[n++] = own[i];
+	for (int f = 0; f < FAMILY_COUNT; f++)
+		if (pools->active[f])
+			pools->local[n++] = input->own->address[f].addr;
+	for (size_t i = 0; i < input->pod_count; i++)
+		for (int f = 0; f < FAMILY_COUNT; f++)
+			if (addr_is_set(&input->pods[i].addr[f]))
+				pools->local[n++] = input->pods[i].addr[f];
+	qsort(pools->local, n, sizeof(*pools->local), pools_addr_compare);
+	pools->local_count = n;
+	return 0;
+}
+
+static void pools_done(struct pools *pools)
+{
+	free(pools->rings);
+	free(pools->nodes);
+	free(pools->by_name);
+	free(pools->taken);
+	free(pools->local);
+	free(pools->blocks);
+	free(pools->kept);
+}
+
+/* Routes of pods come with ADD, as the kernel makes them; BIRD takes those without a metric for 1024 (5.3). */
+static int add_pods(struct pools *pools)
+{
+	const struct felix *felix = pools->input->felix;
+	struct wanted *wanted = &pools->result->wanted;
+	int r = plan_pod_routes(pools->input->pods, pools->input->pod_count, wanted);
+
+	for (size_t i = 0; i < wanted->route_count; i++) {
+		int f = family_index(wanted->routes[i].dst.family);
+
+		wanted->routes[i].source = felix->route_source[f];
+		if (felix->route_priority[f] != USUAL_PRIORITY)
+			wanted->routes[i].metric = felix->route_priority[f];
+	}
+	return r;
+}
+
+int plan_pools_build(const struct plan_pools_input *input, struct plan_pools_result *ret)
+{
+	static int (*const steps[])(struct pools *) = {list_local, pools_sort_rings, pools_judge_nodes,
+		pools_judge_blocks, add_pods, pools_devices, pools_routes, pools_guard, pools_nft};
+	struct plan_pools_result result = {0};
+	_cleanup_(pools_done) struct pools pools = {.input = input, .result = &result};
+	int r = 0;
+
+	wanted_init(&result.wanted);
+	result.wanted.sweep = input->own && input->complete;
+	result.wanted.keep_nft = !result.wanted.sweep;
+	result.wanted.protocol = input->felix->route_protocol;
+	result.wanted.carrier.keep_stale = result.wanted.guard.keep_stale = !result.wanted.sweep;
+	decide_families(&pools);
+	for (size_t i = 0; i < ARRAY_SIZE(steps) && r == 0; i++)
+		r = steps[i](&pools);
+	if (r == 0)
+		r = wanted_finish(&result.wanted);
+	if (r < 0) {
+		plan_pools_result_free(&result);
+		return r;
+	}
+	complaints_finish(&result);
+	*ret = result;
+	return 0;
+}
+
+void plan_pools_result_free(struct plan_pools_result *result)
+{
+	wanted_free(&result->wanted);
+	free(result->complaints);
+	*result = (struct plan_pools_result){0};
+}
