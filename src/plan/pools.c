@@ -9,18 +9,18 @@
 #include <stdio.h>
 #include <string.h>
 
-#define VXLAN_OVERHEAD  50 /* IPv4, UDP, VXLAN, Ethernet: 20 + 8 + 8 + 14 */
+#define VXLAN_OVERHEAD 50 /* IPv4, UDP, VXLAN, Ethernet: 20 + 8 + 8 + 14 */
 #define VXLAN6_OVERHEAD 70
-#define IPIP_OVERHEAD   20
-#define USUAL_PRIORITY  1024
+#define IPIP_OVERHEAD 20
+#define USUAL_PRIORITY 1024
 
-const char *const pools_family_name[FAMILY_COUNT] = {[FAMILY_4] = "IPv4", [FAMILY_6] = "IPv6"};
+const char *const poolplan_family_name[FAMILY_COUNT] = {[FAMILY_4] = "IPv4", [FAMILY_6] = "IPv6"};
 
 /* -- complaints -- */
 
-int pools_complain(struct pools *pools, const char *kind, const char *name, const char *fmt, ...)
+int poolplan_complain(struct poolplan *plan, const char *kind, const char *name, const char *fmt, ...)
 {
-	struct plan_pools_result *result = pools->result;
+	struct plan_pools_result *result = plan->result;
 	struct plan_pools_complaint *complaint;
 	va_list ap;
 
@@ -71,17 +71,17 @@ static void complaints_finish(struct plan_pools_result *result)
 
 /* -- small questions -- */
 
-bool pools_is_balancer_only(const struct ippool *pool)
+bool poolplan_is_balancer_only(const struct ippool *pool)
 {
 	return pool->uses == POOL_USE_LOAD_BALANCER;
 }
 
-int pools_addr_compare(const void *a, const void *b)
+int poolplan_addr_compare(const void *a, const void *b)
 {
 	return addr_compare(a, b);
 }
 
-bool pools_any_inside(const struct addr *addrs, size_t count, const struct prefix *prefix)
+bool poolplan_any_inside(const struct addr *addrs, size_t count, const struct prefix *prefix)
 {
 	size_t low = 0, high = count;
 
@@ -118,23 +118,26 @@ bool plan_pools_has_ipip(const struct plan_pools_input *input)
 	return false;
 }
 
-static bool says(enum program_routes who, bool ipip)
+static bool encapsulates(const struct ippool *pool)
 {
-	return who == PROGRAM_ALL || who == (ipip ? PROGRAM_IPIP_ONLY : PROGRAM_NO_ENCAP_ONLY);
+	return pool->vxlan != ENCAP_NEVER || pool->ipip != ENCAP_NEVER;
+}
+
+static bool covers_plain(enum program_routes who)
+{
+	return who == PROGRAM_ALL || who == PROGRAM_NO_ENCAP_ONLY;
 }
 
 bool plan_pools_are_ours(const struct ippool *pool, enum program_routes felix, enum program_routes bgp)
 {
-	bool ipip = pool->ipip != ENCAP_NEVER;
-
-	if (pool->vxlan != ENCAP_NEVER || (felix == PROGRAM_IPIP_ONLY && bgp == PROGRAM_NO_ENCAP_ONLY))
+	if (encapsulates(pool) || (felix == PROGRAM_IPIP_ONLY && bgp == PROGRAM_NO_ENCAP_ONLY))
 		return true;
-	return says(felix, ipip) || !says(bgp, ipip);
+	return covers_plain(felix) || !covers_plain(bgp);
 }
 
-bool plan_pools_may_learn(const struct ippool *pool, enum program_routes bgp)
+bool plan_pools_are_learned(const struct ippool *pool, enum program_routes bgp)
 {
-	return pool->vxlan == ENCAP_NEVER && says(bgp, pool->ipip != ENCAP_NEVER);
+	return !encapsulates(pool) && covers_plain(bgp);
 }
 
 static uint32_t less(uint32_t mtu, uint32_t overhead)
@@ -147,8 +150,10 @@ void plan_pools_mtu(const struct plan_pools_input *input, struct plan_mtu *ret)
 	const struct felix *felix = input->felix;
 	uint32_t outer = input->uplink.mtu;
 	struct plan_mtu mtu = {
-		.vxlan[FAMILY_4] = felix->vxlan_mtu[FAMILY_4] ? felix->vxlan_mtu[FAMILY_4] : less(outer, VXLAN_OVERHEAD),
-		.vxlan[FAMILY_6] = felix->vxlan_mtu[FAMILY_6] ? felix->vxlan_mtu[FAMILY_6] : less(outer, VXLAN6_OVERHEAD),
+		.vxlan[FAMILY_4] =
+			felix->vxlan_mtu[FAMILY_4] ? felix->vxlan_mtu[FAMILY_4] : less(outer, VXLAN_OVERHEAD),
+		.vxlan[FAMILY_6] = felix->vxlan_mtu[FAMILY_6] ? felix->vxlan_mtu[FAMILY_6]
+							      : less(outer, VXLAN6_OVERHEAD),
 		.ipip = felix->ipip_mtu ? felix->ipip_mtu : less(outer, IPIP_OVERHEAD),
 		.pod = outer,
 	};
@@ -164,63 +169,64 @@ void plan_pools_mtu(const struct plan_pools_input *input, struct plan_mtu *ret)
 
 /* -- the pass -- */
 
-static void decide_families(struct pools *pools)
+static void decide_families(struct poolplan *plan)
 {
-	const struct plan_pools_input *input = pools->input;
+	const struct plan_pools_input *input = plan->input;
 
 	for (int f = 0; f < FAMILY_COUNT; f++) {
-		pools->active[f] = input->own && prefix_is_set(&input->own->address[f]) &&
-			(f == FAMILY_4 || input->felix->ipv6);
-		pools->vxlan[f] = pools->active[f] && plan_pools_has_vxlan(input, f) &&
-			addr_is_set(&input->vxlan_addr[f]);
+		plan->active[f] = input->own && prefix_is_set(&input->own->address[f]) &&
+				  (f == FAMILY_4 || input->felix->ipv6);
+		plan->vxlan[f] = plan->active[f] && plan_pools_has_vxlan(input, f) &&
+				 addr_is_set(&input->vxlan_addr[f]);
 	}
-	pools->ipip = pools->active[FAMILY_4] && plan_pools_has_ipip(input) && addr_is_set(&input->ipip_addr);
-	plan_pools_mtu(input, &pools->mtu);
+	plan->ipip = plan->active[FAMILY_4] && plan_pools_has_ipip(input) && addr_is_set(&input->ipip_addr);
+	plan_pools_mtu(input, &plan->mtu);
 }
 
 /* No route to another node may lead to one of these. */
-static int list_local(struct pools *pools)
+static int list_local(struct poolplan *plan)
 {
-	const struct plan_pools_input *input = pools->input;
+	const struct plan_pools_input *input = plan->input;
 	const struct addr own[] = {input->ipip_addr, input->vxlan_addr[FAMILY_4], input->vxlan_addr[FAMILY_6],
 		input->uplink.addr[FAMILY_4], input->uplink.addr[FAMILY_6]};
 	size_t n = 0;
 
-	pools->local = calloc(ARRAY_SIZE(own) + FAMILY_COUNT * (1 + input->pod_count), sizeof(*pools->local));
-	if (!pools->local)
+	plan->local = calloc(ARRAY_SIZE(own) + FAMILY_COUNT * (1 + input->pod_count), sizeof(*plan->local));
+	if (!plan->local)
 		return -ENOMEM;
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		if (addr_is_set(&own[i]))
-			pools->local[n++] = own[i];
+			plan->local[n++] = own[i];
 	for (int f = 0; f < FAMILY_COUNT; f++)
-		if (pools->active[f])
-			pools->local[n++] = input->own->address[f].addr;
+		if (plan->active[f])
+			plan->local[n++] = input->own->address[f].addr;
 	for (size_t i = 0; i < input->pod_count; i++)
 		for (int f = 0; f < FAMILY_COUNT; f++)
 			if (addr_is_set(&input->pods[i].addr[f]))
-				pools->local[n++] = input->pods[i].addr[f];
-	qsort(pools->local, n, sizeof(*pools->local), pools_addr_compare);
-	pools->local_count = n;
+				plan->local[n++] = input->pods[i].addr[f];
+	qsort(plan->local, n, sizeof(*plan->local), poolplan_addr_compare);
+	plan->local_count = n;
 	return 0;
 }
 
-static void pools_done(struct pools *pools)
+static void poolplan_done(struct poolplan *plan)
 {
-	free(pools->rings);
-	free(pools->nodes);
-	free(pools->by_name);
-	free(pools->taken);
-	free(pools->local);
-	free(pools->blocks);
-	free(pools->kept);
+	free(plan->rings);
+	free(plan->nodes);
+	free(plan->by_name);
+	free(plan->taken);
+	free(plan->local);
+	free(plan->blocks);
+	free(plan->kept);
 }
 
-/* Routes of pods come with ADD, as the kernel makes them; BIRD takes those without a metric for 1024 (5.3). */
-static int add_pods(struct pools *pools)
+/* Routes of pods come with ADD, as the kernel makes them; BIRD takes those without a metric for 1024 (5.3).
+ */
+static int add_pods(struct poolplan *plan)
 {
-	const struct felix *felix = pools->input->felix;
-	struct wanted *wanted = &pools->result->wanted;
-	int r = plan_pod_routes(pools->input->pods, pools->input->pod_count, wanted);
+	const struct felix *felix = plan->input->felix;
+	struct wanted *wanted = &plan->result->wanted;
+	int r = plan_pod_routes(plan->input->pods, plan->input->pod_count, wanted);
 
 	for (size_t i = 0; i < wanted->route_count; i++) {
 		int f = family_index(wanted->routes[i].dst.family);
@@ -234,10 +240,11 @@ static int add_pods(struct pools *pools)
 
 int plan_pools_build(const struct plan_pools_input *input, struct plan_pools_result *ret)
 {
-	static int (*const steps[])(struct pools *) = {list_local, pools_sort_rings, pools_judge_nodes,
-		pools_judge_blocks, add_pods, pools_devices, pools_routes, pools_guard, pools_nft};
+	static int (*const steps[])(struct poolplan *) = {list_local, poolplan_sort_rings,
+		poolplan_judge_nodes, poolplan_judge_blocks, add_pods, poolplan_devices, poolplan_routes,
+		poolplan_guard, poolplan_nft};
 	struct plan_pools_result result = {0};
-	_cleanup_(pools_done) struct pools pools = {.input = input, .result = &result};
+	_cleanup_(poolplan_done) struct poolplan plan = {.input = input, .result = &result};
 	int r = 0;
 
 	wanted_init(&result.wanted);
@@ -245,9 +252,9 @@ int plan_pools_build(const struct plan_pools_input *input, struct plan_pools_res
 	result.wanted.keep_nft = !result.wanted.sweep;
 	result.wanted.protocol = input->felix->route_protocol;
 	result.wanted.carrier.keep_stale = result.wanted.guard.keep_stale = !result.wanted.sweep;
-	decide_families(&pools);
+	decide_families(&plan);
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && r == 0; i++)
-		r = steps[i](&pools);
+		r = steps[i](&plan);
 	if (r == 0)
 		r = wanted_finish(&result.wanted);
 	if (r < 0) {

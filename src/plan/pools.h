@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The plan for Calico's pools (reference/calico.md 3.10, 5.4, 5.5, 6): what this node's kernel should hold, from pools,
- * nodes and blocks. Pure like the plan for Flannel's network (plan.h), which it takes the place of: the agent calls the
- * one or the other. The same input gives the same output in whatever order nodes, blocks and pools come.
+ * The plan for Calico's pools (reference/calico.md 3.10, 5.4, 5.5, 6): what this node's kernel should hold,
+ * from pools, nodes and blocks. Pure like the plan for Flannel's network (plan.h), which it takes the place
+ * of: the agent calls the one or the other. The same input gives the same output in whatever order nodes,
+ * blocks and pools come.
  */
 #pragma once
 
@@ -16,8 +17,8 @@
 #define PLAN_TUNNEL_VXLAN "vxlan.calico"
 #define PLAN_TUNNEL_VXLAN6 "vxlan-v6.calico"
 
-/* order: lower: this node has known it, as it is, for longer. Of two that contradict each other the older one is
- * believed; of the same order (the first full list) the lesser name or prefix. */
+/* order: lower: this node has known it, as it is, for longer. Of two that contradict each other the older one
+ * is believed; of the same order (the first full list) the lesser name or prefix. */
 struct plan_node {
 	const struct node *node;
 	uint64_t order;
@@ -29,8 +30,9 @@ struct plan_block {
 };
 
 struct plan_pools_input {
-	const char *name;       /* of this node */
-	const struct node *own; /* null before the store has shown it: only what concerns our own pods is planned */
+	const char *name; /* of this node */
+	const struct node
+		*own; /* null before the store has shown it: only what concerns our own pods is planned */
 	const struct plan_node *nodes; /* this node may be among them */
 	size_t node_count;
 	const struct plan_block *blocks;
@@ -42,15 +44,17 @@ struct plan_pools_input {
 	struct plan_uplink uplink;
 	const struct plan_pod *pods;
 	size_t pod_count;
-	/* Of this node, as allocated; unset: not yet, or not needed. Without its address there is no device. */
+	/* Of this node, as allocated; unset: not yet, or not needed. Without its address there is no device.
+	 */
 	struct addr ipip_addr, vxlan_addr[FAMILY_COUNT];
-	bool kernel_ipip; /* the kernel has tunl0; else the carrier takes its place */
-	bool complete;    /* the first full lists of nodes, blocks and pools have arrived */
+	bool kernel_ipip;            /* the kernel has tunl0; else the carrier takes its place */
+	bool complete;               /* the first full lists of nodes, blocks and pools have arrived */
 	struct plan_options options; /* ip_masq and blackhole say nothing here */
 };
 
 struct plan_pools_complaint {
-	char object[280]; /* "node worker-1", "block 10.244.7.0/26", "pool default", "FelixConfiguration"; sorted, one each */
+	char object[280]; /* "node worker-1", "block 10.244.7.0/26", "pool default", "FelixConfiguration";
+			     sorted, one each */
 	char text[320];   /* names field, value and expectation */
 };
 
@@ -65,8 +69,8 @@ struct plan_pools_result {
 int plan_pools_build(const struct plan_pools_input *input, struct plan_pools_result *ret);
 void plan_pools_result_free(struct plan_pools_result *result);
 
-/* Bytes (5.5): what FelixConfiguration says, or the uplink's less the outer headers. Pods get the least of the
- * encapsulations that are enabled, of either family, or the uplink's when none is. */
+/* Bytes (5.5): what FelixConfiguration says, or the uplink's less the outer headers. Pods get the least of
+ * the encapsulations that are enabled, of either family, or the uplink's when none is. */
 struct plan_mtu {
 	uint32_t vxlan[FAMILY_COUNT], ipip, pod;
 };
@@ -76,13 +80,14 @@ void plan_pools_mtu(const struct plan_pools_input *input, struct plan_mtu *ret);
 bool plan_pools_has_vxlan(const struct plan_pools_input *input, int family_index);
 bool plan_pools_has_ipip(const struct plan_pools_input *input);
 
-/* Who programs the routes to other nodes' blocks of a pool (5.1), from both programClusterRoutes.
- *   - vxlan: always we, from block data;
- *   - otherwise we, if Felix' side says so or BGP's side does not;
- *   - and we for upstream's pair of defaults too (EnabledIPIPOnly, EnabledNoEncapOnly), where upstream leaves pools
- *     without encapsulation to BIRD: nobody chose it, and a route that is on-link needs no session.
- * So BIRD alone decides only where somebody said so: (Disabled, Enabled), (EnabledIPIPOnly, Enabled),
- * (EnabledNoEncapOnly, EnabledIPIPOnly) and the like. */
+/* Are the routes to other nodes' blocks of a pool ours to program, from block data (5.1, both
+ * programClusterRoutes)?
+ *   - those of a pool that encapsulates always are: BIRD's configuration leaves them to us (bird.h);
+ *   - without encapsulation, if Felix' side says so or BGP's side does not;
+ *   - and for upstream's pair of defaults (EnabledIPIPOnly, EnabledNoEncapOnly) too, which upstream leaves to
+ * BIRD: nobody chose it, and a route that is on-link needs no session. So BIRD alone decides only where
+ * somebody said so: Enabled for BGP and not for Felix, or Disabled for Felix. */
 bool plan_pools_are_ours(const struct ippool *pool, enum program_routes felix, enum program_routes bgp);
-/* May BIRD program them too, where we cannot (a pool without encapsulation, a node that is not on-link)? */
-bool plan_pools_may_learn(const struct ippool *pool, enum program_routes bgp);
+/* Does BIRD program what it learns of a pool without encapsulation? Then a node that is not on-link is its to
+ * find. */
+bool plan_pools_are_learned(const struct ippool *pool, enum program_routes bgp);

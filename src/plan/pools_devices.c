@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Calico's tunnel devices (reference/calico.md 5.5), and the neighbours and FDB entries of vxlan: one of each for every
- * node whose device can be reached, whether it holds blocks or not.
+ * Calico's tunnel devices (reference/calico.md 5.5), and the neighbours and FDB entries of vxlan: one of each
+ * for every node whose device can be reached, whether it holds blocks or not.
  */
 #include "plan/pools_internal.h"
 
@@ -20,12 +20,12 @@ static void vxlan_name(int f, char name[IFNAMSIZ])
 	strcpy(name, f == FAMILY_4 ? PLAN_TUNNEL_VXLAN : PLAN_TUNNEL_VXLAN6);
 }
 
-static int add_vxlan(struct pools *pools, int f)
+static int add_vxlan(struct poolplan *plan, int f)
 {
-	const struct plan_pools_input *input = pools->input;
+	const struct plan_pools_input *input = plan->input;
 	struct wanted_link link = {
 		.kind = LINK_VXLAN,
-		.mtu = pools->mtu.vxlan[f],
+		.mtu = plan->mtu.vxlan[f],
 		.mac = input->own->vxlan_mac[f],
 		.vni = input->felix->vxlan_vni,
 		.port = input->felix->vxlan_port,
@@ -38,12 +38,12 @@ static int add_vxlan(struct pools *pools, int f)
 	memcpy(link.lower, input->uplink.name, sizeof(link.lower));
 	link.addr[f] = prefix_host(&input->vxlan_addr[f]);
 	link.foreign[f] = everything(f);
-	return wanted_add_link(&pools->result->wanted, &link);
+	return wanted_add_link(&plan->result->wanted, &link);
 }
 
-static int add_vtep(struct pools *pools, const struct node *node, int f)
+static int add_vtep(struct poolplan *plan, const struct node *node, int f)
 {
-	struct wanted *wanted = &pools->result->wanted;
+	struct wanted *wanted = &plan->result->wanted;
 	struct wanted_neigh neigh = {.addr = node->vxlan_addr[f], .mac = node->vxlan_mac[f]};
 	struct wanted_fdb fdb = {.mac = node->vxlan_mac[f], .dst = node->address[f].addr};
 	int r;
@@ -55,14 +55,14 @@ static int add_vtep(struct pools *pools, const struct node *node, int f)
 }
 
 /* The kernel's device where it has one; else a carrier of the same name, address and MTU. */
-static int add_ipip(struct pools *pools)
+static int add_ipip(struct poolplan *plan)
 {
-	const struct plan_pools_input *input = pools->input;
-	struct wanted_carrier *carrier = &pools->result->wanted.carrier;
+	const struct plan_pools_input *input = plan->input;
+	struct wanted_carrier *carrier = &plan->result->wanted.carrier;
 	struct wanted_link link = {
 		.name = PLAN_TUNNEL_IPIP,
 		.kind = input->kernel_ipip ? LINK_IPIP : LINK_CARRIER,
-		.mtu = pools->mtu.ipip,
+		.mtu = plan->mtu.ipip,
 		.addr[FAMILY_4] = prefix_host(&input->ipip_addr),
 		.foreign[FAMILY_4] = everything(FAMILY_4),
 	};
@@ -73,20 +73,20 @@ static int add_ipip(struct pools *pools)
 		carrier->local[FAMILY_4] = input->own->address[FAMILY_4].addr;
 		memcpy(carrier->uplink, input->uplink.name, sizeof(carrier->uplink));
 	}
-	return wanted_add_link(&pools->result->wanted, &link);
+	return wanted_add_link(&plan->result->wanted, &link);
 }
 
-int pools_devices(struct pools *pools)
+int poolplan_devices(struct poolplan *plan)
 {
-	int r = pools->ipip ? add_ipip(pools) : 0;
+	int r = plan->ipip ? add_ipip(plan) : 0;
 
 	for (int f = 0; f < FAMILY_COUNT && r == 0; f++) {
-		if (!pools->vxlan[f])
+		if (!plan->vxlan[f])
 			continue;
-		r = add_vxlan(pools, f);
-		for (size_t i = 0; i < pools->node_count && r == 0; i++)
-			if (pools->nodes[i].vtep[f])
-				r = add_vtep(pools, pools->nodes[i].node, f);
+		r = add_vxlan(plan, f);
+		for (size_t i = 0; i < plan->node_count && r == 0; i++)
+			if (plan->nodes[i].vtep[f])
+				r = add_vtep(plan, plan->nodes[i].node, f);
 	}
 	return r;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The guard: which node may send packets of tunnels, and with which inner sources. A node may send from its blocks, its
- * tunnel addresses and its own addresses; this node's own are listed as its own, so that nobody else's packet fits.
+ * The guard: which node may send packets of tunnels, and with which inner sources. A node may send from its
+ * blocks, its tunnel addresses and its own addresses; this node's own are listed as its own, so that nobody
+ * else's packet fits.
  */
 #include "plan/pools_internal.h"
 
@@ -15,30 +16,30 @@ static int add_host(struct wanted *wanted, const struct addr *addr, const struct
 }
 
 /* An address that a node says is its own, unless a block says whose it is. */
-static int add_claimed(struct pools *pools, const struct addr *addr, int f, const struct addr *peer)
+static int add_claimed(struct poolplan *plan, const struct addr *addr, int f, const struct addr *peer)
 {
-	if (!addr_is_set(addr) || family_index(addr_family(addr)) != f || pools_find_block(pools, addr))
+	if (!addr_is_set(addr) || family_index(addr_family(addr)) != f || poolplan_find_block(plan, addr))
 		return 0;
-	return add_host(&pools->result->wanted, addr, peer);
+	return add_host(&plan->result->wanted, addr, peer);
 }
 
-static int add_claims(struct pools *pools, const struct node *node, const struct addr *ipip, const struct addr *vxlan,
-	int f)
+static int add_claims(struct poolplan *plan, const struct node *node, const struct addr *ipip,
+	const struct addr *vxlan, int f)
 {
 	const struct addr *peer = &node->address[f].addr;
-	int r = add_claimed(pools, vxlan, f, peer);
+	int r = add_claimed(plan, vxlan, f, peer);
 
 	if (r == 0)
-		r = add_claimed(pools, ipip, f, peer);
+		r = add_claimed(plan, ipip, f, peer);
 	for (size_t i = 0; i < node->other_count && r == 0; i++)
-		r = add_claimed(pools, &node->others[i], f, peer);
+		r = add_claimed(plan, &node->others[i], f, peer);
 	return r;
 }
 
-static int add_block(struct pools *pools, const struct pools_block *block, int f)
+static int add_block(struct poolplan *plan, const struct poolplan_block *block, int f)
 {
-	struct wanted *wanted = &pools->result->wanted;
-	const struct addr *own = &pools->input->own->address[f].addr;
+	struct wanted *wanted = &plan->result->wanted;
+	const struct addr *own = &plan->input->own->address[f].addr;
 	int r = 0;
 
 	if (block->own)
@@ -47,11 +48,11 @@ static int add_block(struct pools *pools, const struct pools_block *block, int f
 		r = wanted_add_source(wanted, &block->block->cidr, &block->node->node->address[f].addr);
 	for (size_t i = 0; i < block->block->guest_count && r == 0; i++) {
 		const struct block_guest *guest = &block->block->guests[i];
-		const struct pools_node *node = pools_find_node(pools, guest->node);
+		const struct poolplan_node *node = poolplan_find_node(plan, guest->node);
 
 		if (!prefix_contains(&block->block->cidr, &guest->addr))
 			continue;
-		if (strcmp(guest->node, pools->input->name) == 0)
+		if (strcmp(guest->node, plan->input->name) == 0)
 			r = add_host(wanted, &guest->addr, own);
 		else if (node && node->usable[f])
 			r = add_host(wanted, &guest->addr, &node->node->address[f].addr);
@@ -59,54 +60,54 @@ static int add_block(struct pools *pools, const struct pools_block *block, int f
 	return r;
 }
 
-/* The first entry of a destination stays: our own, blocks, the addresses that packets have outside, and only then what
- * nodes say besides. */
-static int add_family(struct pools *pools, int f)
+/* The first entry of a destination stays: our own, blocks, the addresses that packets have outside, and only
+ * then what nodes say besides. */
+static int add_family(struct poolplan *plan, int f)
 {
-	const struct plan_pools_input *input = pools->input;
-	struct wanted *wanted = &pools->result->wanted;
+	const struct plan_pools_input *input = plan->input;
+	struct wanted *wanted = &plan->result->wanted;
 	int r = add_host(wanted, &input->own->address[f].addr, &input->own->address[f].addr);
 
 	if (r == 0)
-		r = add_claims(pools, input->own, &input->ipip_addr, &input->vxlan_addr[f], f);
-	for (size_t i = 0; i < pools->kept_count && r == 0; i++)
-		if (family_index(pools->kept[i]->block->cidr.family) == f)
-			r = add_block(pools, pools->kept[i], f);
-	for (size_t i = 0; i < pools->node_count && r == 0; i++) {
-		const struct addr *addr = &pools->nodes[i].node->address[f].addr;
+		r = add_claims(plan, input->own, &input->ipip_addr, &input->vxlan_addr[f], f);
+	for (size_t i = 0; i < plan->kept_count && r == 0; i++)
+		if (family_index(plan->kept[i]->block->cidr.family) == f)
+			r = add_block(plan, plan->kept[i], f);
+	for (size_t i = 0; i < plan->node_count && r == 0; i++) {
+		const struct addr *addr = &plan->nodes[i].node->address[f].addr;
 
-		if (!pools->nodes[i].usable[f])
+		if (!plan->nodes[i].usable[f])
 			continue;
 		r = add_host(wanted, addr, addr);
 		if (r == 0)
 			r = wanted_add_node(wanted, addr);
 	}
-	for (size_t i = 0; i < pools->node_count && r == 0; i++) {
-		const struct node *node = pools->nodes[i].node;
+	for (size_t i = 0; i < plan->node_count && r == 0; i++) {
+		const struct node *node = plan->nodes[i].node;
 
-		if (pools->nodes[i].usable[f])
-			r = add_claims(pools, node, &node->ipip_addr, &node->vxlan_addr[f], f);
+		if (plan->nodes[i].usable[f])
+			r = add_claims(plan, node, &node->ipip_addr, &node->vxlan_addr[f], f);
 	}
 	return r;
 }
 
-static int add_pools(struct pools *pools, int f)
+static int add_pools(struct poolplan *plan, int f)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < pools->ring_count && r == 0; i++) {
-		const struct ippool *pool = pools->rings[i].pool;
+	for (size_t i = 0; i < plan->ring_count && r == 0; i++) {
+		const struct ippool *pool = plan->rings[i].pool;
 
-		if (family_index(pool->cidr.family) == f && !pools_is_balancer_only(pool))
-			r = wanted_add_pool(&pools->result->wanted, &pool->cidr);
+		if (family_index(pool->cidr.family) == f && !poolplan_is_balancer_only(pool))
+			r = wanted_add_pool(&plan->result->wanted, &pool->cidr);
 	}
 	return r;
 }
 
-static int add_externals(struct pools *pools, int f)
+static int add_externals(struct poolplan *plan, int f)
 {
-	const struct felix *felix = pools->input->felix;
-	struct wanted *wanted = &pools->result->wanted;
+	const struct felix *felix = plan->input->felix;
+	struct wanted *wanted = &plan->result->wanted;
 	int r = 0;
 
 	for (size_t i = 0; i < felix->external_count && r == 0; i++) {
@@ -122,25 +123,25 @@ static int add_externals(struct pools *pools, int f)
 	return r;
 }
 
-int pools_guard(struct pools *pools)
+int poolplan_guard(struct poolplan *plan)
 {
-	const struct plan_pools_input *input = pools->input;
-	struct wanted_guard *guard = &pools->result->wanted.guard;
+	const struct plan_pools_input *input = plan->input;
+	struct wanted_guard *guard = &plan->result->wanted.guard;
 	int r = 0;
 
-	guard->ipip = pools->ipip;
+	guard->ipip = plan->ipip;
 	guard->port = input->felix->vxlan_port;
 	guard->vni = input->felix->vxlan_vni;
 	memcpy(guard->uplink, input->uplink.name, sizeof(guard->uplink));
-	memcpy(guard->vxlan, pools->vxlan, sizeof(guard->vxlan));
+	memcpy(guard->vxlan, plan->vxlan, sizeof(guard->vxlan));
 	for (int f = 0; f < FAMILY_COUNT && r == 0; f++) {
-		if (!pools->vxlan[f] && !(f == FAMILY_4 && pools->ipip))
+		if (!plan->vxlan[f] && !(f == FAMILY_4 && plan->ipip))
 			continue;
-		r = add_family(pools, f);
+		r = add_family(plan, f);
 		if (r == 0)
-			r = add_pools(pools, f);
+			r = add_pools(plan, f);
 		if (r == 0)
-			r = add_externals(pools, f);
+			r = add_externals(plan, f);
 	}
 	return r;
 }

@@ -1,96 +1,96 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Between the files of the plan for pools: what one pass works with. pools_nodes.c and pools_blocks.c find out what is
- * believed; the others add to result->wanted. All return 0 or -ENOMEM.
+ * Between the files of the plan for pools: what one pass works with. pools_nodes.c and pools_blocks.c find
+ * out what is believed; the others add to result->wanted. All return 0 or -ENOMEM.
  */
 #pragma once
 
 #include "plan/pools.h"
 
-struct pools_node {
+struct poolplan_node {
 	const struct node *node;
 	uint64_t order;
 	bool usable[FAMILY_COUNT]; /* has an address, and nobody else has it */
 	bool vtep[FAMILY_COUNT];   /* usable, and its vxlan device can be reached */
-	unsigned told;             /* bits of enum pools_gap and family: complained about already */
+	unsigned told;             /* bits of enum poolplan_gap and family: complained about already */
 };
 
 /* Why blocks of a sound node get no route. */
-enum pools_gap { GAP_ADDRESS, GAP_VTEP, GAP_REACH };
+enum poolplan_gap { GAP_ADDRESS, GAP_VTEP, GAP_REACH };
 
-struct pools_block {
+struct poolplan_block {
 	const struct block *block;
 	uint64_t order;
-	const struct ippool *pool; /* the innermost around it */
-	struct pools_node *node;   /* holder; null: none, one that is not known, or this node */
+	const struct ippool *pool;  /* the innermost around it */
+	struct poolplan_node *node; /* holder; null: none, one that is not known, or this node */
 	bool own;
 	bool believed;
 };
 
-struct pools_ring {
+struct poolplan_ring {
 	const struct ippool *pool;
 	size_t outer; /* index of the pool around it; SIZE_MAX: none */
 };
 
-struct pools {
+struct poolplan {
 	const struct plan_pools_input *input;
 	struct plan_pools_result *result;
-	bool active[FAMILY_COUNT]; /* this node has an address of that family */
+	bool active[FAMILY_COUNT];      /* this node has an address of that family */
 	bool vxlan[FAMILY_COUNT], ipip; /* our devices */
 	struct plan_mtu mtu;
-	struct pools_ring *rings; /* by prefix */
+	struct poolplan_ring *rings; /* by prefix */
 	size_t ring_count;
-	struct pools_node *nodes; /* by seniority, without this one */
+	struct poolplan_node *nodes; /* by seniority, without this one */
 	size_t node_count;
-	struct pools_node **by_name;
+	struct poolplan_node **by_name;
 	struct addr *taken; /* sorted: addresses of nodes, of both families */
 	size_t taken_count;
 	struct addr *local; /* sorted: this node's addresses and its pods' */
 	size_t local_count;
-	struct pools_block *blocks; /* by seniority */
+	struct poolplan_block *blocks; /* by seniority */
 	size_t block_count;
-	struct pools_block **kept; /* believed, by prefix: none overlaps another */
+	struct poolplan_block **kept; /* believed, by prefix: none overlaps another */
 	size_t kept_count;
 };
 
-extern const char *const pools_family_name[FAMILY_COUNT];
+extern const char *const poolplan_family_name[FAMILY_COUNT];
 
-int pools_complain(struct pools *pools, const char *kind, const char *name, const char *fmt, ...)
+int poolplan_complain(struct poolplan *plan, const char *kind, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-bool pools_is_balancer_only(const struct ippool *pool);
+bool poolplan_is_balancer_only(const struct ippool *pool);
 /* Is there one of these addresses (sorted) inside? */
-bool pools_any_inside(const struct addr *addrs, size_t count, const struct prefix *prefix);
-int pools_addr_compare(const void *a, const void *b);
+bool poolplan_any_inside(const struct addr *addrs, size_t count, const struct prefix *prefix);
+int poolplan_addr_compare(const void *a, const void *b);
 
 /* pools_nodes.c */
-int pools_judge_nodes(struct pools *pools);
-struct pools_node *pools_find_node(const struct pools *pools, const char *name);
+int poolplan_judge_nodes(struct poolplan *plan);
+struct poolplan_node *poolplan_find_node(const struct poolplan *plan, const char *name);
 
 /* pools_blocks.c */
-int pools_sort_rings(struct pools *pools);
-int pools_judge_blocks(struct pools *pools);
+int poolplan_sort_rings(struct poolplan *plan);
+int poolplan_judge_blocks(struct poolplan *plan);
 /* The believed block that holds the address, or null. */
-const struct pools_block *pools_find_block(const struct pools *pools, const struct addr *addr);
+const struct poolplan_block *poolplan_find_block(const struct poolplan *plan, const struct addr *addr);
 
 /* pools_devices.c */
-int pools_devices(struct pools *pools);
+int poolplan_devices(struct poolplan *plan);
 /* pools_routes.c */
-int pools_routes(struct pools *pools);
+int poolplan_routes(struct poolplan *plan);
 /* pools_guard.c */
-int pools_guard(struct pools *pools);
+int poolplan_guard(struct poolplan *plan);
 /* pools_nft.c; the next two write chains, pools_nat.c and pools_filter.c */
-int pools_nft(struct pools *pools);
-int pools_nat(struct pools *pools, struct buf *buf);
-int pools_filter(struct pools *pools, struct buf *buf);
+int poolplan_nft(struct poolplan *plan);
+int poolplan_nat(struct poolplan *plan, struct buf *buf);
+int poolplan_filter(struct poolplan *plan, struct buf *buf);
 
 /* Sets of table inet tulle; each exists in both families, with 4 or 6 behind its name. */
-#define SET_POOLS     "pools"     /* destinations that are not translated */
-#define SET_NAT       "nat_pools" /* sources that are */
-#define SET_NODES     "nodes"     /* addresses of other nodes */
-#define SET_VTEPS     "vteps"     /* of those whose vxlan device is known */
+#define SET_POOLS "pools"         /* destinations that are not translated */
+#define SET_NAT "nat_pools"       /* sources that are */
+#define SET_NODES "nodes"         /* addresses of other nodes */
+#define SET_VTEPS "vteps"         /* of those whose vxlan device is known */
 #define SET_EXTERNALS "externals" /* externalNodesList */
 
-extern const char *const pools_nft_word[FAMILY_COUNT]; /* of nft's address matches */
-extern const char pools_nft_digit[FAMILY_COUNT];
+extern const char *const poolplan_nft_word[FAMILY_COUNT]; /* of nft's address matches */
+extern const char poolplan_nft_digit[FAMILY_COUNT];
 /* Is this a name, or the start of one, that may stand in a ruleset? */
-bool pools_nft_is_name(const char *text, size_t len);
+bool poolplan_nft_is_name(const char *text, size_t len);

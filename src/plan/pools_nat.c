@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * natOutgoing (reference/calico.md 6), and the tunnel's address for what this node itself sends through a tunnel under
- * another address: replies have to come back through it, and policies know the node by it.
+ * natOutgoing (reference/calico.md 6), and the tunnel's address for what this node itself sends through a
+ * tunnel under another address: replies have to come back through it, and policies know the node by it.
  */
 #include "plan/pools_internal.h"
 
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define FIRST_PORT 1024 /* below it masquerading takes none unless the source port was there too */
-#define LAST_PORT  65535
+#define LAST_PORT 65535
 
 struct ports {
 	unsigned min, max; /* 0, 0: any */
@@ -25,20 +25,20 @@ static struct ports without(struct ports ports, unsigned port)
 	return (struct ports){port + 1, ports.max};
 }
 
-static bool has_vxlan(const struct pools *pools)
+static bool has_vxlan(const struct poolplan *plan)
 {
-	return plan_pools_has_vxlan(pools->input, FAMILY_4) || plan_pools_has_vxlan(pools->input, FAMILY_6);
+	return plan_pools_has_vxlan(plan->input, FAMILY_4) || plan_pools_has_vxlan(plan->input, FAMILY_6);
 }
 
-static struct ports udp_ports(const struct pools *pools, struct ports ports)
+static struct ports udp_ports(const struct poolplan *plan, struct ports ports)
 {
 	struct ports any = {FIRST_PORT, LAST_PORT};
 
-	return has_vxlan(pools) ? without(ports.max ? ports : any, pools->input->felix->vxlan_port) : ports;
+	return has_vxlan(plan) ? without(ports.max ? ports : any, plan->input->felix->vxlan_port) : ports;
 }
 
 /* address unset: whatever the outgoing interface has. */
-static void add_translation(const struct pools *pools, const char *protocol, struct ports ports,
+static void add_translation(const struct poolplan *plan, const char *protocol, struct ports ports,
 	const struct addr *address, struct buf *buf)
 {
 	bool fixed = addr_is_set(address), v4 = addr_is_4(address);
@@ -52,70 +52,73 @@ static void add_translation(const struct pools *pools, const char *protocol, str
 		buf_printf(buf, ports.max && !v4 ? "[%s]" : "%s", addr_format(address, text));
 	if (ports.max)
 		buf_printf(buf, "%s:%u-%u", fixed ? "" : " to ", ports.min, ports.max);
-	buf_add_str(buf, pools->input->options.random_fully ? " fully-random\n" : "\n");
+	buf_add_str(buf, plan->input->options.random_fully ? " fully-random\n" : "\n");
 }
 
 /* By protocol, as each may take its source port from a range of its own. */
-static void add_translations(const struct pools *pools, struct ports ports, const struct addr *address, struct buf *buf)
+static void add_translations(
+	const struct poolplan *plan, struct ports ports, const struct addr *address, struct buf *buf)
 {
-	struct ports udp = udp_ports(pools, ports), any = {0};
+	struct ports udp = udp_ports(plan, ports), any = {0};
 
 	if (ports.max)
-		add_translation(pools, "tcp", ports, address, buf);
+		add_translation(plan, "tcp", ports, address, buf);
 	if (udp.max)
-		add_translation(pools, "udp", udp, address, buf);
-	add_translation(pools, "", any, address, buf);
+		add_translation(plan, "udp", udp, address, buf);
+	add_translation(plan, "", any, address, buf);
 }
 
 /* iptables ends a pattern with +, nft with *. */
-static int add_interface(struct pools *pools, struct buf *buf)
+static int add_interface(struct poolplan *plan, struct buf *buf)
 {
-	const char *filter = pools->input->felix->nat_iface_filter;
+	const char *filter = plan->input->felix->nat_iface_filter;
 	size_t len = strcspn(filter, "+*");
 	bool pattern = filter[len] != 0;
 
 	if (!filter[0] || strcmp(filter, "+") == 0)
 		return 0;
-	if (!pools_nft_is_name(filter, len) || (pattern && filter[len + 1]))
-		return pools_complain(pools, "FelixConfiguration", "",
-			"iptablesNATOutgoingInterfaceFilter is \"%s\", expected the name of an interface, or the start of one and a +",
+	if (!poolplan_nft_is_name(filter, len) || (pattern && filter[len + 1]))
+		return poolplan_complain(plan, "FelixConfiguration", "",
+			"iptablesNATOutgoingInterfaceFilter is \"%s\", expected the name of an interface, or "
+			"the start of one and a +",
 			filter);
 	buf_printf(buf, " oifname \"%.*s%s\"", (int)len, filter, pattern ? "*" : "");
 	return 0;
 }
 
-static bool has_nat(const struct pools *pools, int f)
+static bool has_nat(const struct poolplan *plan, int f)
 {
-	for (size_t i = 0; i < pools->ring_count; i++)
-		if (pools->rings[i].pool->nat_outgoing && family_index(pools->rings[i].pool->cidr.family) == f)
-			return pools->active[f];
+	for (size_t i = 0; i < plan->ring_count; i++)
+		if (plan->rings[i].pool->nat_outgoing && family_index(plan->rings[i].pool->cidr.family) == f)
+			return plan->active[f];
 	return false;
 }
 
-static int add_outgoing(struct pools *pools, int f, struct buf *buf)
+static int add_outgoing(struct poolplan *plan, int f, struct buf *buf)
 {
-	const char *ip = pools_nft_word[f];
-	char d = pools_nft_digit[f];
+	const char *ip = poolplan_nft_word[f];
+	char d = poolplan_nft_digit[f];
 	int r;
 
 	buf_printf(buf, "\t\t%s saddr @" SET_NAT "%c %s daddr != @" SET_POOLS "%c", ip, d, ip, d);
-	if (pools->input->felix->nat_exclusions == NAT_EXCLUDE_POOLS_AND_HOSTS)
-		buf_printf(buf, " %s daddr != @" SET_NODES "%c %s daddr != @" SET_EXTERNALS "%c", ip, d, ip, d);
-	r = add_interface(pools, buf);
+	if (plan->input->felix->nat_exclusions == NAT_EXCLUDE_POOLS_AND_HOSTS)
+		buf_printf(
+			buf, " %s daddr != @" SET_NODES "%c %s daddr != @" SET_EXTERNALS "%c", ip, d, ip, d);
+	r = add_interface(plan, buf);
 	buf_printf(buf, " goto nat_outgoing%c comment \"pods to outside\"\n", d);
 	return r;
 }
 
 /* An address of this node that the tunnel's device does not have. */
-static void add_tunnels(const struct pools *pools, struct buf *buf)
+static void add_tunnels(const struct poolplan *plan, struct buf *buf)
 {
 	const struct {
 		bool planned;
 		const char *name;
 	} devices[] = {
-		{pools->ipip, PLAN_TUNNEL_IPIP},
-		{pools->vxlan[FAMILY_6], PLAN_TUNNEL_VXLAN6},
-		{pools->vxlan[FAMILY_4], PLAN_TUNNEL_VXLAN},
+		{plan->ipip, PLAN_TUNNEL_IPIP},
+		{plan->vxlan[FAMILY_6], PLAN_TUNNEL_VXLAN6},
+		{plan->vxlan[FAMILY_4], PLAN_TUNNEL_VXLAN},
 	};
 	const char *before = "\t\toifname { ";
 
@@ -129,36 +132,38 @@ static void add_tunnels(const struct pools *pools, struct buf *buf)
 			 "comment \"this node to remote pods\"\n");
 }
 
-int pools_nat(struct pools *pools, struct buf *buf)
+int poolplan_nat(struct poolplan *plan, struct buf *buf)
 {
-	const struct felix *felix = pools->input->felix;
+	const struct felix *felix = plan->input->felix;
 	struct ports ports = {felix->nat_port_min, felix->nat_port_max}, any = {0};
-	bool tunnels = pools->ipip || pools->vxlan[FAMILY_4] || pools->vxlan[FAMILY_6];
-	uint32_t mark = pools->input->options.mark_mask;
+	bool tunnels = plan->ipip || plan->vxlan[FAMILY_4] || plan->vxlan[FAMILY_6];
+	uint32_t mark = plan->input->options.mark_mask;
 	const struct addr none = {0};
 	int r = 0;
 
 	for (int f = 0; f < FAMILY_COUNT; f++) {
-		if (!has_nat(pools, f))
+		if (!has_nat(plan, f))
 			continue;
-		buf_printf(buf, "\tchain nat_outgoing%c {\n", pools_nft_digit[f]);
-		add_translations(pools, ports, &felix->nat_address[f], buf);
+		buf_printf(buf, "\tchain nat_outgoing%c {\n", poolplan_nft_digit[f]);
+		add_translations(plan, ports, &felix->nat_address[f], buf);
 		buf_add_str(buf, "\t}\n");
 	}
 	if (tunnels) {
 		buf_add_str(buf, "\tchain nat_tunnel {\n");
-		add_translations(pools, any, &none, buf);
+		add_translations(plan, any, &none, buf);
 		buf_add_str(buf, "\t}\n");
 	}
-	buf_add_str(buf, "\tchain postrouting {\n\t\ttype nat hook postrouting priority 110; policy accept;\n");
+	buf_add_str(
+		buf, "\tchain postrouting {\n\t\ttype nat hook postrouting priority 110; policy accept;\n");
 	if (mark)
-		buf_printf(buf, "\t\tmeta mark & 0x%08x == 0x%08x return comment \"kube-proxy masquerades it\"\n", mark,
-			mark);
+		buf_printf(buf,
+			"\t\tmeta mark & 0x%08x == 0x%08x return comment \"kube-proxy masquerades it\"\n",
+			mark, mark);
 	for (int f = 0; f < FAMILY_COUNT && r == 0; f++)
-		if (has_nat(pools, f))
-			r = add_outgoing(pools, f, buf);
+		if (has_nat(plan, f))
+			r = add_outgoing(plan, f, buf);
 	if (tunnels)
-		add_tunnels(pools, buf);
+		add_tunnels(plan, buf);
 	buf_add_str(buf, "\t}\n");
 	return r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Table inet tulle for pools: the sets, and the frame of the transaction that replaces the whole table at once. Rules
- * look into sets, so that their number does not grow with pools and nodes.
+ * Table inet tulle for pools: the sets, and the frame of the transaction that replaces the whole table at
+ * once. Rules look into sets, so that their number does not grow with pools and nodes.
  */
 #include "plan/pools_internal.h"
 
@@ -10,10 +10,10 @@
 #include <errno.h>
 #include <string.h>
 
-const char *const pools_nft_word[FAMILY_COUNT] = {[FAMILY_4] = "ip", [FAMILY_6] = "ip6"};
-const char pools_nft_digit[FAMILY_COUNT] = {[FAMILY_4] = '4', [FAMILY_6] = '6'};
+const char *const poolplan_nft_word[FAMILY_COUNT] = {[FAMILY_4] = "ip", [FAMILY_6] = "ip6"};
+const char poolplan_nft_digit[FAMILY_COUNT] = {[FAMILY_4] = '4', [FAMILY_6] = '6'};
 
-bool pools_nft_is_name(const char *text, size_t len)
+bool poolplan_nft_is_name(const char *text, size_t len)
 {
 	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 
@@ -58,7 +58,7 @@ static void write_set(struct members *members, const char *name, struct buf *buf
 	drop_nested(members);
 	for (size_t i = 0; i < members->count; i++)
 		interval |= members->list[i].len < prefix_max_len(&members->list[i]);
-	buf_printf(buf, "\tset %s%c {\n\t\ttype %s\n", name, pools_nft_digit[members->f],
+	buf_printf(buf, "\tset %s%c {\n\t\ttype %s\n", name, poolplan_nft_digit[members->f],
 		members->f == FAMILY_4 ? "ipv4_addr" : "ipv6_addr");
 	if (interval)
 		buf_add_str(buf, "\t\tflags interval\n");
@@ -66,8 +66,8 @@ static void write_set(struct members *members, const char *name, struct buf *buf
 		const struct prefix *prefix = &members->list[i];
 
 		buf_add_str(buf, i ? ", " : "\t\telements = { ");
-		buf_add_str(buf, prefix->len == prefix_max_len(prefix) ? addr_format(&prefix->addr, text) :
-									 prefix_format(prefix, text));
+		buf_add_str(buf, prefix->len == prefix_max_len(prefix) ? addr_format(&prefix->addr, text)
+								       : prefix_format(prefix, text));
 	}
 	buf_add_str(buf, members->count ? " }\n\t}\n" : "\t}\n");
 	members->count = 0;
@@ -77,7 +77,7 @@ static void write_set(struct members *members, const char *name, struct buf *buf
 static void write_pools(const struct plan_pools_input *input, struct members *members, struct buf *buf)
 {
 	for (size_t i = 0; i < input->pool_count; i++)
-		if (!pools_is_balancer_only(input->pools[i]))
+		if (!poolplan_is_balancer_only(input->pools[i]))
 			add_member(members, &input->pools[i]->cidr);
 	for (size_t i = 0; i < input->options.non_masquerade_count; i++)
 		add_member(members, &input->options.non_masquerade[i]);
@@ -88,14 +88,14 @@ static void write_pools(const struct plan_pools_input *input, struct members *me
 	write_set(members, SET_NAT, buf);
 }
 
-static void write_nodes(const struct pools *pools, struct members *members, struct buf *buf)
+static void write_nodes(const struct poolplan *plan, struct members *members, struct buf *buf)
 {
-	const struct felix *felix = pools->input->felix;
+	const struct felix *felix = plan->input->felix;
 	int f = members->f;
 
 	for (int vteps = 0; vteps < 2; vteps++) {
-		for (size_t i = 0; i < pools->node_count; i++) {
-			const struct pools_node *node = &pools->nodes[i];
+		for (size_t i = 0; i < plan->node_count; i++) {
+			const struct poolplan_node *node = &plan->nodes[i];
 			struct prefix host = prefix_host(&node->node->address[f].addr);
 
 			if (vteps ? node->vtep[f] : node->usable[f])
@@ -108,11 +108,11 @@ static void write_nodes(const struct pools *pools, struct members *members, stru
 	write_set(members, SET_EXTERNALS, buf);
 }
 
-static int write_sets(const struct pools *pools, struct buf *buf)
+static int write_sets(const struct poolplan *plan, struct buf *buf)
 {
-	const struct plan_pools_input *input = pools->input;
+	const struct plan_pools_input *input = plan->input;
 	size_t most = input->pool_count + input->options.non_masquerade_count + input->node_count +
-		input->felix->external_count;
+		      input->felix->external_count;
 	_cleanup_free_ struct prefix *list = calloc(most + 1, sizeof(*list));
 
 	if (!list)
@@ -120,28 +120,28 @@ static int write_sets(const struct pools *pools, struct buf *buf)
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		struct members members = {.list = list, .f = f};
 
-		if (!pools->active[f])
+		if (!plan->active[f])
 			continue;
 		write_pools(input, &members, buf);
-		write_nodes(pools, &members, buf);
+		write_nodes(plan, &members, buf);
 	}
 	return 0;
 }
 
 /* Docker's FORWARD chain and its like: pods go through it to each other and to the outside. */
-static int add_forwards(struct pools *pools)
+static int add_forwards(struct poolplan *plan)
 {
-	struct wanted *wanted = &pools->result->wanted;
+	struct wanted *wanted = &plan->result->wanted;
 	const struct prefix *last = NULL;
 	int r = 0;
 
-	if (!pools->input->options.forward_rules)
+	if (!plan->input->options.forward_rules)
 		return 0;
-	for (size_t i = 0; i < pools->ring_count && r == 0; i++) {
-		const struct ippool *pool = pools->rings[i].pool;
+	for (size_t i = 0; i < plan->ring_count && r == 0; i++) {
+		const struct ippool *pool = plan->rings[i].pool;
 		struct prefix *first = &wanted->forward[family_index(pool->cidr.family)];
 
-		if (pools_is_balancer_only(pool) || (last && prefix_contains_prefix(last, &pool->cidr)))
+		if (poolplan_is_balancer_only(pool) || (last && prefix_contains_prefix(last, &pool->cidr)))
 			continue;
 		last = &pool->cidr;
 		if (!prefix_is_set(first) || pool->cidr.len < first->len)
@@ -151,19 +151,19 @@ static int add_forwards(struct pools *pools)
 	return r;
 }
 
-int pools_nft(struct pools *pools)
+int poolplan_nft(struct poolplan *plan)
 {
-	struct buf *buf = &pools->result->wanted.nft;
-	int r = add_forwards(pools);
+	struct buf *buf = &plan->result->wanted.nft;
+	int r = add_forwards(plan);
 
 	if (r < 0)
 		return r;
 	buf_add_str(buf, "add table inet tulle\ndelete table inet tulle\ntable inet tulle {\n");
-	r = write_sets(pools, buf);
+	r = write_sets(plan, buf);
 	if (r == 0)
-		r = pools_nat(pools, buf);
+		r = poolplan_nat(plan, buf);
 	if (r == 0)
-		r = pools_filter(pools, buf);
+		r = poolplan_filter(plan, buf);
 	buf_add_str(buf, "}\n");
 	return r < 0 ? r : buf->error;
 }

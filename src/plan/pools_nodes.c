@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which nodes are believed. A node without an address of a family, or without a tunnel address, is simply not there
- * yet; one whose addresses are impossible, ours, or an older node's is left out with a complaint. Each family is judged
- * for itself.
+ * Which nodes are believed. A node without an address of a family, or without a tunnel address, is simply not
+ * there yet; one whose addresses are impossible, ours, or an older node's is left out with a complaint. Each
+ * family is judged for itself.
  */
 #include "plan/pools_internal.h"
 
@@ -18,13 +18,13 @@ static int refuse(int complained)
 	return complained < 0 ? complained : 0;
 }
 
-static int refuse_addr(struct pools *pools, const struct pools_node *node, int f, const char *field,
+static int refuse_addr(struct poolplan *plan, const struct poolplan_node *node, int f, const char *field,
 	const struct addr *addr, const char *expected)
 {
 	char text[ADDR_TEXT_MAX];
 
-	return refuse(pools_complain(pools, "node", node->node->name, "%s%s is %s, %s", pools_family_name[f], field,
-		addr_format(addr, text), expected));
+	return refuse(poolplan_complain(plan, "node", node->node->name, "%s%s is %s, %s",
+		poolplan_family_name[f], field, addr_format(addr, text), expected));
 }
 
 static bool is_unicast(const struct addr *addr, int f)
@@ -32,20 +32,21 @@ static bool is_unicast(const struct addr *addr, int f)
 	return family_index(addr_family(addr)) == f && !addr_is_multicast(addr) && !addr_is_loopback(addr);
 }
 
-static int judge_address(struct pools *pools, const struct pools_node *node, int f)
+static int judge_address(struct poolplan *plan, const struct poolplan_node *node, int f)
 {
 	const struct addr *addr = &node->node->address[f].addr;
 
 	if (!prefix_is_set(&node->node->address[f]))
 		return 0;
 	if (!is_unicast(addr, f))
-		return refuse_addr(pools, node, f, "Address", addr, "expected a unicast address of the node");
-	if (bsearch(addr, pools->local, pools->local_count, sizeof(*addr), pools_addr_compare))
-		return refuse_addr(pools, node, f, "Address", addr, "which belongs to this node; expected another");
+		return refuse_addr(plan, node, f, "Address", addr, "expected a unicast address of the node");
+	if (bsearch(addr, plan->local, plan->local_count, sizeof(*addr), poolplan_addr_compare))
+		return refuse_addr(
+			plan, node, f, "Address", addr, "which belongs to this node; expected another");
 	return 1;
 }
 
-static int judge_tunnel(struct pools *pools, const struct pools_node *node, int f)
+static int judge_tunnel(struct poolplan *plan, const struct poolplan_node *node, int f)
 {
 	const struct addr *addr = &node->node->vxlan_addr[f];
 	const struct mac *mac = &node->node->vxlan_mac[f];
@@ -54,18 +55,18 @@ static int judge_tunnel(struct pools *pools, const struct pools_node *node, int 
 	if (!addr_is_set(addr))
 		return 0;
 	if (!is_unicast(addr, f))
-		return refuse_addr(pools, node, f, "VXLANTunnelAddr", addr, "expected a unicast address");
-	if (bsearch(addr, pools->local, pools->local_count, sizeof(*addr), pools_addr_compare))
-		return refuse_addr(
-			pools, node, f, "VXLANTunnelAddr", addr, "which belongs to this node; expected another");
+		return refuse_addr(plan, node, f, "VXLANTunnelAddr", addr, "expected a unicast address");
+	if (bsearch(addr, plan->local, plan->local_count, sizeof(*addr), poolplan_addr_compare))
+		return refuse_addr(plan, node, f, "VXLANTunnelAddr", addr,
+			"which belongs to this node; expected another");
 	if (!mac_is_set(mac) || (mac->b[0] & 1))
-		return refuse(pools_complain(pools, "node", node->node->name,
-			"VXLANTunnelMACAddr of %s is %s, expected a unicast MAC address", pools_family_name[f],
-			mac_is_set(mac) ? mac_format(mac, text) : "missing"));
-	if (mac_equal(mac, &pools->input->own->vxlan_mac[f]))
-		return refuse(pools_complain(pools, "node", node->node->name,
+		return refuse(poolplan_complain(plan, "node", node->node->name,
+			"VXLANTunnelMACAddr of %s is %s, expected a unicast MAC address",
+			poolplan_family_name[f], mac_is_set(mac) ? mac_format(mac, text) : "missing"));
+	if (mac_equal(mac, &plan->input->own->vxlan_mac[f]))
+		return refuse(poolplan_complain(plan, "node", node->node->name,
 			"VXLANTunnelMACAddr of %s is %s, which is this node's own; expected another",
-			pools_family_name[f], mac_format(mac, text)));
+			poolplan_family_name[f], mac_format(mac, text)));
 	return 1;
 }
 
@@ -73,7 +74,7 @@ static int judge_tunnel(struct pools *pools, const struct pools_node *node, int 
 
 static int seniority_compare(const void *a, const void *b)
 {
-	const struct pools_node *one = a, *other = b;
+	const struct poolplan_node *one = a, *other = b;
 
 	if (one->order != other->order)
 		return one->order < other->order ? -1 : 1;
@@ -82,7 +83,8 @@ static int seniority_compare(const void *a, const void *b)
 
 static int by_name(const void *a, const void *b)
 {
-	const struct pools_node *one = *(struct pools_node *const *)a, *other = *(struct pools_node *const *)b;
+	const struct poolplan_node *one = *(struct poolplan_node *const *)a,
+				   *other = *(struct poolplan_node *const *)b;
 	int d = strcmp(one->node->name, other->node->name);
 
 	return d ? d : one < other ? -1 : one > other;
@@ -96,7 +98,7 @@ struct claims {
 	int f;
 };
 
-static const void *claimed(const struct pools_node *node, const struct claims *claims)
+static const void *claimed(const struct poolplan_node *node, const struct claims *claims)
 {
 	switch (claims->claim) {
 	case CLAIM_ADDRESS:
@@ -109,7 +111,8 @@ static const void *claimed(const struct pools_node *node, const struct claims *c
 	return &node->node->vxlan_mac[claims->f];
 }
 
-static int claim_compare(const struct pools_node *one, const struct pools_node *other, const struct claims *claims)
+static int claim_compare(
+	const struct poolplan_node *one, const struct poolplan_node *other, const struct claims *claims)
 {
 	return memcmp(claimed(one, claims), claimed(other, claims),
 		claims->claim == CLAIM_MAC ? sizeof(struct mac) : sizeof(struct addr));
@@ -117,17 +120,19 @@ static int claim_compare(const struct pools_node *one, const struct pools_node *
 
 static int by_claim(const void *a, const void *b, void *ctx)
 {
-	const struct pools_node *one = *(struct pools_node *const *)a, *other = *(struct pools_node *const *)b;
+	const struct poolplan_node *one = *(struct poolplan_node *const *)a,
+				   *other = *(struct poolplan_node *const *)b;
 	int d = claim_compare(one, other, ctx);
 
 	return d ? d : one < other ? -1 : one > other;
 }
 
-static int refuse_claim(struct pools *pools, struct pools_node *node, const struct pools_node *holder,
+static int refuse_claim(struct poolplan *plan, struct poolplan_node *node, const struct poolplan_node *holder,
 	const struct claims *claims)
 {
-	static const char *const fields[] = {
-		[CLAIM_ADDRESS] = "Address", [CLAIM_TUNNEL] = "VXLANTunnelAddr", [CLAIM_MAC] = "VXLANTunnelMACAddr"};
+	static const char *const fields[] = {[CLAIM_ADDRESS] = "Address",
+		[CLAIM_TUNNEL] = "VXLANTunnelAddr",
+		[CLAIM_MAC] = "VXLANTunnelMACAddr"};
 	char text[ADDR_TEXT_MAX];
 
 	if (claims->claim == CLAIM_MAC)
@@ -137,105 +142,106 @@ static int refuse_claim(struct pools *pools, struct pools_node *node, const stru
 	if (claims->claim == CLAIM_ADDRESS)
 		node->usable[claims->f] = false;
 	node->vtep[claims->f] = false;
-	return pools_complain(pools, "node", node->node->name, "%s%s is %s, expected another than that of node %s",
-		pools_family_name[claims->f], fields[claims->claim], text, holder->node->name);
+	return poolplan_complain(plan, "node", node->node->name,
+		"%s%s is %s, expected another than that of node %s", poolplan_family_name[claims->f],
+		fields[claims->claim], text, holder->node->name);
 }
 
-static int judge_claims(struct pools *pools, struct pools_node **some, enum claim claim, int f)
+static int judge_claims(struct poolplan *plan, struct poolplan_node **some, enum claim claim, int f)
 {
 	struct claims claims = {.claim = claim, .f = f};
-	const struct pools_node *holder = NULL;
+	const struct poolplan_node *holder = NULL;
 	size_t n = 0;
 	int r = 0;
 
-	for (size_t i = 0; i < pools->node_count; i++)
-		if (claim == CLAIM_ADDRESS ? pools->nodes[i].usable[f] : pools->nodes[i].vtep[f])
-			some[n++] = &pools->nodes[i];
+	for (size_t i = 0; i < plan->node_count; i++)
+		if (claim == CLAIM_ADDRESS ? plan->nodes[i].usable[f] : plan->nodes[i].vtep[f])
+			some[n++] = &plan->nodes[i];
 	qsort_r(some, n, sizeof(*some), by_claim, &claims);
 	for (size_t i = 0; i < n && r == 0; i++) {
 		if (!holder || claim_compare(holder, some[i], &claims) != 0)
 			holder = some[i];
 		else
-			r = refuse_claim(pools, some[i], holder, &claims);
+			r = refuse_claim(plan, some[i], holder, &claims);
 	}
 	return r;
 }
 
 /* -- all -- */
 
-static int judge_family(struct pools *pools, struct pools_node **some, int f)
+static int judge_family(struct poolplan *plan, struct poolplan_node **some, int f)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < pools->node_count && r >= 0; i++) {
-		r = judge_address(pools, &pools->nodes[i], f);
-		pools->nodes[i].usable[f] = r > 0;
+	for (size_t i = 0; i < plan->node_count && r >= 0; i++) {
+		r = judge_address(plan, &plan->nodes[i], f);
+		plan->nodes[i].usable[f] = r > 0;
 	}
 	if (r >= 0)
-		r = judge_claims(pools, some, CLAIM_ADDRESS, f);
-	if (r < 0 || !pools->vxlan[f])
+		r = judge_claims(plan, some, CLAIM_ADDRESS, f);
+	if (r < 0 || !plan->vxlan[f])
 		return r;
-	for (size_t i = 0; i < pools->node_count && r >= 0; i++) {
-		if (!pools->nodes[i].usable[f])
+	for (size_t i = 0; i < plan->node_count && r >= 0; i++) {
+		if (!plan->nodes[i].usable[f])
 			continue;
-		r = judge_tunnel(pools, &pools->nodes[i], f);
-		pools->nodes[i].vtep[f] = r > 0;
+		r = judge_tunnel(plan, &plan->nodes[i], f);
+		plan->nodes[i].vtep[f] = r > 0;
 	}
 	if (r >= 0)
-		r = judge_claims(pools, some, CLAIM_TUNNEL, f);
-	return r < 0 ? r : judge_claims(pools, some, CLAIM_MAC, f);
+		r = judge_claims(plan, some, CLAIM_TUNNEL, f);
+	return r < 0 ? r : judge_claims(plan, some, CLAIM_MAC, f);
 }
 
-static int list_taken(struct pools *pools)
+static int list_taken(struct poolplan *plan)
 {
 	size_t n = 0;
 
-	pools->taken = calloc(pools->node_count * FAMILY_COUNT + 1, sizeof(*pools->taken));
-	if (!pools->taken)
+	plan->taken = calloc(plan->node_count * FAMILY_COUNT + 1, sizeof(*plan->taken));
+	if (!plan->taken)
 		return -ENOMEM;
-	for (size_t i = 0; i < pools->node_count; i++)
+	for (size_t i = 0; i < plan->node_count; i++)
 		for (int f = 0; f < FAMILY_COUNT; f++)
-			if (pools->nodes[i].usable[f])
-				pools->taken[n++] = pools->nodes[i].node->address[f].addr;
-	qsort(pools->taken, n, sizeof(*pools->taken), pools_addr_compare);
-	pools->taken_count = n;
+			if (plan->nodes[i].usable[f])
+				plan->taken[n++] = plan->nodes[i].node->address[f].addr;
+	qsort(plan->taken, n, sizeof(*plan->taken), poolplan_addr_compare);
+	plan->taken_count = n;
 	return 0;
 }
 
-int pools_judge_nodes(struct pools *pools)
+int poolplan_judge_nodes(struct poolplan *plan)
 {
-	const struct plan_pools_input *input = pools->input;
-	_cleanup_free_ struct pools_node **some = calloc(input->node_count + 1, sizeof(*some));
+	const struct plan_pools_input *input = plan->input;
+	_cleanup_free_ struct poolplan_node **some = calloc(input->node_count + 1, sizeof(*some));
 	int r = 0;
 
-	pools->nodes = calloc(input->node_count + 1, sizeof(*pools->nodes));
-	pools->by_name = calloc(input->node_count + 1, sizeof(*pools->by_name));
-	if (!some || !pools->nodes || !pools->by_name)
+	plan->nodes = calloc(input->node_count + 1, sizeof(*plan->nodes));
+	plan->by_name = calloc(input->node_count + 1, sizeof(*plan->by_name));
+	if (!some || !plan->nodes || !plan->by_name)
 		return -ENOMEM;
 	for (size_t i = 0; i < input->node_count; i++)
 		if (strcmp(input->nodes[i].node->name, input->name) != 0)
-			pools->nodes[pools->node_count++] =
-				(struct pools_node){.node = input->nodes[i].node, .order = input->nodes[i].order};
-	qsort(pools->nodes, pools->node_count, sizeof(*pools->nodes), seniority_compare);
-	for (size_t i = 0; i < pools->node_count; i++)
-		pools->by_name[i] = &pools->nodes[i];
-	qsort(pools->by_name, pools->node_count, sizeof(*pools->by_name), by_name);
+			plan->nodes[plan->node_count++] = (struct poolplan_node){
+				.node = input->nodes[i].node, .order = input->nodes[i].order};
+	qsort(plan->nodes, plan->node_count, sizeof(*plan->nodes), seniority_compare);
+	for (size_t i = 0; i < plan->node_count; i++)
+		plan->by_name[i] = &plan->nodes[i];
+	qsort(plan->by_name, plan->node_count, sizeof(*plan->by_name), by_name);
 	for (int f = 0; f < FAMILY_COUNT && r == 0; f++)
-		if (pools->active[f])
-			r = judge_family(pools, some, f);
-	return r == 0 ? list_taken(pools) : r;
+		if (plan->active[f])
+			r = judge_family(plan, some, f);
+	return r == 0 ? list_taken(plan) : r;
 }
 
-struct pools_node *pools_find_node(const struct pools *pools, const char *name)
+struct poolplan_node *poolplan_find_node(const struct poolplan *plan, const char *name)
 {
-	size_t low = 0, high = pools->node_count;
+	size_t low = 0, high = plan->node_count;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		int d = strcmp(pools->by_name[middle]->node->name, name);
+		int d = strcmp(plan->by_name[middle]->node->name, name);
 
 		if (d == 0)
-			return pools->by_name[middle];
+			return plan->by_name[middle];
 		if (d < 0)
 			low = middle + 1;
 		else
