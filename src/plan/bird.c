@@ -122,8 +122,8 @@ static void put_direct(struct bird_plan *plan)
 {
 	const struct bgp_config *config = plan->config;
 
-	buf_add_str(plan->out, "protocol device interfaces {\n\tscan time 10;\n}\n\n");
-	buf_add_str(plan->out, "protocol direct connected {\n\tipv4;\n\tipv6;\n\tinterface ");
+	buf_add_str(plan->out, "protocol device device1 {\n\tscan time 10;\n}\n\n");
+	buf_add_str(plan->out, "protocol direct direct1 {\n\tipv4;\n\tipv6;\n\tinterface ");
 	if (!put_interfaces(plan, plan->input->felix->interface_prefix))
 		bird_complain(plan, "FelixConfiguration", "spec.interfacePrefix %s: expected names of interfaces",
 			plan->input->felix->interface_prefix);
@@ -142,11 +142,11 @@ static void put_all(struct bird_plan *plan)
 {
 	put_head(plan);
 	put_direct(plan);
-	bird_put_filters(plan);
-	for (int family = 0; family < FAMILY_COUNT; family++) {
+	for (int family = 0; family < FAMILY_COUNT; family++)
 		bird_put_rules(plan, family);
+	bird_put_filters(plan);
+	for (int family = 0; family < FAMILY_COUNT; family++)
 		bird_put_protocols(plan, family);
-	}
 	bird_put_sessions(plan);
 }
 

@@ -5,9 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A name with a line break in it shall not make lines of its own in anybody's log. */
+static void make_one_line(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+}
+
 void bird_complain(const struct bird_plan *plan, const char *object, const char *fmt, ...)
 {
-	char text[512];
+	char text[512], name[320];
 	va_list ap;
 
 	if (!plan->input->complain)
@@ -15,7 +23,10 @@ void bird_complain(const struct bird_plan *plan, const char *object, const char 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	plan->input->complain(plan->input->complain_ctx, object, text);
+	snprintf(name, sizeof(name), "%s", object);
+	make_one_line(name);
+	make_one_line(text);
+	plan->input->complain(plan->input->complain_ctx, name, text);
 }
 
 /* Without ctype.h: its answers hang on the locale. */

@@ -44,7 +44,9 @@ static int index_nodes(struct bird_plan *plan)
 
 static uint32_t as_of(const struct bird_plan *plan, const struct node *node)
 {
-	return node->as_number ? node->as_number : plan->config->as_number;
+	uint32_t cluster = plan->config->as_number ? plan->config->as_number : 64512;
+
+	return node->as_number ? node->as_number : cluster;
 }
 
 static uint16_t port_of(const struct bird_plan *plan, const struct node *node)
@@ -263,18 +265,28 @@ static void object_of(const struct bgp_peer *peer, char *ret, size_t size)
 	snprintf(ret, size, "BGPPeer %s", name);
 }
 
+/* localASNumber is what the chosen nodes show; seen from their peers it is the other end's. */
+static void set_as_numbers(const struct bird_plan *plan, struct session *session, enum way way)
+{
+	const struct bgp_peer *peer = session->peer;
+	uint32_t shown = peer->local_as_number;
+
+	session->local_as = shown && way != WAY_REVERSE ? shown : as_of(plan, plan->own);
+	session->remote_as = peer->peer_selector ? as_of(plan, session->node) : peer->as_number;
+	if (shown && way == WAY_REVERSE)
+		session->remote_as = shown;
+}
+
 static int add_peer_session(struct bird_plan *plan, const struct bgp_peer *peer, const struct addr *remote,
 	const struct node *node, enum way way)
 {
 	struct session session = {.key.remote = *remote, .key.port = peer->peer_selector ? 0 : peer->peer_port,
-		.peer = peer, .node = node, .remote_as = peer->as_number,
-		.local_as = peer->local_as_number ? peer->local_as_number : as_of(plan, plan->own)};
+		.peer = peer, .node = node};
 	const struct prefix *own;
 	char object[300], text[ADDR_TEXT_MAX];
 
 	object_of(peer, object, sizeof(object));
-	if (peer->peer_selector)
-		session.remote_as = as_of(plan, node);
+	set_as_numbers(plan, &session, way);
 	if (!set_source(plan, &session)) {
 		if (!peer->peer_selector)
 			bird_complain(plan, object, "spec.peerIP %s: this node has no %s address for BGP",

@@ -32,11 +32,15 @@ static void put_distance(struct bird_plan *plan, const struct session *session)
 	buf_printf(plan->out, "\tttl security %s;\n", hops ? "on" : "off");
 }
 
+static unsigned interval(uint32_t ms)
+{
+	return ms == 0 ? 50 : ms < 10 ? 10 : ms > 60000 ? 60000 : ms;
+}
+
 static void put_bfd(struct bird_plan *plan, const struct bgp_peer *peer)
 {
 	buf_printf(plan->out, "\tbfd { min tx interval %u ms; min rx interval %u ms; multiplier %u; };\n",
-		peer->bfd_min_tx_ms ? peer->bfd_min_tx_ms : 50, peer->bfd_min_rx_ms ? peer->bfd_min_rx_ms : 50,
-		peer->bfd_multiplier ? peer->bfd_multiplier : 3);
+		interval(peer->bfd_min_tx_ms), interval(peer->bfd_min_rx_ms), peer->bfd_multiplier ? peer->bfd_multiplier : 3);
 }
 
 static void put_options(struct bird_plan *plan, const struct session *session)
