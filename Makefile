@@ -60,9 +60,10 @@ fuzz:
 	@scripts/fuzz $(TIME)
 
 soak:
-	@scripts/packages build check qemu
+	@scripts/packages build check qemu kubernetes
 	@$(MAKE) --no-print-directory all
-	@scripts/check --soak
+	@scripts/kubernetes
+	@scripts/check --soak; here=$$?; scripts/check --kubernetes --soak && exit $$here
 
 ARCH ?= $(shell dpkg --print-architecture)
 TAG  ?= localhost/tulle:dev
