@@ -21,6 +21,7 @@
 #include "model/ippool.h"
 #include "model/node.h"
 #include "model/service.h"
+#include "model/workload.h"
 
 #include <jansson.h>
 
@@ -71,6 +72,11 @@ int calico_bgp_peer_parse(const json_t *object, const struct calico_remarks *rem
 	struct err *err);
 /* Refused: any bad rule. */
 int calico_bgp_filter_parse(const json_t *object, struct bgp_filter **ret, struct err *err);
+
+/* -- pods and namespaces -- */
+
+/* Refused: no name, or no namespace for a pod. Annotations that cannot be followed make the workload's wish bad. */
+int calico_workload_parse(const json_t *object, bool is_namespace, struct workload **ret, struct err *err);
 
 /* -- services -- */
 
