@@ -60,13 +60,28 @@ static int add_block(struct poolplan *plan, const struct poolplan_block *block, 
 	return r;
 }
 
+/* Our own and our pods' addresses, whatever a block says. */
+static int add_local(struct poolplan *plan, int f)
+{
+	const struct addr *own = &plan->input->own->address[f].addr;
+	int r = 0;
+
+	for (size_t i = 0; i < plan->local_count && r == 0; i++) {
+		const struct poolplan_block *block = poolplan_find_block(plan, &plan->local[i]);
+
+		if (family_index(addr_family(&plan->local[i])) == f && !(block && block->own))
+			r = add_host(&plan->result->wanted, &plan->local[i], own);
+	}
+	return r;
+}
+
 /* The first entry of a destination stays: our own, blocks, the addresses that packets have outside, and only
  * then what nodes say besides. */
 static int add_family(struct poolplan *plan, int f)
 {
 	const struct plan_pools_input *input = plan->input;
 	struct wanted *wanted = &plan->result->wanted;
-	int r = add_host(wanted, &input->own->address[f].addr, &input->own->address[f].addr);
+	int r = add_local(plan, f);
 
 	if (r == 0)
 		r = add_claims(plan, input->own, &input->ipip_addr, &input->vxlan_addr[f], f);

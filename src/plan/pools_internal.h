@@ -80,6 +80,7 @@ int poolplan_routes(struct poolplan *plan);
 int poolplan_guard(struct poolplan *plan);
 /* pools_nft.c; the next two write chains, pools_nat.c and pools_filter.c */
 int poolplan_nft(struct poolplan *plan);
+bool poolplan_has_nat(const struct poolplan *plan, int family_index);
 int poolplan_nat(struct poolplan *plan, struct buf *buf);
 int poolplan_filter(struct poolplan *plan, struct buf *buf);
 

@@ -86,7 +86,7 @@ static int add_interface(struct poolplan *plan, struct buf *buf)
 	return 0;
 }
 
-static bool has_nat(const struct poolplan *plan, int f)
+bool poolplan_has_nat(const struct poolplan *plan, int f)
 {
 	for (size_t i = 0; i < plan->ring_count; i++)
 		if (plan->rings[i].pool->nat_outgoing && family_index(plan->rings[i].pool->cidr.family) == f)
@@ -132,17 +132,14 @@ static void add_tunnels(const struct poolplan *plan, struct buf *buf)
 			 "comment \"this node to remote pods\"\n");
 }
 
-int poolplan_nat(struct poolplan *plan, struct buf *buf)
+static void add_targets(const struct poolplan *plan, bool tunnels, struct buf *buf)
 {
 	const struct felix *felix = plan->input->felix;
 	struct ports ports = {felix->nat_port_min, felix->nat_port_max}, any = {0};
-	bool tunnels = plan->ipip || plan->vxlan[FAMILY_4] || plan->vxlan[FAMILY_6];
-	uint32_t mark = plan->input->options.mark_mask;
 	const struct addr none = {0};
-	int r = 0;
 
 	for (int f = 0; f < FAMILY_COUNT; f++) {
-		if (!has_nat(plan, f))
+		if (!poolplan_has_nat(plan, f))
 			continue;
 		buf_printf(buf, "\tchain nat_outgoing%c {\n", poolplan_nft_digit[f]);
 		add_translations(plan, ports, &felix->nat_address[f], buf);
@@ -153,6 +150,18 @@ int poolplan_nat(struct poolplan *plan, struct buf *buf)
 		add_translations(plan, any, &none, buf);
 		buf_add_str(buf, "\t}\n");
 	}
+}
+
+/* Behind kube-proxy's chain: what that one has translated does not come here. */
+int poolplan_nat(struct poolplan *plan, struct buf *buf)
+{
+	bool tunnels = plan->ipip || plan->vxlan[FAMILY_4] || plan->vxlan[FAMILY_6];
+	uint32_t mark = plan->input->options.mark_mask;
+	int r = 0;
+
+	if (!tunnels && !poolplan_has_nat(plan, FAMILY_4) && !poolplan_has_nat(plan, FAMILY_6))
+		return 0;
+	add_targets(plan, tunnels, buf);
 	buf_add_str(
 		buf, "\tchain postrouting {\n\t\ttype nat hook postrouting priority 110; policy accept;\n");
 	if (mark)
@@ -160,7 +169,7 @@ int poolplan_nat(struct poolplan *plan, struct buf *buf)
 			"\t\tmeta mark & 0x%08x == 0x%08x return comment \"kube-proxy masquerades it\"\n",
 			mark, mark);
 	for (int f = 0; f < FAMILY_COUNT && r == 0; f++)
-		if (has_nat(plan, f))
+		if (poolplan_has_nat(plan, f))
 			r = add_outgoing(plan, f, buf);
 	if (tunnels)
 		add_tunnels(plan, buf);

@@ -88,26 +88,28 @@ static void write_pools(const struct plan_pools_input *input, struct members *me
 	write_set(members, SET_NAT, buf);
 }
 
-static void write_nodes(const struct poolplan *plan, struct members *members, struct buf *buf)
+static void write_nodes(const struct poolplan *plan, bool vteps, struct members *members, struct buf *buf)
 {
-	const struct felix *felix = plan->input->felix;
 	int f = members->f;
 
-	for (int vteps = 0; vteps < 2; vteps++) {
-		for (size_t i = 0; i < plan->node_count; i++) {
-			const struct poolplan_node *node = &plan->nodes[i];
-			struct prefix host = prefix_host(&node->node->address[f].addr);
+	for (size_t i = 0; i < plan->node_count; i++) {
+		const struct poolplan_node *node = &plan->nodes[i];
+		struct prefix host = prefix_host(&node->node->address[f].addr);
 
-			if (vteps ? node->vtep[f] : node->usable[f])
-				add_member(members, &host);
-		}
-		write_set(members, vteps ? SET_VTEPS : SET_NODES, buf);
+		if (vteps ? node->vtep[f] : node->usable[f])
+			add_member(members, &host);
 	}
+	write_set(members, vteps ? SET_VTEPS : SET_NODES, buf);
+}
+
+static void write_externals(const struct felix *felix, struct members *members, struct buf *buf)
+{
 	for (size_t i = 0; i < felix->external_count; i++)
 		add_member(members, &felix->externals[i]);
 	write_set(members, SET_EXTERNALS, buf);
 }
 
+/* Only those that a rule looks into: a set of all nodes is not free. */
 static int write_sets(const struct poolplan *plan, struct buf *buf)
 {
 	const struct plan_pools_input *input = plan->input;
@@ -119,11 +121,18 @@ static int write_sets(const struct poolplan *plan, struct buf *buf)
 		return -ENOMEM;
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		struct members members = {.list = list, .f = f};
+		bool nat = poolplan_has_nat(plan, f);
+		bool hosts = nat && input->felix->nat_exclusions == NAT_EXCLUDE_POOLS_AND_HOSTS;
+		bool nodes = hosts || (f == FAMILY_4 && plan->ipip);
 
-		if (!plan->active[f])
-			continue;
-		write_pools(input, &members, buf);
-		write_nodes(plan, &members, buf);
+		if (nat)
+			write_pools(input, &members, buf);
+		if (nodes)
+			write_nodes(plan, false, &members, buf);
+		if (plan->vxlan[f])
+			write_nodes(plan, true, &members, buf);
+		if (nodes || plan->vxlan[f])
+			write_externals(input->felix, &members, buf);
 	}
 	return 0;
 }

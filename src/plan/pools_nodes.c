@@ -27,9 +27,14 @@ static int refuse_addr(struct poolplan *plan, const struct poolplan_node *node, 
 		poolplan_family_name[f], field, addr_format(addr, text), expected));
 }
 
+/* Of one host that others can name: IPv6 link-local addresses need a zone beside them. */
 static bool is_unicast(const struct addr *addr, int f)
 {
-	return family_index(addr_family(addr)) == f && !addr_is_multicast(addr) && !addr_is_loopback(addr);
+	if (family_index(addr_family(addr)) != f || addr_is_multicast(addr) || addr_is_loopback(addr))
+		return false;
+	if (f == FAMILY_6)
+		return !addr_is_link_local(addr);
+	return addr_to_4(addr) >> 24 != 0 && addr_to_4(addr) >> 28 != 0xf;
 }
 
 static int judge_address(struct poolplan *plan, const struct poolplan_node *node, int f)

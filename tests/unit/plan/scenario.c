@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The next word of the line, or null. */
-static char *word(char **rest)
+char *scenario_word(char **rest)
 {
 	char *text;
 
@@ -20,7 +19,7 @@ static char *word(char **rest)
 	return NULL;
 }
 
-static void *grow(void *array, size_t count, size_t size)
+void *scenario_grow(void *array, size_t count, size_t size)
 {
 	array = reallocarray(array, count + 1, size);
 	if (!array)
@@ -28,7 +27,7 @@ static void *grow(void *array, size_t count, size_t size)
 	return array;
 }
 
-static int bad_word(const char *what, const char *got, struct err *err)
+int scenario_bad_word(const char *what, const char *got, struct err *err)
 {
 	return err_set(err, -EINVAL, "\"%s\", expected %s", got ? got : "end of line", what);
 }
@@ -39,7 +38,7 @@ static int read_addr(const char *text, struct addr addr[FAMILY_COUNT], struct er
 	struct addr one;
 
 	if (!text || addr_parse(text, &one) < 0)
-		return bad_word("an address", text, err);
+		return scenario_bad_word("an address", text, err);
 	addr[family_index(addr_family(&one))] = one;
 	return 0;
 }
@@ -50,8 +49,8 @@ static int read_prefix(
 	struct prefix prefix;
 
 	if (!text || prefix_parse(text, &prefix) < 0)
-		return bad_word("a prefix", text, err);
-	*list = grow(*list, *count, sizeof(**list));
+		return scenario_bad_word("a prefix", text, err);
+	*list = scenario_grow(*list, *count, sizeof(**list));
 	(*list)[(*count)++] = prefix;
 	*shown = *list;
 	return 0;
@@ -65,7 +64,7 @@ static int read_network(struct scenario *scenario, char *rest, struct err *err)
 
 static int read_own(struct scenario *scenario, char *rest, struct err *err)
 {
-	char *key = word(&rest);
+	char *key = scenario_word(&rest);
 
 	scenario->input.own = &scenario->own;
 	return flannel_lease_parse(
@@ -75,11 +74,11 @@ static int read_own(struct scenario *scenario, char *rest, struct err *err)
 static int read_peer(struct scenario *scenario, char *rest, struct err *err)
 {
 	struct lease *lease = calloc(1, sizeof(*lease));
-	char *key = word(&rest);
+	char *key = scenario_word(&rest);
 
 	if (!lease)
 		abort();
-	scenario->peers = grow(scenario->peers, scenario->input.peer_count, sizeof(*scenario->peers));
+	scenario->peers = scenario_grow(scenario->peers, scenario->input.peer_count, sizeof(*scenario->peers));
 	scenario->peers[scenario->input.peer_count++] = lease;
 	scenario->input.peers = (const struct lease *const *)scenario->peers;
 	return flannel_lease_parse(key ? key : "", rest ? rest : "", rest ? strlen(rest) : 0, lease, err);
@@ -88,14 +87,14 @@ static int read_peer(struct scenario *scenario, char *rest, struct err *err)
 static int read_uplink(struct scenario *scenario, char *rest, struct err *err)
 {
 	struct plan_uplink *uplink = &scenario->input.uplink;
-	char *text = word(&rest);
+	char *text = scenario_word(&rest);
 	int r = 0;
 
 	if (!text || strlen(text) >= sizeof(uplink->name))
-		return bad_word("an interface name", text, err);
+		return scenario_bad_word("an interface name", text, err);
 	strcpy(uplink->name, text);
-	while (r == 0 && (text = word(&rest))) {
-		char *value = word(&rest);
+	while (r == 0 && (text = scenario_word(&rest))) {
+		char *value = scenario_word(&rest);
 
 		if (strcmp(text, "mtu") == 0 && value)
 			uplink->mtu = (uint32_t)atoi(value);
@@ -105,7 +104,7 @@ static int read_uplink(struct scenario *scenario, char *rest, struct err *err)
 			r = read_prefix(
 				value, &scenario->on_link, &uplink->on_link, &uplink->on_link_count, err);
 		else
-			r = bad_word("mtu, addr or on-link", text, err);
+			r = scenario_bad_word("mtu, addr or on-link", text, err);
 	}
 	memcpy(scenario->input.public_ip, uplink->addr, sizeof(uplink->addr));
 	return r;
@@ -116,7 +115,7 @@ static int read_public_ip(struct scenario *scenario, char *rest, struct err *err
 	char *text;
 	int r = 0;
 
-	while (r == 0 && (text = word(&rest)))
+	while (r == 0 && (text = scenario_word(&rest)))
 		r = read_addr(text, scenario->input.public_ip, err);
 	return r;
 }
@@ -125,26 +124,26 @@ static int read_vtep_mac(struct scenario *scenario, char *rest, struct err *err)
 {
 	char *text;
 
-	for (int f = 0; f < FAMILY_COUNT && (text = word(&rest)); f++)
+	for (int f = 0; f < FAMILY_COUNT && (text = scenario_word(&rest)); f++)
 		if (mac_parse(text, &scenario->input.vtep_mac[f]) < 0)
-			return bad_word("a MAC address", text, err);
+			return scenario_bad_word("a MAC address", text, err);
 	return 0;
 }
 
 static int read_pod(struct scenario *scenario, char *rest, struct err *err)
 {
-	char *name = word(&rest), *mac = word(&rest), *text;
+	char *name = scenario_word(&rest), *mac = scenario_word(&rest), *text;
 	struct plan_pod pod = {0};
 	int r = 0;
 
 	if (!name || strlen(name) >= sizeof(pod.host_ifname))
-		return bad_word("an interface name", name, err);
+		return scenario_bad_word("an interface name", name, err);
 	strcpy(pod.host_ifname, name);
 	if (!mac || mac_parse(mac, &pod.mac) < 0)
-		return bad_word("a MAC address", mac, err);
-	while (r == 0 && (text = word(&rest)))
+		return scenario_bad_word("a MAC address", mac, err);
+	while (r == 0 && (text = scenario_word(&rest)))
 		r = read_addr(text, pod.addr, err);
-	scenario->pods = grow(scenario->pods, scenario->input.pod_count, sizeof(pod));
+	scenario->pods = scenario_grow(scenario->pods, scenario->input.pod_count, sizeof(pod));
 	scenario->pods[scenario->input.pod_count++] = pod;
 	scenario->input.pods = scenario->pods;
 	return r;
@@ -162,7 +161,7 @@ static int read_option(struct scenario *scenario, char *rest, struct err *err)
 		{"forward-rules", &options->forward_rules},
 		{"blackhole", &options->blackhole},
 	};
-	char *name = word(&rest);
+	char *name = scenario_word(&rest);
 
 	for (size_t i = 0; name && i < ARRAY_SIZE(flags); i++) {
 		if (strcmp(name, flags[i].name) == 0) {
@@ -175,9 +174,9 @@ static int read_option(struct scenario *scenario, char *rest, struct err *err)
 		return 0;
 	}
 	if (name && strcmp(name, "non-masquerade") == 0)
-		return read_prefix(word(&rest), &scenario->excluded, &options->non_masquerade,
+		return read_prefix(scenario_word(&rest), &scenario->excluded, &options->non_masquerade,
 			&options->non_masquerade_count, err);
-	return bad_word("an option", name, err);
+	return scenario_bad_word("an option", name, err);
 }
 
 static int read_complete(struct scenario *scenario, char *rest, struct err *err)
@@ -186,7 +185,7 @@ static int read_complete(struct scenario *scenario, char *rest, struct err *err)
 	return 0;
 }
 
-static int read_line(struct scenario *scenario, char *line, struct err *err)
+int scenario_read_line(struct scenario *scenario, char *line, struct err *err)
 {
 	static const struct {
 		const char *name;
@@ -203,14 +202,14 @@ static int read_line(struct scenario *scenario, char *line, struct err *err)
 		{"complete", read_complete},
 	};
 	char *rest = line;
-	char *name = word(&rest);
+	char *name = scenario_word(&rest);
 
 	if (!name || *name == '#')
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
 		if (strcmp(name, lines[i].name) == 0)
 			return lines[i].read(scenario, rest, err);
-	return bad_word("network, own, peer, ...", name, err);
+	return scenario_bad_word("network, own, peer, ...", name, err);
 }
 
 int scenario_read(const char *path, struct scenario *ret, struct err *err)
@@ -226,7 +225,7 @@ int scenario_read(const char *path, struct scenario *ret, struct err *err)
 	rest = buf.data;
 	while (r == 0 && (line = strsep(&rest, "\n"))) {
 		number++;
-		r = read_line(ret, line, err);
+		r = scenario_read_line(ret, line, err);
 	}
 	if (r == 0 && !ret->input.network)
 		r = err_set(err, -EINVAL, "no network");

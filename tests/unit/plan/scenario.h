@@ -28,3 +28,13 @@ struct scenario {
 /* 0 or negative errno with the line in the message. */
 int scenario_read(const char *path, struct scenario *ret, struct err *err);
 void scenario_free(struct scenario *scenario);
+
+/* -- for other readers of such files (pools_scenario.c) -- */
+
+/* One line of those above; "" and comments are none. */
+int scenario_read_line(struct scenario *scenario, char *line, struct err *err);
+/* The next word of the line, or null. */
+char *scenario_word(char **rest);
+/* Room for one more; never null. */
+void *scenario_grow(void *array, size_t count, size_t size);
+int scenario_bad_word(const char *what, const char *got, struct err *err);

@@ -3,7 +3,7 @@
  * The rulesets of all scenarios are taken by nft and the kernel, over an older one too, and come out the
  * same. Runs in a network namespace of its own; skipped (77) without the right to make one.
  */
-#include "scenario.h"
+#include "pools_scenario.h"
 
 #include "base/cleanup.h"
 
@@ -64,37 +64,75 @@ static bool check(const char *path, const struct wanted *wanted)
 	return ok;
 }
 
-int main(int argc, char **argv)
+/* One scenario: 1 its ruleset is good, 0 it has none, -1 failed. */
+typedef int load(const char *path, struct err *err);
+
+static int judge(const char *path, int r, const struct wanted *wanted)
 {
-	int failed = 0, loaded = 0;
+	return r < 0 ? -1 : wanted->nft.len == 0 ? 0 : check(path, wanted) ? 1 : -1;
+}
+
+static int load_plan(const char *path, struct err *err)
+{
+	struct scenario scenario;
+	struct plan_result result = {0};
+	int r;
+
+	if (scenario_read(path, &scenario, err) < 0)
+		return -1;
+	r = judge(path, plan_build(&scenario.input, &result), &result.wanted);
+	plan_result_free(&result);
+	scenario_free(&scenario);
+	return r;
+}
+
+static int load_pools(const char *path, struct err *err)
+{
+	struct pools_scenario scenario;
+	struct plan_pools_result result = {0};
+	int r;
+
+	if (pools_scenario_read(path, &scenario, err) < 0)
+		return -1;
+	r = judge(path, plan_pools_build(&scenario.input, &result), &result.wanted);
+	plan_pools_result_free(&result);
+	pools_scenario_free(&scenario);
+	return r;
+}
+
+static bool load_all(const char *dir, load *one)
+{
+	bool good = true, any = false;
 	char pattern[512];
 	glob_t files;
 
-	if (argc != 2)
+	snprintf(pattern, sizeof(pattern), "%s/*.in", dir);
+	if (glob(pattern, 0, NULL, &files) != 0)
+		return false;
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		struct err err = ERR_INIT;
+		int r = one(files.gl_pathv[i], &err);
+
+		if (r < 0)
+			printf("FAIL %s: %s\n", files.gl_pathv[i], err_text(&err));
+		good &= r >= 0;
+		any |= r > 0;
+	}
+	globfree(&files);
+	return good && any;
+}
+
+int main(int argc, char **argv)
+{
+	bool plan, pools;
+
+	if (argc != 3)
 		return 2;
 	if (unshare(CLONE_NEWNET) < 0) {
 		printf("no network namespace: %s\n", strerror(errno));
 		return 77;
 	}
-	snprintf(pattern, sizeof(pattern), "%s/*.in", argv[1]);
-	if (glob(pattern, 0, NULL, &files) != 0)
-		return 2;
-	for (size_t i = 0; i < files.gl_pathc; i++) {
-		struct scenario scenario;
-		struct plan_result result;
-		struct err err = ERR_INIT;
-
-		if (scenario_read(files.gl_pathv[i], &scenario, &err) < 0 ||
-			plan_build(&scenario.input, &result) < 0) {
-			printf("FAIL %s: %s\n", files.gl_pathv[i], err_text(&err));
-			failed++;
-			continue;
-		}
-		loaded += result.wanted.nft.len > 0;
-		failed += !check(files.gl_pathv[i], &result.wanted);
-		plan_result_free(&result);
-		scenario_free(&scenario);
-	}
-	globfree(&files);
-	return failed || loaded == 0 ? 1 : 0;
+	plan = load_all(argv[1], load_plan);
+	pools = load_all(argv[2], load_pools);
+	return plan && pools ? 0 : 1;
 }
