@@ -2,48 +2,35 @@
  *
  * What the carrier's programs and the agent share: maps, their keys and values, counters. The maps are pinned and
  * outlive both; whoever changes a key, a value or a meaning here raises CARRIER_LAYOUT, and the agent then fills new
- * maps before it replaces the programs. Addresses are 128 bits in network order, IPv4 mapped (::ffff:a.b.c.d).
+ * maps before it replaces the programs.
  */
 #pragma once
 
-#include <linux/types.h>
+#include "packet_layout.h"
 
 #define CARRIER_LAYOUT 1
 #define CARRIER_BLOCKS_MAX 131072
 #define CARRIER_PEERS_MAX 65536
 
-struct carrier_addr {
-	__u32 w[4];
-};
-
-/* Key of the trie "blocks": which node holds this address? */
-struct carrier_block_key {
-	__u32 len; /* of 128; IPv4 prefixes have 96 more */
-	struct carrier_addr addr;
-};
-
+/* Value of the trie "blocks": which node holds this address? */
 struct carrier_block {
-	struct carrier_addr peer; /* outer address of the node that holds the block; all zero: this node */
+	struct packet_addr peer; /* outer address of the node that holds the block; all zero: this node */
 	/* Written by the receiving program: 1 while the peer's packets come from a carrier, whose kernel finishes what the
 	 * wire did not (super-packets and open checksums on a virtual underlay). A relay in user space, such as flanneld,
-	 * would not: it gets cut and summed packets. Told by the outer UDP checksum, which only a socket fills in. */
+	 * would not: it gets cut and summed packets. Told by the outer UDP checksum, which only a socket fills in. Not used by
+	 * IPIP, whose peers are all kernels. */
 	__u32 whole;
 };
 
 /* Frozen into each load of the programs; a change is a new load that replaces the old one atomically. */
 struct carrier_config {
+	__u32 kind;        /* enum wanted_carrier_kind; for the agent's comparison, each has its own programs */
 	__u32 device;      /* index of NAME */
 	__u32 device_twin; /* index of NAME"p" */
 	__u32 uplink;
-	__u16 port;        /* network order */
+	__u16 port;        /* network order; UDP */
 	__u8 mac[6];       /* of NAME */
-	struct carrier_addr local[2]; /* outer source by family: IPv4, IPv6; all zero: family not carried */
-};
-
-/* Where packets went; a value per CPU in the array "counts". */
-struct carrier_count {
-	__u64 packets;
-	__u64 bytes;
+	struct packet_addr local[2]; /* outer source by family: IPv4, IPv6; all zero: family not carried */
 };
 
 /* Written on a packet that the carrier itself sends (skb->tc_index), so that the guard at the uplink tells it from a

@@ -6,23 +6,19 @@
 #include "plane/carrier_maps.h"
 #include "plane/hook.h"
 #include "plane/offload.h"
+#include "plane/pinned.h"
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include "carrier.skel.h"
 
 #define VERIFIER_LOG_SIZE (64 * 1024)
-#define MAPS_PREFIX "maps-"
 
 enum place { PLACE_RX, PLACE_GUARD, PLACE_TWIN, PLACE_TX, PLACE_COUNT };
 
@@ -47,12 +43,6 @@ static const struct {
 	[PLACE_TX] = {"tx", HOOK_EGRESS},
 };
 
-/* libbpf would write its warnings to standard error; ours are in struct err. */
-static int be_quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
-{
-	return 0;
-}
-
 int carrier_new(const char *bpffs, struct carrier **ret, struct err *err)
 {
 	struct carrier *carrier;
@@ -62,9 +52,9 @@ int carrier_new(const char *bpffs, struct carrier **ret, struct err *err)
 	carrier = calloc(1, sizeof(*carrier));
 	if (!carrier)
 		return err_set(err, -ENOMEM, "no memory for the carrier");
-	libbpf_set_print(be_quiet);
+	libbpf_be_quiet();
 	snprintf(carrier->dir, sizeof(carrier->dir), "%s/carrier", bpffs);
-	snprintf(carrier->maps_dir, sizeof(carrier->maps_dir), "%s/" MAPS_PREFIX "%d", carrier->dir, CARRIER_LAYOUT);
+	snprintf(carrier->maps_dir, sizeof(carrier->maps_dir), "%s/maps-%d", carrier->dir, CARRIER_LAYOUT);
 	for (int i = 0; i < PLACE_COUNT; i++)
 		snprintf(carrier->pins[i], sizeof(carrier->pins[i]), "%s/%s", carrier->dir, places[i].pin);
 	carrier_maps_init(&carrier->maps);
@@ -107,9 +97,22 @@ static struct carrier_state state_of(const struct carrier *carrier, const struct
 
 /* -- configuration -- */
 
+static int check_wanted(const struct wanted_carrier *wanted, const struct device *uplink, struct err *err)
+{
+	if (!uplink->ethernet)
+		return err_set(err, -EOPNOTSUPP, "carrier: uplink %s has no Ethernet header; expected an Ethernet device",
+			wanted->uplink);
+	if (wanted->kind == CARRIER_UDP && !wanted->port)
+		return err_set(err, -EINVAL, "carrier: port is 0, expected 1 to 65535");
+	if (wanted->kind == CARRIER_IPIP && !addr_is_4(&wanted->local[FAMILY_4]))
+		return err_set(err, -EINVAL, "carrier: no local IPv4 address; IPIP needs one");
+	return 0;
+}
+
 static int resolve(const char *name, const struct wanted_carrier *wanted, struct carrier_config *ret, struct err *err)
 {
-	struct carrier_config config = {.port = htons(wanted->port)};
+	bool udp = wanted->kind == CARRIER_UDP;
+	struct carrier_config config = {.kind = wanted->kind, .port = udp ? htons(wanted->port) : 0};
 	char twin_name[IFNAMSIZ + 1];
 	struct device device, twin, uplink;
 	int r;
@@ -122,17 +125,15 @@ static int resolve(const char *name, const struct wanted_carrier *wanted, struct
 		r = device_get(wanted->uplink, &uplink, err);
 	if (r)
 		return err_wrap(err, "carrier");
-	if (!uplink.ethernet)
-		return err_set(err, -EOPNOTSUPP, "carrier: uplink %s has no Ethernet header; expected an Ethernet device",
-			wanted->uplink);
-	if (!wanted->port)
-		return err_set(err, -EINVAL, "carrier: port is 0, expected 1 to 65535");
+	r = check_wanted(wanted, &uplink, err);
+	if (r)
+		return r;
 	config.device = device.index;
 	config.device_twin = twin.index;
 	config.uplink = uplink.index;
 	memcpy(config.mac, device.mac.b, sizeof(config.mac));
-	for (int f = 0; f < FAMILY_COUNT; f++)
-		memcpy(&config.local[f], wanted->local[f].b, sizeof(config.local[f]));
+	for (int f = 0; f < (udp ? FAMILY_COUNT : FAMILY_6); f++)
+		config.local[f] = packet_addr_of(&wanted->local[f]);
 	*ret = config;
 	return 0;
 }
@@ -150,15 +151,28 @@ static bool all_attached(const struct carrier *carrier, const struct carrier_sta
 
 /* -- loading -- */
 
-/* The verifier's last words: the line before its statistics. */
-static const char *verifier_words(char *log)
+/* The encapsulation's program for each place. */
+static void choose(const struct carrier_bpf *programs, uint32_t kind, struct bpf_program *ret[PLACE_COUNT])
 {
-	char *last = "", *save = NULL;
+	bool udp = kind == CARRIER_UDP;
 
-	for (char *line = strtok_r(log, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		if (strncmp(line, "processed ", 10))
-			last = line;
-	return last;
+	ret[PLACE_RX] = udp ? programs->progs.udp_rx : programs->progs.ipip_rx;
+	ret[PLACE_GUARD] = udp ? programs->progs.udp_guard : programs->progs.ipip_guard;
+	ret[PLACE_TWIN] = ret[PLACE_TX] = udp ? programs->progs.udp_tx : programs->progs.ipip_tx;
+}
+
+static void load_only(struct carrier_bpf *programs, uint32_t kind)
+{
+	struct bpf_program *chosen[PLACE_COUNT], *program;
+
+	choose(programs, kind, chosen);
+	bpf_object__for_each_program(program, programs->obj) {
+		bool wanted = false;
+
+		for (int i = 0; i < PLACE_COUNT; i++)
+			wanted |= chosen[i] == program;
+		bpf_program__set_autoload(program, wanted);
+	}
 }
 
 static int share_maps(struct carrier_bpf *programs, const struct carrier_maps *maps)
@@ -184,6 +198,7 @@ static int load(const struct carrier *carrier, const struct carrier_config *conf
 	if (!programs)
 		return err_set(err, -errno, "opening the carrier's programs: %s", strerror(errno));
 	memcpy((void *)&programs->rodata->config, config, sizeof(*config));
+	load_only(programs, config->kind);
 	r = share_maps(programs, &carrier->maps);
 	if (!r)
 		r = carrier_bpf__load(programs);
@@ -203,17 +218,14 @@ static void unload(struct carrier_bpf **programs)
 /* -- attaching -- */
 
 static int attach_all(const struct carrier *carrier, const struct carrier_bpf *programs,
-	const struct carrier_state *state, struct err *err)
+	const struct carrier_config *config, struct err *err)
 {
-	const struct bpf_program *const program[PLACE_COUNT] = {
-		[PLACE_RX] = programs->progs.carrier_rx,
-		[PLACE_GUARD] = programs->progs.carrier_guard,
-		[PLACE_TWIN] = programs->progs.carrier_tx,
-		[PLACE_TX] = programs->progs.carrier_tx,
-	};
+	const struct carrier_state state = state_of(carrier, config);
+	struct bpf_program *program[PLACE_COUNT];
 
+	choose(programs, config->kind, program);
 	for (int i = 0; i < PLACE_COUNT; i++) {
-		struct hook hook = hook_at(carrier, i, state);
+		struct hook hook = hook_at(carrier, i, &state);
 		int r = hook_attach(&hook, bpf_program__fd(program[i]), err);
 
 		if (r)
@@ -235,22 +247,6 @@ static void detach_old(const struct carrier *carrier, const struct carrier_state
 	}
 }
 
-/* Maps of other layouts, once no program uses them. */
-static void remove_old_layouts(const struct carrier *carrier)
-{
-	DIR *dir = opendir(carrier->dir);
-	char path[PATH_MAX + NAME_MAX + 2];
-
-	if (!dir)
-		return;
-	for (struct dirent *entry; (entry = readdir(dir));) {
-		snprintf(path, sizeof(path), "%s/%s", carrier->dir, entry->d_name);
-		if (!strncmp(entry->d_name, MAPS_PREFIX, strlen(MAPS_PREFIX)) && strcmp(path, carrier->maps_dir))
-			carrier_maps_unpin(path);
-	}
-	closedir(dir);
-}
-
 static int install(struct carrier *carrier, const char *name, const struct carrier_config *config, struct err *err)
 {
 	_cleanup_(unload) struct carrier_bpf *programs = NULL;
@@ -262,26 +258,16 @@ static int install(struct carrier *carrier, const char *name, const struct carri
 	if (r)
 		return r;
 	carrier_maps_get_state(&carrier->maps, &old);
-	r = attach_all(carrier, programs, &state, err);
+	r = attach_all(carrier, programs, config, err);
 	if (r)
 		return r;
 	detach_old(carrier, &old, &state);
-	remove_old_layouts(carrier);
+	carrier_maps_unpin_others(carrier->dir, carrier->maps_dir);
 	r = carrier_maps_set_state(&carrier->maps, &state, err);
 	if (r)
 		return r;
 	carrier->config = *config;
 	carrier->configured = true;
-	return 0;
-}
-
-static int expect_bpffs(const char *dir, struct err *err)
-{
-	struct statfs fs;
-
-	if (statfs(dir, &fs) || fs.f_type != BPF_FS_MAGIC)
-		return err_set(err, -ENODEV, "%s is not on a bpf file system; expected one mounted there or above "
-			"(mount -t bpf bpf /sys/fs/bpf)", dir);
 	return 0;
 }
 
@@ -293,7 +279,7 @@ static int open_maps(struct carrier *carrier, struct err *err)
 		return 0;
 	/* Made one by one: a directory on another file system would only be found out at the first pin. */
 	r = carrier_maps_open(&carrier->maps, carrier->maps_dir, true, err);
-	if (r && expect_bpffs(carrier->dir, err))
+	if (r && pinned_expect_bpffs(carrier->dir, err))
 		return -ENODEV;
 	return r;
 }
@@ -334,22 +320,6 @@ bool carrier_check(struct carrier *carrier, const char *name, const char *uplink
 
 /* -- counters -- */
 
-static int sum(int map_fd, uint32_t index, struct carrier_stat *stat)
-{
-	int cpus = libbpf_num_possible_cpus();
-	_cleanup_free_ struct carrier_count *each = cpus > 0 ? calloc((size_t)cpus, sizeof(*each)) : NULL;
-	int r;
-
-	if (!each)
-		return -ENOMEM;
-	r = bpf_map_lookup_elem(map_fd, &index, each);
-	for (int i = 0; i < cpus && !r; i++) {
-		stat->packets += each[i].packets;
-		stat->bytes += each[i].bytes;
-	}
-	return r;
-}
-
 int carrier_get_stats(const struct carrier *carrier, struct carrier_stat ret[static CARRIER_STATS_MAX], size_t *ret_count,
 	struct err *err)
 {
@@ -363,7 +333,7 @@ int carrier_get_stats(const struct carrier *carrier, struct carrier_stat ret[sta
 
 	memcpy(stats, names, sizeof(stats));
 	for (uint32_t i = 0; i < ARRAY_SIZE(names) && carrier->maps.counts >= 0; i++) {
-		int r = sum(carrier->maps.counts, i, &stats[i]);
+		int r = counter_sum(carrier->maps.counts, i, &stats[i].packets, &stats[i].bytes);
 
 		if (r)
 			return err_set(err, r, "reading the carrier's counter %s: %s", stats[i].name, strerror(-r));
@@ -395,7 +365,7 @@ int carrier_remove(const char *bpffs, struct err *err)
 	}
 	carrier_maps_done(&carrier->maps);
 	carrier_maps_unpin(carrier->maps_dir);
-	remove_old_layouts(carrier);
+	carrier_maps_unpin_others(carrier->dir, carrier->maps_dir);
 	rmdir(carrier->dir);
 	carrier_free(carrier);
 	return r;

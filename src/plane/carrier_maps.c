@@ -4,24 +4,17 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "bpf/carrier_layout.h"
+#include "plane/pinned.h"
 
-#include <bpf/bpf.h>
 #include <errno.h>
-#include <limits.h>
-#include <linux/bpf.h>
-#include <stdio.h>
 #include <string.h>
 
-static const struct shape {
-	const char *name;
-	enum bpf_map_type type;
-	uint32_t key_size, value_size, max_entries, flags;
-} shapes[] = {
-	{"blocks", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct carrier_block_key), sizeof(struct carrier_block),
+static const struct map_shape shapes[] = {
+	{"blocks", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct packet_prefix), sizeof(struct carrier_block),
 		CARRIER_BLOCKS_MAX, BPF_F_NO_PREALLOC},
-	{"peers", BPF_MAP_TYPE_HASH, sizeof(struct carrier_addr), sizeof(uint32_t), CARRIER_PEERS_MAX,
+	{"peers", BPF_MAP_TYPE_HASH, sizeof(struct packet_addr), sizeof(uint32_t), CARRIER_PEERS_MAX,
 		BPF_F_NO_PREALLOC},
-	{"counts", BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(uint32_t), sizeof(struct carrier_count), CARRIER_COUNT_MAX, 0},
+	{"counts", BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(uint32_t), sizeof(struct packet_count), CARRIER_COUNT_MAX, 0},
 	{"state", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(struct carrier_state), 1, 0},
 };
 
@@ -35,51 +28,8 @@ static int *fd_of(struct carrier_maps *maps, size_t i)
 void carrier_maps_init(struct carrier_maps *maps)
 {
 	*maps = (struct carrier_maps){.blocks = -1, .peers = -1, .counts = -1, .state = -1};
-	maps->known_blocks = IMAGE_INIT(sizeof(struct carrier_block_key), sizeof(struct carrier_block));
-	maps->known_peers = IMAGE_INIT(sizeof(struct carrier_addr), sizeof(uint32_t));
-}
-
-static bool has_shape(int fd, const struct shape *shape)
-{
-	struct bpf_map_info info = {0};
-	uint32_t len = sizeof(info);
-
-	return !bpf_obj_get_info_by_fd(fd, &info, &len) && info.type == shape->type &&
-		info.key_size == shape->key_size && info.value_size == shape->value_size &&
-		info.max_entries == shape->max_entries;
-}
-
-static int make(const char *path, const struct shape *shape, struct err *err)
-{
-	DECLARE_LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = shape->flags);
-	char name[BPF_OBJ_NAME_LEN];
-	_cleanup_close_ int fd = -1;
-	int r;
-
-	snprintf(name, sizeof(name), "tulle_%s", shape->name);
-	fd = bpf_map_create(shape->type, name, shape->key_size, shape->value_size, shape->max_entries, &opts);
-	if (fd < 0)
-		return err_set(err, fd, "making BPF map %s: %s", shape->name, strerror(-fd));
-	unlink(path);
-	r = bpf_obj_pin(fd, path);
-	if (r)
-		return err_set(err, r, "pinning BPF map %s: %s; expected a mounted bpf file system", path, strerror(-r));
-	return TAKE_FD(fd);
-}
-
-static int open_one(const char *dir, const struct shape *shape, bool may_make, struct err *err)
-{
-	char path[PATH_MAX];
-	_cleanup_close_ int fd = -1;
-
-	if (snprintf(path, sizeof(path), "%s/%s", dir, shape->name) >= (int)sizeof(path))
-		return err_set(err, -ENAMETOOLONG, "%s/%s: path is too long", dir, shape->name);
-	fd = bpf_obj_get(path);
-	if (fd >= 0 && has_shape(fd, shape))
-		return TAKE_FD(fd);
-	if (!may_make)
-		return err_set(err, fd < 0 ? fd : -EBADMSG, "%s: no BPF map of the expected shape", path);
-	return make(path, shape, err);
+	maps->known_blocks = IMAGE_INIT(sizeof(struct packet_prefix), sizeof(struct carrier_block));
+	maps->known_peers = IMAGE_INIT(sizeof(struct packet_addr), sizeof(uint32_t));
 }
 
 int carrier_maps_open(struct carrier_maps *maps, const char *dir, bool may_make, struct err *err)
@@ -93,7 +43,7 @@ int carrier_maps_open(struct carrier_maps *maps, const char *dir, bool may_make,
 
 		if (*fd >= 0)
 			continue;
-		r = open_one(dir, &shapes[i], may_make, err);
+		r = pinned_open(dir, &shapes[i], may_make, err);
 		if (r < 0)
 			return r;
 		*fd = r;
@@ -101,19 +51,10 @@ int carrier_maps_open(struct carrier_maps *maps, const char *dir, bool may_make,
 	return 0;
 }
 
-static struct carrier_addr outer(const struct addr *addr)
-{
-	struct carrier_addr ret;
-
-	memcpy(&ret, addr->b, sizeof(ret));
-	return ret;
-}
-
 static int add_block(struct image *blocks, const struct prefix *prefix, const struct addr *peer)
 {
-	struct carrier_block_key key = {.len = prefix->len + (prefix->family == AF_INET ? 96U : 0U),
-		.addr = outer(&prefix->addr)};
-	struct carrier_block block = {.peer = outer(peer)};
+	struct packet_prefix key = packet_prefix_of(prefix);
+	struct carrier_block block = {.peer = packet_addr_of(peer)};
 
 	return image_add(blocks, &key, &block);
 }
@@ -145,7 +86,7 @@ static int build(const struct wanted_carrier *wanted, struct image *blocks, stru
 			r = add_block(blocks, &wanted->own[f], &none);
 	for (size_t i = 0; i < wanted->tunnel_count && !r; i++) {
 		const struct wanted_tunnel *tunnel = &wanted->tunnels[i];
-		struct carrier_addr peer = outer(&tunnel->peer);
+		struct packet_addr peer = packet_addr_of(&tunnel->peer);
 
 		if (is_own(wanted, &tunnel->dst))
 			continue;
@@ -262,10 +203,10 @@ void carrier_maps_done(struct carrier_maps *maps)
 
 void carrier_maps_unpin(const char *dir)
 {
-	char path[PATH_MAX];
+	pinned_remove(dir, shapes, ARRAY_SIZE(shapes));
+}
 
-	for (size_t i = 0; i < ARRAY_SIZE(shapes); i++)
-		if (snprintf(path, sizeof(path), "%s/%s", dir, shapes[i].name) < (int)sizeof(path))
-			unlink(path);
-	rmdir(dir);
+void carrier_maps_unpin_others(const char *parent, const char *keep)
+{
+	pinned_remove_others(parent, keep, shapes, ARRAY_SIZE(shapes));
 }

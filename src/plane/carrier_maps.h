@@ -33,3 +33,5 @@ int carrier_maps_set_state(const struct carrier_maps *maps, const struct carrier
 void carrier_maps_done(struct carrier_maps *maps);
 /* Removes the pins of this directory. */
 void carrier_maps_unpin(const char *dir);
+/* Those of other layouts, once no program uses them. */
+void carrier_maps_unpin_others(const char *parent, const char *keep);

@@ -34,7 +34,7 @@ static void remove_links(struct pass *pass)
 
 		if (!link)
 			continue;
-		r = pass->wish->dry ? 0 : link_delete(pass->nl, link->index, &err);
+		r = pass->wish->dry ? 0 : link_retire(pass->nl, link, &err);
 		if (r == -ENODEV) /* a pod's namespace took it along meanwhile */
 			continue;
 		if (r < 0) {
@@ -104,6 +104,9 @@ static void remove_rest(struct pass *pass)
 		told(pass, "rule", line);
 	err = ERR_INIT;
 	if (!pass->wish->dry && pass->wish->bpffs && carrier_remove(pass->wish->bpffs, &err) < 0)
+		fail(pass, &err);
+	err = ERR_INIT;
+	if (!pass->wish->dry && pass->wish->bpffs && guard_remove(pass->wish->bpffs, &err) < 0)
 		fail(pass, &err);
 }
 

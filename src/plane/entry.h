@@ -30,6 +30,7 @@ enum entry_state {
 struct entry {
 	struct addr addr;  /* route: destination; neighbour: its address; FDB: the peer's outer address */
 	struct addr via;   /* route */
+	struct addr source; /* route: preferred source of this node's own packets */
 	uint32_t index;    /* device; 0: none (blackhole) or several */
 	uint32_t metric;   /* route */
 	struct mac mac;    /* neighbour, FDB */
@@ -46,6 +47,7 @@ struct devices {
 	size_t count;
 	uint32_t *own;            /* indices of the wanted links that exist */
 	size_t own_count;
+	uint8_t protocol;         /* of our routes beside ROUTE_PROTOCOL_TULLE; 0: no other */
 	size_t last;              /* place of the last one found by name: thousands of entries name the same device */
 };
 const struct plane_link *devices_find(struct devices *devices, const char *name);
@@ -84,7 +86,7 @@ extern const struct table_kind route_kind, neigh_kind, fdb_kind;
 bool route_entry_parse(const struct nlmsghdr *msg, struct entry *ret);
 bool neigh_entry_parse(const struct nlmsghdr *msg, const struct devices *devices, struct entry *ret);
 bool fdb_entry_parse(const struct nlmsghdr *msg, const struct devices *devices, struct entry *ret);
-/* Protocol 84, or on a device of ours and not the kernel's doing: what the plane may delete. */
+/* Of our protocols, or on a device of ours and not the kernel's doing: what the plane may delete. */
 bool route_is_own(const struct entry *entry, const struct devices *devices);
 /* Dumps what put together in msg selects; families that the kernel does not have are empty. */
 int entry_dump(struct nl *nl, struct nlmsghdr *msg, int (*each)(const struct nlmsghdr *, void *), void *arg,

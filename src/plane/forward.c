@@ -26,6 +26,8 @@ struct door {
 /* What one pass works with. */
 struct pass {
 	struct children *children;
+	const struct prefix *prefixes; /* to be accepted */
+	size_t count;
 	struct nft_chain *chains;
 	size_t chain_count;
 	struct buf *note, *report; /* either may be null */
@@ -48,6 +50,7 @@ void forward_init(struct forward *forward)
 void forward_done(struct forward *forward)
 {
 	buf_free(&forward->note);
+	free(forward->prefixes);
 }
 
 static void say(struct buf *note, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -176,49 +179,91 @@ static int rule_delete(const struct pass *pass, const struct door *door, struct 
 	return r;
 }
 
-/* Leaves in chain just the two accepts for prefix (null: none of ours). */
-static int chain_reconcile(const struct pass *pass, const struct door *door, const char *chain, const char *prefix,
+/* The place of the prefix that this rule of ours accepts; -1: none of the wanted ones. */
+static ssize_t place_of(const struct pass *pass, const struct door *door, const struct words *words, bool source)
+{
+	const char *text = word_after(words, source ? "-s" : "-d");
+	char own[PREFIX_TEXT_MAX];
+
+	for (size_t i = 0; i < pass->count; i++)
+		if (pass->prefixes[i].family == door->family && strcmp(prefix_format(&pass->prefixes[i], own), text) == 0)
+			return (ssize_t)i;
+	return -1;
+}
+
+/* have: of each prefix, bit 1 for its source accept and bit 0 for its destination accept. */
+static int line_reconcile(const struct pass *pass, const struct door *door, struct words *words, bool wanted,
+	uint8_t *have, struct err *err)
+{
+	bool source = word_after(words, "-s")[0] != 0;
+	ssize_t place = wanted ? place_of(pass, door, words, source) : -1;
+
+	if (place < 0 || have[place] & 1U << source)
+		return rule_delete(pass, door, words, err);
+	have[place] |= (uint8_t)(1U << source);
+	return 0;
+}
+
+/* Leaves in chain just the two accepts for each prefix (not wanted: none of ours). */
+static int chain_reconcile(const struct pass *pass, const struct door *door, const char *chain, bool wanted,
 	struct err *err)
 {
 	_cleanup_(process_result_free) struct process_result listing = {0};
-	bool have[2] = {false, false};
+	_cleanup_free_ uint8_t *have = calloc(pass->count + 1, 1);
 	struct words words;
 	int r = 0;
 
+	if (!have)
+		return err_set(err, -ENOMEM, "forwarding: out of memory");
 	if (!list_chain(pass, door, chain, &listing, err))
 		return -EIO;
 	for (const char *line = buf_text(&listing.out); *line && r == 0; line += line[0] == '\n') {
 		size_t len = strcspn(line, "\n");
-		bool source;
 
-		if (words_split(line, len, &words) && is_ours(&words)) {
-			source = word_after(&words, "-s")[0] != 0;
-			if (prefix && !have[source] && strcmp(word_after(&words, source ? "-s" : "-d"), prefix) == 0)
-				have[source] = true;
-			else
-				r = rule_delete(pass, door, &words, err);
-		}
+		if (words_split(line, len, &words) && is_ours(&words))
+			r = line_reconcile(pass, door, &words, wanted, have, err);
 		line += len;
 	}
-	for (int i = 1; prefix && r == 0 && i >= 0; i--)
-		if (!have[i])
-			r = rule_add(pass, door, chain, i == 1, prefix, err);
+	for (size_t i = 0; wanted && r == 0 && i < pass->count; i++) {
+		char text[PREFIX_TEXT_MAX];
+
+		if (pass->prefixes[i].family != door->family)
+			continue;
+		prefix_format(&pass->prefixes[i], text);
+		for (int source = 1; r == 0 && source >= 0; source--)
+			if (!(have[i] & 1U << source))
+				r = rule_add(pass, door, chain, source, text, err);
+	}
 	return r;
 }
 
-static int door_reconcile(const struct pass *pass, const struct door *door, const struct prefix *prefix,
-	struct err *err)
+static bool has_family(const struct pass *pass, int family)
 {
-	bool needed = prefix_is_set(prefix) && (door->drop || door->docker);
+	for (size_t i = 0; i < pass->count; i++)
+		if (pass->prefixes[i].family == family)
+			return true;
+	return false;
+}
+
+static void say_accepts(const struct pass *pass, const struct door *door)
+{
 	char text[PREFIX_TEXT_MAX];
-	const char *wanted = needed ? prefix_format(prefix, text) : NULL;
-	int r = chain_reconcile(pass, door, "FORWARD", door->docker ? NULL : wanted, err);
+
+	for (size_t i = 0; i < pass->count; i++)
+		if (pass->prefixes[i].family == door->family)
+			say(pass->note, "accepts for %s in chain %s by %s", prefix_format(&pass->prefixes[i], text),
+				door->docker ? "DOCKER-USER" : "FORWARD", door->program);
+}
+
+static int door_reconcile(const struct pass *pass, const struct door *door, struct err *err)
+{
+	bool needed = has_family(pass, door->family) && (door->drop || door->docker);
+	int r = chain_reconcile(pass, door, "FORWARD", needed && !door->docker, err);
 
 	if (r == 0 && door->docker)
-		r = chain_reconcile(pass, door, "DOCKER-USER", wanted, err);
+		r = chain_reconcile(pass, door, "DOCKER-USER", needed, err);
 	if (r == 0 && needed)
-		say(pass->note, "accepts for %s in chain %s by %s", wanted, door->docker ? "DOCKER-USER" : "FORWARD",
-			door->program);
+		say_accepts(pass, door);
 	return r;
 }
 
@@ -267,7 +312,7 @@ static void door_look_legacy(const struct pass *pass, struct door *door)
 	door->docker = strstr(buf_text(&result.out), "-N DOCKER-USER\n") != NULL;
 }
 
-static int each_door(const struct pass *pass, const struct prefix prefixes[FAMILY_COUNT], struct err *err)
+static int each_door(const struct pass *pass, struct err *err)
 {
 	struct door doors[] = {
 		{.program = "iptables-nft", .family = AF_INET},
@@ -285,7 +330,7 @@ static int each_door(const struct pass *pass, const struct prefix prefixes[FAMIL
 			door_look_legacy(pass, door);
 		else
 			door_look_nft(pass, door);
-		if (!door->present || door_reconcile(pass, door, &prefixes[family_index(door->family)], &story) == 0)
+		if (!door->present || door_reconcile(pass, door, &story) == 0)
 			continue;
 		/* a chain that does not drop is no harm, whatever its tool says */
 		if (!door->drop && !door->docker)
@@ -298,7 +343,7 @@ static int each_door(const struct pass *pass, const struct prefix prefixes[FAMIL
 }
 
 /* Base chains that drop and are not iptables': nobody but their owner can open them. */
-static void note_native(const struct pass *pass, const struct prefix prefixes[FAMILY_COUNT])
+static void note_native(const struct pass *pass)
 {
 	for (size_t i = 0; i < pass->chain_count; i++) {
 		const struct nft_chain *chain = &pass->chains[i];
@@ -309,60 +354,82 @@ static void note_native(const struct pass *pass, const struct prefix prefixes[FA
 			continue;
 		if (chain->family == NFPROTO_INET && strcmp(chain->table, NFT_TABLE) == 0)
 			continue;
-		if (!(four && prefix_is_set(&prefixes[FAMILY_4])) && !(six && prefix_is_set(&prefixes[FAMILY_6])))
+		if (!(four && has_family(pass, AF_INET)) && !(six && has_family(pass, AF_INET6)))
 			continue;
 		say(pass->note, "chain %s of table %s %s drops what it does not accept, and Tulle cannot override it",
 			chain->name, chain->family == NFPROTO_INET ? "inet" : six ? "ip6" : "ip", chain->table);
 	}
 }
 
-static int check(struct forward *forward, const struct prefix prefixes[FAMILY_COUNT], struct children *children,
-	struct err *err)
+static int check(struct forward *forward, struct children *children, struct err *err)
 {
 	_cleanup_free_ struct nft_chain *chains = NULL;
-	struct pass pass = {.children = children, .note = &forward->note};
+	struct pass pass = {.children = children, .prefixes = forward->prefixes, .count = forward->count,
+		.note = &forward->note};
 	int r = nft_chains_list(&chains, &pass.chain_count, err);
 
 	if (r < 0)
 		return r;
 	pass.chains = chains;
 	buf_reset(&forward->note);
-	r = each_door(&pass, prefixes, err);
-	note_native(&pass, prefixes);
+	r = each_door(&pass, err);
+	note_native(&pass);
 	return r;
 }
 
-int forward_apply(struct forward *forward, const struct prefix prefixes[FAMILY_COUNT], struct children *children,
+static bool same_prefixes(const struct forward *forward, const struct prefix *prefixes, size_t count)
+{
+	if (forward->count != count)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (!prefix_equal(&forward->prefixes[i], &prefixes[i]))
+			return false;
+	return true;
+}
+
+static int remember(struct forward *forward, const struct prefix *prefixes, size_t count)
+{
+	struct prefix *copy = malloc((count + 1) * sizeof(*copy));
+
+	if (!copy)
+		return -ENOMEM;
+	if (count)
+		memcpy(copy, prefixes, count * sizeof(*copy));
+	free(forward->prefixes);
+	forward->prefixes = copy;
+	forward->count = count;
+	return 0;
+}
+
+int forward_apply(struct forward *forward, const struct prefix *prefixes, size_t count, struct children *children,
 	int *ret_wait_ms, struct err *err)
 {
+	bool same = same_prefixes(forward, prefixes, count);
 	int64_t now = now_ms();
-	bool same = true;
 	int r;
 
 	*ret_wait_ms = 0;
-	for (int f = 0; f < FAMILY_COUNT; f++)
-		same &= prefix_equal(&forward->prefixes[f], &prefixes[f]);
 	if (same && !forward->due && forward->checked_ms)
 		return 0;
 	if (same && forward->checked_ms && now - forward->checked_ms < CHECK_GAP_MS) {
 		*ret_wait_ms = (int)(CHECK_GAP_MS - (now - forward->checked_ms));
 		return 0;
 	}
-	r = check(forward, prefixes, children, err);
+	if (remember(forward, prefixes, count) < 0)
+		return err_set(err, -ENOMEM, "forwarding: out of memory");
+	r = check(forward, children, err);
 	/* a failure is tried again with the next look, not at once: it costs several processes */
 	forward->checked_ms = now_ms();
 	forward->due = false;
-	memcpy(forward->prefixes, prefixes, sizeof(forward->prefixes));
 	return r;
 }
 
 int forward_remove(struct children *children, bool dry, struct buf *report, struct err *err)
 {
-	static const struct prefix none[FAMILY_COUNT];
 	_cleanup_free_ struct nft_chain *chains = NULL;
 	struct pass pass = {.children = children, .report = report, .dry = dry};
 	int r = nft_chains_list(&chains, &pass.chain_count, err);
 
 	pass.chains = chains;
-	return r < 0 ? r : each_door(&pass, none, err);
+	return r < 0 ? r : each_door(&pass, err);
 }

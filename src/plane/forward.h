@@ -12,9 +12,10 @@
 #include "plane/nft.h"
 
 struct forward {
-	struct prefix prefixes[FAMILY_COUNT]; /* served by the last check */
+	struct prefix *prefixes; /* served by the last check */
+	size_t count;
 	struct buf note;
-	int64_t checked_ms;                   /* monotonic; 0: never */
+	int64_t checked_ms; /* monotonic; 0: never */
 	bool due;
 };
 
@@ -22,7 +23,7 @@ void forward_init(struct forward *forward);
 void forward_done(struct forward *forward);
 /* Checks if due, or if the prefixes changed; not more than once a second: *ret_wait_ms says how long the next one has to
  * wait, 0 when none is due. */
-int forward_apply(struct forward *forward, const struct prefix prefixes[FAMILY_COUNT], struct children *children,
+int forward_apply(struct forward *forward, const struct prefix *prefixes, size_t count, struct children *children,
 	int *ret_wait_ms, struct err *err);
 /* Takes all of them back (dry: only tells); one line for each in report. */
 int forward_remove(struct children *children, bool dry, struct buf *report, struct err *err);

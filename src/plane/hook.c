@@ -15,8 +15,10 @@
 /* linux/bpf.h of 6.6 */
 #define ATTACH_TCX_INGRESS 46
 #define ATTACH_TCX_EGRESS 47
+#define FLAG_BEFORE (1U << 3) /* before which one is not said: before all */
 /* Before filters of others, which take the higher numbers that the kernel counts down from 49152. */
 #define FILTER_PRIORITY 84
+#define FILTER_PRIORITY_FIRST 83
 #define FILTER_HANDLE 1
 
 static const char *point_name(const struct hook *hook)
@@ -25,7 +27,7 @@ static const char *point_name(const struct hook *hook)
 }
 
 /* libbpf 1.1 does not know this attach type. */
-static int tcx_create(uint32_t ifindex, enum hook_point point, int prog_fd)
+static int tcx_create(uint32_t ifindex, enum hook_point point, bool first, int prog_fd)
 {
 	union bpf_attr attr;
 	long r;
@@ -34,6 +36,7 @@ static int tcx_create(uint32_t ifindex, enum hook_point point, int prog_fd)
 	attr.link_create.prog_fd = prog_fd;
 	attr.link_create.target_ifindex = ifindex;
 	attr.link_create.attach_type = point == HOOK_INGRESS ? ATTACH_TCX_INGRESS : ATTACH_TCX_EGRESS;
+	attr.link_create.flags = first ? FLAG_BEFORE : 0;
 	r = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
 	return r < 0 ? -errno : (int)r;
 }
@@ -47,7 +50,7 @@ enum hook_kind hook_probe(void)
 	_cleanup_close_ int prog = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "probe", "GPL", nothing, 2, NULL);
 
 	/* No device has index 0: a kernel that knows tcx looks for it, one that does not refuses the type before. */
-	return prog >= 0 && tcx_create(0, HOOK_INGRESS, prog) == -ENODEV ? HOOK_TCX : HOOK_CLSACT;
+	return prog >= 0 && tcx_create(0, HOOK_INGRESS, false, prog) == -ENODEV ? HOOK_TCX : HOOK_CLSACT;
 }
 
 /* The device of a tcx link; 0 once it is gone. */
@@ -68,7 +71,7 @@ static int tcx_replace(const struct hook *hook, int prog_fd)
 
 	if (snprintf(fresh, sizeof(fresh), "%s-new", hook->pin) >= (int)sizeof(fresh))
 		return -ENAMETOOLONG;
-	link = tcx_create(hook->ifindex, hook->point, prog_fd);
+	link = tcx_create(hook->ifindex, hook->point, hook->first, prog_fd);
 	if (link < 0)
 		return link;
 	unlink(fresh);
@@ -91,6 +94,11 @@ static int tcx_attach(const struct hook *hook, int prog_fd)
 	return tcx_replace(hook, prog_fd);
 }
 
+static uint32_t priority_of(const struct hook *hook)
+{
+	return hook->first ? FILTER_PRIORITY_FIRST : FILTER_PRIORITY;
+}
+
 static struct bpf_tc_hook tc_hook(const struct hook *hook)
 {
 	return (struct bpf_tc_hook){
@@ -103,7 +111,7 @@ static struct bpf_tc_hook tc_hook(const struct hook *hook)
 static int clsact_attach(const struct hook *hook, int prog_fd)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE, .handle = FILTER_HANDLE,
-		.priority = FILTER_PRIORITY);
+		.priority = priority_of(hook));
 	struct bpf_tc_hook at = tc_hook(hook);
 	int r = bpf_tc_hook_create(&at);
 
@@ -124,7 +132,7 @@ int hook_attach(const struct hook *hook, int prog_fd, struct err *err)
 
 bool hook_check(const struct hook *hook)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = priority_of(hook));
 	struct bpf_tc_hook at = tc_hook(hook);
 
 	if (hook->kind == HOOK_TCX) {
@@ -137,7 +145,7 @@ bool hook_check(const struct hook *hook)
 
 int hook_detach(const struct hook *hook, struct err *err)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = priority_of(hook));
 	struct bpf_tc_hook at = tc_hook(hook);
 	int r;
 

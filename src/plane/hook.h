@@ -19,6 +19,7 @@ struct hook {
 	uint32_t ifindex;
 	enum hook_point point;
 	const char *pin; /* path of the link on a bpf file system; used by tcx only */
+	bool first;      /* runs before others, ours that are not first among them */
 };
 
 /* What this kernel has. */

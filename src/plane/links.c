@@ -104,6 +104,13 @@ static int addr_change(struct nl *nl, uint16_t type, uint32_t index, const struc
 	return r;
 }
 
+int link_del_addr(struct nl *nl, const struct plane_addr *addr, struct err *err)
+{
+	int r = addr_change(nl, RTM_DELADDR, addr->index, &addr->addr, addr->prefix_len, err);
+
+	return r == -EADDRNOTAVAIL ? 0 : r;
+}
+
 static bool is_ours(const struct plane_addr *addr, const struct prefix *ours)
 {
 	return addr_equal(&addr->addr, &ours->addr) && addr->prefix_len == ours->len;
@@ -137,10 +144,8 @@ static int family_addrs_apply(struct nl *nl, const struct prefix *ours, const st
 	for (size_t i = 0; r == 0 && i < count; i++) {
 		if (addrs[i].index != index || !is_foreign(&addrs[i], ours, foreign))
 			continue;
-		r = addr_change(nl, RTM_DELADDR, index, &addrs[i].addr, addrs[i].prefix_len, err);
+		r = link_del_addr(nl, &addrs[i], err);
 		ret->addresses_removed = true;
-		if (r == -EADDRNOTAVAIL)
-			r = 0;
 	}
 	return r;
 }
@@ -169,11 +174,28 @@ static void refuse_router_advertisements(const char *name)
 	file_put(path, "0");
 }
 
+int link_retire(struct nl *nl, const struct plane_link *link, struct err *err)
+{
+	struct plane_link still;
+	int r = link_delete(nl, link->index, err);
+
+	/* the kernel says yes, and keeps the module's own device */
+	if (r == 0 && strcmp(link->kind, "ipip") == 0 && link_get(nl, link->name, &still, NULL, NULL, NULL) == 0)
+		r = ipip_retire(nl, &still, err);
+	return r;
+}
+
+static int (*const appliers[])(struct nl *nl, const struct wanted_link *link, struct link_outcome *ret,
+	struct err *err) = {
+	[LINK_VXLAN] = vxlan_apply,
+	[LINK_IPIP] = ipip_apply,
+	[LINK_CARRIER] = carrier_pair_apply,
+};
+
 int link_apply(struct nl *nl, const struct wanted_link *link, struct link_outcome *ret, struct err *err)
 {
 	struct link_outcome outcome = {0};
-	int r = link->kind == LINK_VXLAN ? vxlan_apply(nl, link, &outcome, err) :
-		carrier_pair_apply(nl, link, &outcome, err);
+	int r = appliers[link->kind](nl, link, &outcome, err);
 
 	if (r == 0 && outcome.changed)
 		refuse_router_advertisements(link->name);

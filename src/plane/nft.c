@@ -102,26 +102,42 @@ static bool is_applied(const struct nft *nft, const struct buf *text)
 	return nft->known && text->len == nft->applied.len && memcmp(text->data, nft->applied.data, text->len) == 0;
 }
 
-static int put_none(struct nft *nft, bool may_remove, struct children *children, struct err *err)
+static int put_none(struct nft *nft, enum nft_care care, struct children *children, struct err *err)
 {
 	bool removed;
 	int r;
 
-	if (!may_remove && !nft->applied.len)
+	if (care != NFT_CARE_NONE && !nft->applied.len)
 		return 0;
 	r = nft_remove(nft, children, false, &removed, err);
 	if (r == 0) {
 		buf_reset(&nft->applied);
 		nft->known = true;
-		nft->dirty = false;
+		nft->dirty = nft->kept = false;
 	}
 	return r;
 }
 
-int nft_apply(struct nft *nft, const struct buf *text, bool may_remove, struct children *children, bool *ret_repaired,
+/* Does a table stand that the new text would replace? */
+static int look_for_standing(struct nft *nft, struct children *children, bool *ret, struct err *err)
+{
+	uint64_t listing = 0;
+	int r = nft->kept && !nft->dirty ? 0 : list(nft, children, &listing, err);
+
+	if (r < 0)
+		return r;
+	*ret = listing || (nft->kept && !nft->dirty);
+	nft->kept = *ret;
+	if (*ret)
+		nft->dirty = false;
+	return 0;
+}
+
+int nft_apply(struct nft *nft, const struct buf *text, enum nft_care care, struct children *children, bool *ret_repaired,
 	struct err *err)
 {
 	bool same = text->len ? is_applied(nft, text) : nft->known && !nft->applied.len;
+	bool stands = false;
 	uint64_t listing = 0;
 	int r;
 
@@ -129,7 +145,12 @@ int nft_apply(struct nft *nft, const struct buf *text, bool may_remove, struct c
 	if (same && !nft->dirty)
 		return 0;
 	if (!text->len)
-		return put_none(nft, may_remove, children, err);
+		return put_none(nft, care, children, err);
+	if (care == NFT_CARE_STANDING && !same) {
+		r = look_for_standing(nft, children, &stands, err);
+		if (r < 0 || stands)
+			return r;
+	}
 	if (same && nft->listing) {
 		r = list(nft, children, &listing, err);
 		if (r < 0)
@@ -144,6 +165,6 @@ int nft_apply(struct nft *nft, const struct buf *text, bool may_remove, struct c
 		return r;
 	*ret_repaired = same;
 	nft->known = true;
-	nft->dirty = false;
+	nft->dirty = nft->kept = false;
 	return 0;
 }

@@ -28,12 +28,18 @@ struct nft {
 	uint64_t listing;    /* hash of the table as nft lists it, 0 = unknown */
 	bool dirty;          /* somebody may have changed it */
 	bool known;          /* the first apply is done */
+	bool kept;           /* a table that stands was left as it is */
 };
 
 void nft_init(struct nft *nft, const char *program);
 void nft_done(struct nft *nft);
-/* An empty text removes the table, if may_remove or it is ours from before. *ret_repaired: it had been changed. */
-int nft_apply(struct nft *nft, const struct buf *text, bool may_remove, struct children *children, bool *ret_repaired,
+enum nft_care {
+	NFT_CARE_NONE,       /* an empty text removes the table */
+	NFT_CARE_FOREIGN,    /* ... only if it is ours from before */
+	NFT_CARE_STANDING,   /* the same, and a new text waits as long as a table stands */
+};
+/* *ret_repaired: it had been changed. */
+int nft_apply(struct nft *nft, const struct buf *text, enum nft_care care, struct children *children, bool *ret_repaired,
 	struct err *err);
 /* Removes the table (dry: only looks for it); *ret_there: there was one. */
 int nft_remove(struct nft *nft, struct children *children, bool dry, bool *ret_there, struct err *err);

@@ -56,10 +56,8 @@ static void on_notify(evutil_socket_t fd, short what, void *ctx)
 static void on_tick(evutil_socket_t fd, short what, void *ctx)
 {
 	struct plane *plane = ctx;
-	bool forwards = prefix_is_set(&plane->forward.prefixes[FAMILY_4]) ||
-		prefix_is_set(&plane->forward.prefixes[FAMILY_6]);
 
-	plane->forward.due |= forwards;
+	plane->forward.due |= plane->forward.count > 0;
 	plane->nft.dirty |= !monitor_sees_nft(plane->monitor);
 	if (plane->forward.due || plane->nft.dirty)
 		plane_concern(plane, 0);
@@ -128,8 +126,8 @@ void plane_free(struct plane *plane)
 		event_free(plane->notify);
 	if (plane->tick)
 		event_free(plane->tick);
-	if (plane->carrier)
-		carrier_free(plane->carrier);
+	carrier_free(plane->carrier);
+	guard_free(plane->guard);
 	for (int t = 0; t < TABLE_COUNT; t++)
 		table_free(&plane->tables[t]);
 	nft_done(&plane->nft);
@@ -314,6 +312,36 @@ static int apply_carrier(struct plane *plane, const struct wanted *wanted, struc
 	return r < 0 ? r : carrier_apply(plane->carrier, name, &wanted->carrier, err);
 }
 
+/* Kept until it is sure that no guard is wanted. */
+static int sweep_guard(struct plane *plane, const struct wanted *wanted, struct err *err)
+{
+	_cleanup_(buf_free) struct buf pins = BUF_INIT(4096);
+	int r = 0;
+
+	plane->guard_uplink[0] = 0;
+	if (plane->guard_swept || !wanted->sweep)
+		return 0;
+	guard_free(TAKE_PTR(plane->guard));
+	buf_printf(&pins, "%s/guard", plane->bpffs);
+	if (access(buf_text(&pins), F_OK) == 0)
+		r = guard_remove(plane->bpffs, err);
+	plane->guard_swept = r == 0;
+	return r;
+}
+
+static int apply_guard(struct plane *plane, const struct wanted *wanted, struct err *err)
+{
+	int r = 0;
+
+	if (!guard_is_wanted(&wanted->guard))
+		return sweep_guard(plane, wanted, err);
+	plane->guard_swept = false;
+	memcpy(plane->guard_uplink, wanted->guard.uplink, sizeof(plane->guard_uplink));
+	if (!plane->guard)
+		r = guard_new(plane->bpffs, &plane->guard, err);
+	return r < 0 ? r : guard_apply(plane->guard, &wanted->guard, err);
+}
+
 /* -- entries -- */
 
 static struct table *table_of(struct plane *plane, const struct entry *entry)
@@ -398,18 +426,25 @@ static void apply_nft(struct plane *plane, const struct wanted *wanted)
 {
 	struct err err = ERR_INIT;
 	bool repaired = false;
+	enum nft_care care = wanted->keep_nft ? NFT_CARE_STANDING : wanted->sweep ? NFT_CARE_NONE : NFT_CARE_FOREIGN;
 
-	if (nft_apply(&plane->nft, &wanted->nft, wanted->sweep, &plane->children, &repaired, &err) < 0)
+	if (nft_apply(&plane->nft, &wanted->nft, care, &plane->children, &repaired, &err) < 0)
 		fail(plane, &err);
 	plane->stats.repairs += repaired;
 }
 
 static void apply_forward(struct plane *plane, const struct wanted *wanted)
 {
+	struct prefix few[FAMILY_COUNT];
 	struct err err = ERR_INIT;
+	size_t few_count = 0;
 	int wait_ms = 0;
 
-	if (forward_apply(&plane->forward, wanted->forward, &plane->children, &wait_ms, &err) < 0)
+	for (int f = 0; f < FAMILY_COUNT; f++)
+		if (prefix_is_set(&wanted->forward[f]))
+			few[few_count++] = wanted->forward[f];
+	if (forward_apply(&plane->forward, wanted->forward_count ? wanted->forwards : few,
+		wanted->forward_count ? wanted->forward_count : few_count, &plane->children, &wait_ms, &err) < 0)
 		fail(plane, &err);
 	if (wait_ms)
 		plane_concern(plane, wait_ms);
@@ -438,9 +473,18 @@ static void delete_former_links(struct plane *plane, const struct wanted *wanted
 		for (size_t j = 0; j < wanted->link_count; j++)
 			again |= strcmp(wanted->links[j].name, plane->former[i]) == 0;
 		if (!again && link_get(plane->nl, plane->former[i], &link, NULL, NULL, NULL) == 0)
-			link_delete(plane->nl, link.index, NULL);
+			link_retire(plane->nl, &link, NULL);
 	}
 	plane->former_count = 0;
+}
+
+/* Which routes are ours depends on it. */
+static void note_protocol(struct plane *plane, const struct wanted *wanted)
+{
+	if (plane->devices.protocol == wanted->protocol)
+		return;
+	plane->devices.protocol = wanted->protocol;
+	plane->tables[TABLE_ROUTE].dirty = true;
 }
 
 int plane_apply(struct plane *plane, const struct wanted *wanted, struct err *err)
@@ -450,8 +494,14 @@ int plane_apply(struct plane *plane, const struct wanted *wanted, struct err *er
 	monitor_drain(plane->monitor);
 	plane->stats.applies++;
 	plane->failures = (struct failures){0};
+	note_protocol(plane, wanted);
+	/* before the devices, which take packets of tunnels from anybody */
+	if (apply_guard(plane, wanted, &story) < 0)
+		fail(plane, &story);
+	story = ERR_INIT;
 	if (apply_links(plane, wanted, &story) < 0)
 		fail(plane, &story);
+	story = ERR_INIT;
 	if (apply_carrier(plane, wanted, &story) < 0)
 		fail(plane, &story);
 	/* before the routes: no packet goes where a rule should have judged it */
@@ -480,6 +530,18 @@ void plane_each_counter(const struct plane *plane,
 	size_t count = 0;
 
 	if (!plane->carrier || carrier_get_stats(plane->carrier, stats, &count, NULL) < 0)
+		return;
+	for (size_t i = 0; i < count; i++)
+		each(ctx, stats[i].name, stats[i].packets, stats[i].bytes);
+}
+
+void plane_each_guard_counter(const struct plane *plane,
+	void (*each)(void *ctx, const char *name, uint64_t packets, uint64_t bytes), void *ctx)
+{
+	struct guard_stat stats[GUARD_STATS_MAX];
+	size_t count = 0;
+
+	if (!plane->guard || guard_get_stats(plane->guard, stats, &count, NULL) < 0)
 		return;
 	for (size_t i = 0; i < count; i++)
 		each(ctx, stats[i].name, stats[i].packets, stats[i].bytes);

@@ -6,7 +6,7 @@
  * changed something: the agent's changed() callback is then called, and the next plane_apply repairs it. A netlink
  * overrun (ENOBUFS) means a full scan.
  *
- * What it may delete: entries with route protocol 84, and everything on devices of its own (wanted links), once
+ * What it may delete: entries with route protocol 84 (and wanted.protocol), and everything on devices of its own (wanted links), once
  * wanted.sweep is set. Nothing else, ever; except that an entry of the same key is replaced.
  */
 #pragma once
@@ -48,6 +48,10 @@ void plane_get_stats(const struct plane *plane, struct plane_stats *ret);
 void plane_each_counter(const struct plane *plane,
 	void (*each)(void *ctx, const char *name, uint64_t packets, uint64_t bytes), void *ctx);
 
+/* The guard's counters (plane/guard.h): "accepted", and every reason to drop. Nothing without a guard. */
+void plane_each_guard_counter(const struct plane *plane,
+	void (*each)(void *ctx, const char *name, uint64_t packets, uint64_t bytes), void *ctx);
+
 /* Foreign FORWARD chains that drop: what was added to let pods through ("DOCKER-USER by iptables-nft", ...);
  * text for status, "" when nothing was needed. */
 const char *plane_forward_note(const struct plane *plane);
@@ -66,6 +70,10 @@ struct plane_cleanup {
 	void *ctx;
 };
 int plane_cleanup(const struct plane_cleanup *cleanup, struct err *err);
+
+/* Can this kernel make IPIP devices (module ipip)? Loads the module where it can be loaded. Asked once, at start: where it
+ * cannot, a carrier stands in. */
+bool plane_has_ipip(void);
 
 /* -- looking at the machine (used by the choice of the uplink) -- */
 

@@ -8,6 +8,7 @@
 #include "plane/entry.h"
 #include "plane/flannel_rules.h"
 #include "plane/forward.h"
+#include "plane/guard.h"
 #include "plane/links.h"
 #include "plane/monitor.h"
 #include "plane/nft.h"
@@ -46,6 +47,10 @@ struct plane {
 	struct carrier *carrier;
 	char carrier_uplink[IFNAMSIZ];
 	bool carrier_swept;
+
+	struct guard *guard;
+	char guard_uplink[IFNAMSIZ];
+	bool guard_swept;
 
 	struct children children;
 	struct nft nft;

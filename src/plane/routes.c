@@ -25,13 +25,13 @@ static int compare(const void *a, const void *b)
 
 static bool equal(const struct entry *a, const struct entry *b)
 {
-	return addr_equal(&a->via, &b->via) && a->index == b->index && a->metric == b->metric &&
-		a->protocol == b->protocol && a->type == b->type && a->onlink == b->onlink;
+	return addr_equal(&a->via, &b->via) && addr_equal(&a->source, &b->source) && a->index == b->index &&
+		a->metric == b->metric && a->protocol == b->protocol && a->type == b->type && a->onlink == b->onlink;
 }
 
 /* NLM_F_REPLACE takes the place of one route of the same destination and metric. In IPv6 others of the same metric may
  * stand beside it; there, and for another metric, the old one is deleted, unless the request could not tell the two
- * apart (onlink is no part of it). */
+ * apart (onlink and the preferred source are no part of it). */
 static bool survives(const struct entry *known, const struct entry *wanted)
 {
 	bool alike = addr_equal(&known->via, &wanted->via) && known->index == wanted->index &&
@@ -70,8 +70,10 @@ static struct nlmsghdr *put(struct nl *nl, const struct entry *entry)
 
 	info->rtm_scope = direct && family_of(entry) == AF_INET ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
 	info->rtm_flags = entry->onlink ? RTNH_F_ONLINK : 0;
-	if (entry->type == RTN_BLACKHOLE)
+	if (entry->metric)
 		mnl_attr_put_u32(msg, RTA_PRIORITY, entry->metric);
+	if (addr_is_set(&entry->source))
+		nl_put_addr(msg, RTA_PREFSRC, &entry->source);
 	return msg;
 }
 
@@ -115,6 +117,7 @@ bool route_entry_parse(const struct nlmsghdr *msg, struct entry *ret)
 		.addr = parsed.route.dst.addr,
 		.len = parsed.route.dst.len,
 		.via = parsed.route.via,
+		.source = parsed.route.source,
 		/* the kernel tells IPv6 blackholes as routes to lo */
 		.index = parsed.route.type == RTN_UNICAST ? parsed.route.index : 0,
 		.metric = parsed.route.metric,
@@ -125,9 +128,16 @@ bool route_entry_parse(const struct nlmsghdr *msg, struct entry *ret)
 	return true;
 }
 
+/* Protocols up to RTPROT_STATIC are the kernel's and the operator's: what he made by hand is not ours to delete, even if
+ * our routes are to look the same. */
+static bool is_own_protocol(const struct devices *devices, uint8_t protocol)
+{
+	return protocol == ROUTE_PROTOCOL_TULLE || (protocol > RTPROT_STATIC && protocol == devices->protocol);
+}
+
 bool route_is_own(const struct entry *entry, const struct devices *devices)
 {
-	if (entry->protocol == ROUTE_PROTOCOL_TULLE)
+	if (is_own_protocol(devices, entry->protocol))
 		return true;
 	return entry->protocol != RTPROT_KERNEL && entry->index && devices_is_own(devices, entry->index);
 }
@@ -150,7 +160,7 @@ struct scan {
 	const struct devices *devices;
 	struct entry_list *list;
 	int family;
-	bool by_protocol;
+	uint8_t protocol; /* of this dump; 0: by device, and none that a dump by protocol has told */
 };
 
 static int scan_one(const struct nlmsghdr *msg, void *arg)
@@ -162,24 +172,35 @@ static int scan_one(const struct nlmsghdr *msg, void *arg)
 		return 0;
 	if (family_of(&entry) != scan->family || !route_is_own(&entry, scan->devices))
 		return 0;
-	if (scan->by_protocol != (entry.protocol == ROUTE_PROTOCOL_TULLE))
+	if (scan->protocol ? entry.protocol != scan->protocol : is_own_protocol(scan->devices, entry.protocol))
 		return 0;
 	return entry_list_add(scan->list, &entry);
 }
 
-static int scan_family(struct nl *nl, struct scan *scan, uint32_t index, struct err *err)
+static int scan_by(struct nl *nl, struct scan *scan, uint32_t index, uint8_t protocol, struct err *err)
 {
 	struct nlmsghdr *msg = nl_begin(nl, RTM_GETROUTE, 0);
 	struct rtmsg *info = nl_extra(msg, sizeof(*info));
 
 	info->rtm_family = (uint8_t)scan->family;
 	info->rtm_table = RT_TABLE_MAIN;
-	scan->by_protocol = index == 0;
+	info->rtm_protocol = protocol;
+	scan->protocol = protocol;
 	if (index)
 		mnl_attr_put_u32(msg, RTA_OIF, index);
-	else
-		info->rtm_protocol = ROUTE_PROTOCOL_TULLE;
 	return entry_dump(nl, msg, scan_one, scan, err);
+}
+
+static int scan_family(struct nl *nl, struct scan *scan, struct err *err)
+{
+	const struct devices *devices = scan->devices;
+	int r = scan_by(nl, scan, 0, ROUTE_PROTOCOL_TULLE, err);
+
+	if (r == 0 && devices->protocol != ROUTE_PROTOCOL_TULLE && is_own_protocol(devices, devices->protocol))
+		r = scan_by(nl, scan, 0, devices->protocol, err);
+	for (size_t i = 0; r == 0 && i < devices->own_count; i++)
+		r = scan_by(nl, scan, devices->own[i], 0, err);
+	return r;
 }
 
 static int scan(struct nl *nl, const struct devices *devices, struct entry_list *ret, struct err *err)
@@ -191,13 +212,18 @@ static int scan(struct nl *nl, const struct devices *devices, struct entry_list 
 		int r;
 
 		state.family = families[f];
-		r = scan_family(nl, &state, 0, err);
-		for (size_t i = 0; r == 0 && i < devices->own_count; i++)
-			r = scan_family(nl, &state, devices->own[i], err);
+		r = scan_family(nl, &state, err);
 		if (r < 0)
 			return err_wrap(err, "routes"), r;
 	}
 	return 0;
+}
+
+static uint32_t metric_of(const struct wanted_route *route)
+{
+	if (route->kind == ROUTE_BLACKHOLE)
+		return ROUTE_METRIC_BLACKHOLE;
+	return route->metric || route->dst.family == AF_INET ? route->metric : METRIC_6;
 }
 
 static size_t wanted_count(const struct wanted *wanted)
@@ -216,10 +242,9 @@ static bool from_wanted(const struct wanted *wanted, size_t i, struct devices *d
 	ret->len = route->dst.len;
 	ret->via = route->via;
 	ret->index = link ? link->index : 0;
-	ret->metric = route->kind == ROUTE_BLACKHOLE ? ROUTE_METRIC_BLACKHOLE :
-		      route->dst.family == AF_INET6  ? METRIC_6 :
-						       0;
-	ret->protocol = ROUTE_PROTOCOL_TULLE;
+	ret->metric = metric_of(route);
+	ret->source = route->source;
+	ret->protocol = wanted->protocol ? wanted->protocol : ROUTE_PROTOCOL_TULLE;
 	ret->type = route->kind == ROUTE_BLACKHOLE ? RTN_BLACKHOLE : RTN_UNICAST;
 	ret->onlink = route->onlink;
 	return true;

@@ -25,7 +25,8 @@ static bool is_named(const struct plane *plane, const char *name)
 		if (link->kind == LINK_CARRIER && strncmp(link->name, name, len) == 0 && strcmp(name + len, "p") == 0)
 			return true;
 	}
-	return plane->carrier_uplink[0] && strcmp(plane->carrier_uplink, name) == 0;
+	return (plane->carrier_uplink[0] && strcmp(plane->carrier_uplink, name) == 0) ||
+		(plane->guard_uplink[0] && strcmp(plane->guard_uplink, name) == 0);
 }
 
 /* Pods' veths come and go without concern, unless a route leads to one or waits for it. */
@@ -178,13 +179,13 @@ static void watch_neigh(struct plane *plane, const struct nlmsghdr *msg)
 		plane_concern(plane, 0);
 }
 
-/* Only the carrier hangs on qdiscs and filters. */
+/* Only the carrier and the guard hang on qdiscs and filters. */
 static void watch_qdisc(struct plane *plane, const struct nlmsghdr *msg)
 {
 	const struct tcmsg *info = mnl_nlmsg_get_payload(msg);
 	const struct plane_link *link;
 
-	if (!plane->carrier_uplink[0] || mnl_nlmsg_get_payload_len(msg) < sizeof(*info))
+	if ((!plane->carrier_uplink[0] && !plane->guard_uplink[0]) || mnl_nlmsg_get_payload_len(msg) < sizeof(*info))
 		return;
 	link = devices_find_index(&plane->devices, (uint32_t)info->tcm_ifindex);
 	if (link && is_named(plane, link->name))

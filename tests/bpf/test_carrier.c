@@ -42,16 +42,17 @@ struct wish {
 	const char *src, *dst;             /* outer */
 	const char *inner_src, *inner_dst;
 	uint16_t port, ether, inner_port;
-	uint16_t fragment;                 /* host order: the field of the outer IPv4 header */
+	uint16_t fragment, inner_fragment; /* host order: the field of the IPv4 header */
+	uint8_t inner_ttl, inner_protocol;
 	uint8_t outer_ihl, inner_ihl, inner_version, protocol, tos, inner_tos, nexthdr;
 	int outer_add, udp_add, inner_add; /* to length fields */
 	bool bad_sum, filled_check;
 	size_t cut;                        /* bytes to leave out at the end */
 };
 
-static struct carrier_addr address(const char *text)
+static struct packet_addr address(const char *text)
 {
-	struct carrier_addr ret;
+	struct packet_addr ret;
 	struct addr addr;
 
 	assert_int_equal(addr_parse(text, &addr), 0);
@@ -61,7 +62,7 @@ static struct carrier_addr address(const char *text)
 
 static void put_block(struct carrier_bpf *programs, const char *prefix_text, const char *peer)
 {
-	struct carrier_block_key key = {0};
+	struct packet_prefix key = {0};
 	struct carrier_block block = {0};
 	struct prefix prefix;
 	uint32_t nothing = 0;
@@ -150,7 +151,7 @@ static struct iphdr *put_ip4(struct packet *packet, const char *src, const char 
 static struct ipv6hdr *put_ip6(struct packet *packet, const char *src, const char *dst)
 {
 	struct ipv6hdr *ip = grow(packet, sizeof(*ip));
-	struct carrier_addr from = address(src), to = address(dst);
+	struct packet_addr from = address(src), to = address(dst);
 
 	memset(ip, 0, sizeof(*ip));
 	ip->version = 6;
@@ -194,6 +195,9 @@ static void put_inner4(struct packet *packet, const struct wish *wish)
 	ip->ihl = or_else(wish->inner_ihl, 5) & 15;
 	ip->version = or_else(wish->inner_version, 4) & 15;
 	ip->tos = wish->inner_tos;
+	ip->frag_off = htons(wish->inner_fragment);
+	ip->ttl = wish->inner_ttl ? wish->inner_ttl : 64;
+	ip->protocol = wish->inner_protocol ? wish->inner_protocol : IPPROTO_UDP;
 	ip->check = sum_of(ip, sizeof(*ip));
 }
 
@@ -256,6 +260,24 @@ static struct packet outer6(const struct wish *wish)
 	return packet;
 }
 
+static struct packet outer_ipip(const struct wish *wish)
+{
+	uint8_t ihl = wish->outer_ihl ? wish->outer_ihl : 5;
+	struct packet packet = {0};
+	struct iphdr *ip;
+
+	put_eth(&packet, or_else(wish->ether, ETH_P_IP));
+	ip = put_ip4(&packet, wish->src ? wish->src : "192.0.2.2", wish->dst ? wish->dst : "192.0.2.1", ihl);
+	put_inner4(&packet, wish);
+	ip->tot_len = htons((uint16_t)((int)(packet.len - ETH_HLEN) + wish->outer_add));
+	ip->protocol = wish->protocol ? wish->protocol : IPPROTO_IPIP;
+	ip->frag_off = htons(wish->fragment);
+	ip->tos = wish->tos;
+	ip->check = sum_of(ip, ihl * 4) ^ (wish->bad_sum ? 1 : 0);
+	packet.len -= wish->cut;
+	return packet;
+}
+
 static struct packet bare(const struct wish *wish, bool v6)
 {
 	struct packet packet = {0};
@@ -274,7 +296,7 @@ static struct packet bare(const struct wish *wish, bool v6)
 static uint64_t counted(struct carrier_bpf *programs, uint32_t index)
 {
 	int cpus = libbpf_num_possible_cpus();
-	struct carrier_count *each = calloc((size_t)cpus, sizeof(*each));
+	struct packet_count *each = calloc((size_t)cpus, sizeof(*each));
 	uint64_t sum = 0;
 
 	assert_non_null(each);
@@ -317,7 +339,7 @@ static void rx4(void **state, const struct wish *wish, int verdict, int counter,
 	struct carrier_bpf *programs = *state;
 	struct packet packet = outer4(wish);
 
-	expect(programs, programs->progs.carrier_rx, &packet, verdict, counter, out);
+	expect(programs, programs->progs.udp_rx, &packet, verdict, counter, out);
 }
 
 static void rx6(void **state, const struct wish *wish, int verdict, int counter, struct packet *out)
@@ -325,7 +347,7 @@ static void rx6(void **state, const struct wish *wish, int verdict, int counter,
 	struct carrier_bpf *programs = *state;
 	struct packet packet = outer6(wish);
 
-	expect(programs, programs->progs.carrier_rx, &packet, verdict, counter, out);
+	expect(programs, programs->progs.udp_rx, &packet, verdict, counter, out);
 }
 
 static void tx(void **state, const struct wish *wish, bool v6, int verdict, int counter, struct packet *out)
@@ -333,7 +355,7 @@ static void tx(void **state, const struct wish *wish, bool v6, int verdict, int 
 	struct carrier_bpf *programs = *state;
 	struct packet packet = bare(wish, v6);
 
-	expect(programs, programs->progs.carrier_tx, &packet, verdict, counter, out);
+	expect(programs, programs->progs.udp_tx, &packet, verdict, counter, out);
 }
 
 /* -- receiving -- */
@@ -451,6 +473,74 @@ static void congestion_is_told_inwards(void **state)
 	rx6(state, &(struct wish){.tos = 3}, TC_ACT_SHOT, CARRIER_COUNT_RX_CONGESTED, NULL);
 }
 
+static void rx_ipip(void **state, const struct wish *wish, int verdict, int counter, struct packet *out)
+{
+	struct carrier_bpf *programs = *state;
+	struct packet packet = outer_ipip(wish);
+
+	expect(programs, programs->progs.ipip_rx, &packet, verdict, counter, out);
+}
+
+static void ipip_packets_of_nodes_are_stripped(void **state)
+{
+	const uint8_t mac[] = {2, 0, 0, 0, 0, 7};
+	static const char *const sources[] = {"10.42.2.0", "192.0.2.2", "203.0.113.5"};
+	struct wish wish = {0};
+	struct packet out = {0}, inner = bare(&wish, false);
+
+	rx_ipip(state, &wish, TC_ACT_REDIRECT, CARRIER_COUNT_RECEIVED, &out);
+	assert_int_equal(out.len, inner.len);
+	assert_memory_equal(out.b, mac, 6);
+	assert_memory_equal(out.b + ETH_HLEN, inner.b + ETH_HLEN, inner.len - ETH_HLEN);
+	for (size_t i = 0; i < 3; i++)
+		rx_ipip(state, &(struct wish){.inner_src = sources[i]}, TC_ACT_REDIRECT, CARRIER_COUNT_RECEIVED, NULL);
+}
+
+static void ipip_of_others_is_dropped_by_name(void **state)
+{
+	static const struct {
+		struct wish wish;
+		int verdict, counter;
+	} cases[] = {
+		{{.protocol = IPPROTO_UDP}, PASS, UNCHANGED},
+		{{.dst = "192.0.2.77"}, PASS, UNCHANGED},
+		{{.ether = ETH_P_ARP}, PASS, UNCHANGED},
+		{{.src = "192.0.2.99"}, TC_ACT_SHOT, CARRIER_COUNT_RX_NO_NODE},
+		{{.src = "192.0.2.1"}, TC_ACT_SHOT, CARRIER_COUNT_RX_NO_NODE},
+		{{.fragment = 0x2000}, TC_ACT_SHOT, CARRIER_COUNT_RX_FRAGMENT},
+		{{.fragment = 100}, TC_ACT_SHOT, CARRIER_COUNT_RX_FRAGMENT},
+		{{.outer_ihl = 6}, TC_ACT_SHOT, CARRIER_COUNT_RX_OUTER},
+		{{.bad_sum = true}, TC_ACT_SHOT, CARRIER_COUNT_RX_OUTER},
+		{{.outer_add = 1}, TC_ACT_SHOT, CARRIER_COUNT_RX_OUTER},
+		{{.outer_add = -40}, TC_ACT_SHOT, CARRIER_COUNT_RX_OUTER},
+		{{.cut = 1}, TC_ACT_SHOT, CARRIER_COUNT_RX_OUTER},
+		{{.outer_add = -1}, TC_ACT_SHOT, CARRIER_COUNT_RX_INNER},
+		{{.inner_version = 6}, TC_ACT_SHOT, CARRIER_COUNT_RX_INNER},
+		{{.inner_ihl = 4}, TC_ACT_SHOT, CARRIER_COUNT_RX_INNER},
+		{{.inner_add = 1}, TC_ACT_SHOT, CARRIER_COUNT_RX_INNER},
+		{{.inner_src = "10.42.3.2"}, TC_ACT_SHOT, CARRIER_COUNT_RX_FOREIGN},
+		{{.inner_src = "10.42.1.9"}, TC_ACT_SHOT, CARRIER_COUNT_RX_FOREIGN},
+		{{.inner_src = "192.0.2.3"}, TC_ACT_SHOT, CARRIER_COUNT_RX_FOREIGN},
+		{{.inner_src = "192.0.2.1"}, TC_ACT_SHOT, CARRIER_COUNT_RX_FOREIGN},
+		{{.inner_dst = "192.0.2.1", .inner_protocol = IPPROTO_IPIP}, TC_ACT_SHOT, CARRIER_COUNT_RX_NESTED},
+		{{.inner_protocol = IPPROTO_IPIP}, TC_ACT_REDIRECT, CARRIER_COUNT_RECEIVED},
+		{{.tos = 3}, TC_ACT_SHOT, CARRIER_COUNT_RX_CONGESTED},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		rx_ipip(state, &cases[i].wish, cases[i].verdict, cases[i].counter, NULL);
+}
+
+static void congestion_is_told_inwards_from_ipip(void **state)
+{
+	struct packet out;
+	const struct iphdr *ip = (const void *)(out.b + ETH_HLEN);
+
+	rx_ipip(state, &(struct wish){.tos = 3, .inner_tos = 0xb8 | 2}, TC_ACT_REDIRECT, CARRIER_COUNT_RECEIVED, &out);
+	assert_int_equal(ip->tos, 0xb8 | 3);
+	assert_int_equal(sum_of(ip, sizeof(*ip)), 0);
+}
+
 /* -- sending -- */
 
 static void pods_packets_are_wrapped(void **state)
@@ -482,7 +572,7 @@ static void pods_packets_are_wrapped(void **state)
 static void pods_packets_are_wrapped_in_6(void **state)
 {
 	struct wish wish = {.inner_src = "fd00:42:0:1::2", .inner_dst = "fd00:42:0:3::2", .inner_tos = 0xb8 | 1};
-	struct carrier_addr local = address("2001:db8::1"), peer = address("2001:db8::3");
+	struct packet_addr local = address("2001:db8::1"), peer = address("2001:db8::3");
 	struct packet out = {0}, in = bare(&wish, true);
 	const struct ipv6hdr *ip = (const void *)(out.b + ETH_HLEN);
 	const struct udphdr *udp = (const void *)(ip + 1);
@@ -499,6 +589,52 @@ static void pods_packets_are_wrapped_in_6(void **state)
 	assert_memory_equal(&ip->daddr, &peer, 16);
 	assert_int_equal(ntohs(udp->dest), PORT);
 	assert_int_equal(ntohs(udp->len), out.len - ETH_HLEN - 40);
+}
+
+static void tx_ipip(void **state, const struct wish *wish, bool v6, int verdict, int counter, struct packet *out)
+{
+	struct carrier_bpf *programs = *state;
+	struct packet packet = bare(wish, v6);
+
+	expect(programs, programs->progs.ipip_tx, &packet, verdict, counter, out);
+}
+
+/* As net/ipv4/ip_tunnel.c for tunl0: no DSCP, ECN but for congestion, TTL and DF of the inner packet. */
+static void pods_packets_are_wrapped_in_4_as_the_kernel_does(void **state)
+{
+	static const uint8_t ecn[][2] = {{0xb8, 0}, {1, 1}, {0xb8 | 2, 2}, {3, 2}}; /* inner, outer */
+	struct packet out = {0};
+	const struct iphdr *ip = (const void *)(out.b + ETH_HLEN);
+
+	for (size_t i = 0; i < 4; i++) {
+		struct wish wish = {.inner_src = "10.42.1.2", .inner_dst = "10.42.2.2", .inner_tos = ecn[i][0], .inner_ttl = 17,
+			.inner_fragment = i % 2 ? 0x4000 : 0};
+		struct packet in = bare(&wish, false);
+
+		tx_ipip(state, &wish, false, TC_ACT_REDIRECT, CARRIER_COUNT_SENT, &out);
+		assert_int_equal(out.len, in.len + 20);
+		assert_memory_equal(out.b + ETH_HLEN + 20, in.b + ETH_HLEN, in.len - ETH_HLEN);
+		assert_int_equal(ip->version, 4);
+		assert_int_equal(ip->ihl, 5);
+		assert_int_equal(ip->tos, ecn[i][1]);
+		assert_int_equal(ntohs(ip->tot_len), out.len - ETH_HLEN);
+		assert_int_equal(ntohs(ip->frag_off), wish.inner_fragment);
+		assert_int_equal(ip->ttl, 17);
+		assert_int_equal(ip->protocol, IPPROTO_IPIP);
+		assert_int_equal(ip->saddr, address("192.0.2.1").w[3]);
+		assert_int_equal(ip->daddr, address("192.0.2.2").w[3]);
+		assert_int_equal(sum_of(ip, sizeof(*ip)), 0);
+	}
+}
+
+static void what_ipip_cannot_send_is_dropped_by_name(void **state)
+{
+	tx_ipip(state, &(struct wish){.inner_dst = "10.42.9.9"}, false, TC_ACT_SHOT, CARRIER_COUNT_TX_NO_PEER, NULL);
+	tx_ipip(state, &(struct wish){.inner_dst = "10.42.1.9"}, false, TC_ACT_SHOT, CARRIER_COUNT_TX_NO_PEER, NULL);
+	tx_ipip(state, &(struct wish){.inner_dst = "224.0.0.1"}, false, TC_ACT_SHOT, CARRIER_COUNT_TX_NOT_UNICAST, NULL);
+	tx_ipip(state, &(struct wish){.ether = ETH_P_ARP}, false, TC_ACT_SHOT, CARRIER_COUNT_TX_NOT_IP, NULL);
+	tx_ipip(state, &(struct wish){.inner_version = 6}, false, TC_ACT_SHOT, CARRIER_COUNT_TX_NOT_IP, NULL);
+	tx_ipip(state, &(struct wish){.inner_dst = "fd00:42:0:2::2"}, true, TC_ACT_SHOT, CARRIER_COUNT_TX_NOT_IP, NULL);
 }
 
 static void what_cannot_be_sent_is_dropped_by_name(void **state)
@@ -555,9 +691,21 @@ static void only_the_carrier_sends_to_nodes(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct packet one = outer4(&cases[i].wish);
 
-		expect(programs, programs->progs.carrier_guard, &one, cases[i].verdict, cases[i].counter, NULL);
+		expect(programs, programs->progs.udp_guard, &one, cases[i].verdict, cases[i].counter, NULL);
 	}
-	expect(programs, programs->progs.carrier_guard, &packet, TC_ACT_SHOT, CARRIER_COUNT_FORGED, NULL);
+	expect(programs, programs->progs.udp_guard, &packet, TC_ACT_SHOT, CARRIER_COUNT_FORGED, NULL);
+}
+
+static void only_the_carrier_sends_ipip_to_nodes(void **state)
+{
+	struct carrier_bpf *programs = *state;
+	struct packet forged = outer_ipip(&(struct wish){.src = "192.0.2.1", .dst = "192.0.2.2"});
+	struct packet foreign = outer_ipip(&(struct wish){.src = "192.0.2.1", .dst = "192.0.2.99"});
+	struct packet other = outer_ipip(&(struct wish){.src = "192.0.2.1", .dst = "192.0.2.2", .protocol = IPPROTO_TCP});
+
+	expect(programs, programs->progs.ipip_guard, &forged, TC_ACT_SHOT, CARRIER_COUNT_FORGED, NULL);
+	expect(programs, programs->progs.ipip_guard, &foreign, PASS, UNCHANGED, NULL);
+	expect(programs, programs->progs.ipip_guard, &other, PASS, UNCHANGED, NULL);
 }
 
 int main(void)
@@ -571,6 +719,9 @@ int main(void)
 		CASE(tunnels_in_the_tunnel_are_dropped), CASE(congestion_is_told_inwards), CASE(pods_packets_are_wrapped),
 		CASE(pods_packets_are_wrapped_in_6), CASE(what_cannot_be_sent_is_dropped_by_name),
 		CASE(peers_that_are_sockets_get_finished_packets), CASE(only_the_carrier_sends_to_nodes),
+		CASE(ipip_packets_of_nodes_are_stripped), CASE(ipip_of_others_is_dropped_by_name),
+		CASE(congestion_is_told_inwards_from_ipip), CASE(pods_packets_are_wrapped_in_4_as_the_kernel_does),
+		CASE(what_ipip_cannot_send_is_dropped_by_name), CASE(only_the_carrier_sends_ipip_to_nodes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,47 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
  *
- * Decapsulation: tc ingress of the uplink. Takes UDP packets to this node's own address and the carrier's port, and
+ * Decapsulation from UDP: tc ingress of the uplink. Takes UDP packets to this node's own address and the carrier's port, and
  * nothing else. The sender must be a node, and the inner source one that this node may send: an address of its own
  * blocks, or one that belongs to no node (clients outside that are routed through it). Both are judged before the outer
  * header is touched. The inner packet is then received on the carrier device.
  */
 #pragma once
 
-#include "carrier_parse.h"
+#include "carrier_strip.h"
+#include "udp.h"
 
-/* May this peer send packets with this source? */
-static __always_inline int source_fits(const struct carrier_addr *source, const struct carrier_addr *peer, int family,
+/* And remembers whether the peer is a carrier. */
+static __always_inline int udp_source_fits(const struct packet_addr *source, const struct packet_addr *peer, int family,
 	__u32 whole)
 {
 	struct carrier_block *block = block_find(source);
 
-	if (block) {
-		if (!addr_equal(&block->peer, peer))
-			return 0;
-		if (block->whole != whole)
-			block->whole = whole;
-		return 1;
-	}
-	if (addr_equal(source, peer))
-		return 1;
-	return !is_local(source, family) && !bpf_map_lookup_elem(&peers, source);
-}
-
-/* RFC 6040 4.2: congestion met by the outer packet is told to the inner one. 0: it cannot be told, drop. */
-static __always_inline int tell_congestion4(struct __sk_buff *skb, __u8 tos)
-{
-	__u32 offset = ETH_HLEN + OUTER4;
-	__u8 marked = tos | ECN_CE;
-
-	if (!(tos & ECN_MASK))
+	if (!source_fits(block, source, peer, family))
 		return 0;
-	if (marked == tos)
-		return 1;
-	/* The check field is changed by the helper from the two halves of the header's first word. */
-	if (bpf_l3_csum_replace(skb, offset + __builtin_offsetof(struct iphdr, check), bpf_htons(tos),
-		bpf_htons(marked), 2))
-		return 0;
-	return !bpf_skb_store_bytes(skb, offset + 1, &marked, 1, 0);
+	if (block && block->whole != whole)
+		block->whole = whole;
+	return 1;
 }
 
 static __always_inline int tell_congestion6(struct __sk_buff *skb, __u32 first)
@@ -51,23 +30,6 @@ static __always_inline int tell_congestion6(struct __sk_buff *skb, __u32 first)
 	if (!(first >> 20 & ECN_MASK))
 		return 0;
 	return !bpf_skb_store_bytes(skb, ETH_HLEN + OUTER6, &marked, 4, BPF_F_RECOMPUTE_CSUM);
-}
-
-static __always_inline int deliver(struct __sk_buff *skb, __s32 outer)
-{
-	struct ethhdr *eth;
-
-	if (start(skb) + sizeof(*eth) > end(skb))
-		return drop(skb, CARRIER_COUNT_RX_STRIP);
-	/* Before the strip, which moves these 14 bytes: no pointer has to be checked again. */
-	eth = start(skb);
-	for (int i = 0; i < ETH_ALEN; i++)
-		eth->h_dest[i] = config.mac[i]; /* memcpy would read the volatile as the zeros it is compiled with */
-	if (bpf_skb_adjust_room(skb, -outer, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO))
-		return drop(skb, CARRIER_COUNT_RX_STRIP);
-	skb->tc_index = 0;
-	count(skb, CARRIER_COUNT_RECEIVED);
-	return bpf_redirect(config.device, BPF_F_INGRESS);
 }
 
 /* A UDP packet to us that the outer header's fields do not let us read in place. Only a first fragment, or a header with
@@ -87,7 +49,7 @@ static __always_inline int nested(__u8 protocol, const struct udphdr *udp)
 }
 
 struct outer {
-	struct carrier_addr peer;
+	struct packet_addr peer;
 	__u32 payload; /* bytes */
 	__u32 whole;   /* struct carrier_block */
 	int congested;
@@ -95,7 +57,7 @@ struct outer {
 
 static __always_inline int inner4(struct __sk_buff *skb, const struct outer *outer)
 {
-	struct carrier_addr source, dst;
+	struct packet_addr source, dst;
 	struct iphdr *ip;
 	__u32 len;
 	__u8 tos;
@@ -111,7 +73,7 @@ static __always_inline int inner4(struct __sk_buff *skb, const struct outer *out
 		return drop(skb, CARRIER_COUNT_RX_INNER);
 	source = mapped(ip->saddr);
 	dst = mapped(ip->daddr);
-	if (!source_fits(&source, &outer->peer, 0, outer->whole))
+	if (!udp_source_fits(&source, &outer->peer, 0, outer->whole))
 		return drop(skb, CARRIER_COUNT_RX_FOREIGN);
 	if (is_local(&dst, 0)) {
 		struct udphdr udp = {};
@@ -121,7 +83,7 @@ static __always_inline int inner4(struct __sk_buff *skb, const struct outer *out
 		if ((void *)(ip + 1) > end(skb) || nested(ip->protocol, &udp))
 			return drop(skb, CARRIER_COUNT_RX_NESTED);
 	}
-	if (outer->congested && !tell_congestion4(skb, tos))
+	if (outer->congested && !tell_congestion4(skb, ETH_HLEN + OUTER4, tos))
 		return drop(skb, CARRIER_COUNT_RX_CONGESTED);
 	return deliver(skb, OUTER4);
 }
@@ -167,7 +129,7 @@ static __always_inline int rx4(struct __sk_buff *skb)
 
 static __always_inline int inner6(struct __sk_buff *skb, const struct outer *outer)
 {
-	struct carrier_addr source, dst;
+	struct packet_addr source, dst;
 	struct ipv6hdr *ip;
 	__u32 first, len;
 
@@ -182,7 +144,7 @@ static __always_inline int inner6(struct __sk_buff *skb, const struct outer *out
 		return drop(skb, CARRIER_COUNT_RX_INNER);
 	source = addr6(&ip->saddr);
 	dst = addr6(&ip->daddr);
-	if (!source_fits(&source, &outer->peer, 1, outer->whole))
+	if (!udp_source_fits(&source, &outer->peer, 1, outer->whole))
 		return drop(skb, CARRIER_COUNT_RX_FOREIGN);
 	if (is_local(&dst, 1)) {
 		struct udphdr udp = {};
@@ -212,7 +174,7 @@ static __always_inline int fragment6(struct __sk_buff *skb)
 
 static __always_inline int rx6(struct __sk_buff *skb)
 {
-	struct carrier_addr dst;
+	struct packet_addr dst;
 	struct outer outer;
 	struct ipv6hdr *ip;
 	struct udphdr *udp;
@@ -248,10 +210,9 @@ static __always_inline int rx6(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int carrier_rx(struct __sk_buff *skb)
+int udp_rx(struct __sk_buff *skb)
 {
-	/* A tagged frame belongs to a VLAN device above; one to another host is seen in promiscuous mode only. */
-	if (skb->vlan_present || skb->pkt_type != PACKET_HOST)
+	if (!is_for_us(skb))
 		return PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return rx4(skb);

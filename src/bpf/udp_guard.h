@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
  *
- * The guard: tc egress of the uplink. A node trusts what other nodes send to the carrier's port, so nobody else on this
+ * The guard of UDP: tc egress of the uplink. A node trusts what other nodes send to the carrier's port, so nobody else on this
  * node may send there: neither a process with a UDP socket nor a pod that is masqueraded to the node's address. Only
  * whole UDP packets matter; a receiving carrier takes no fragments, options or extension headers.
  */
 #pragma once
 
 #include "carrier_parse.h"
+#include "udp.h"
 
-static __always_inline int to_peer(const struct carrier_addr *dst, __be16 port)
+static __always_inline int to_peer(const struct packet_addr *dst, __be16 port)
 {
 	return port == config.port && bpf_map_lookup_elem(&peers, dst);
 }
 
 static __always_inline int guard4(struct __sk_buff *skb)
 {
-	struct carrier_addr dst;
+	struct packet_addr dst;
 	struct udphdr *udp;
 	struct iphdr *ip;
 
@@ -31,7 +32,7 @@ static __always_inline int guard4(struct __sk_buff *skb)
 
 static __always_inline int guard6(struct __sk_buff *skb)
 {
-	struct carrier_addr dst;
+	struct packet_addr dst;
 	struct ipv6hdr *ip;
 	struct udphdr *udp;
 
@@ -46,7 +47,7 @@ static __always_inline int guard6(struct __sk_buff *skb)
 }
 
 SEC("tc")
-int carrier_guard(struct __sk_buff *skb)
+int udp_guard(struct __sk_buff *skb)
 {
 	if (skb->tc_index == CARRIER_TOKEN)
 		return PASS;
