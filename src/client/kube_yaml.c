@@ -11,6 +11,7 @@
 
 #define DEPTH_MAX 64
 #define VALUES_MAX 100000
+#define NUMBER_MAX 24 /* characters; larger than any 64-bit number */
 
 struct reader {
 	yaml_document_t *document;
@@ -42,7 +43,7 @@ static json_t *number(const char *text)
 	json_error_t problem;
 	json_t *value;
 
-	if (!isdigit((unsigned char)*digits) || strlen(text) > 18)
+	if (!isdigit((unsigned char)*digits) || strlen(text) > NUMBER_MAX)
 		return NULL;
 	value = json_loads(text, JSON_DECODE_ANY, &problem);
 	if (value && json_is_number(value))
@@ -129,30 +130,68 @@ static json_t *convert(struct reader *reader, int index, unsigned depth, bool nu
 	return node->type == YAML_SEQUENCE_NODE ? sequence(reader, node, depth, numbers) : mapping(reader, node, depth, numbers);
 }
 
-static int parse_yaml(const char *text, size_t len, const char *where, json_t **ret, struct err *err)
+/* 1 and the next document, 0 behind the last one. */
+static int load(yaml_parser_t *parser, const char *where, bool numbers, json_t **ret, struct err *err)
 {
 	yaml_document_t document;
-	yaml_parser_t parser;
 	struct reader reader = {&document, where, 0, err};
+	json_t *value = NULL;
+	bool found;
+
+	if (!yaml_parser_load(parser, &document))
+		return err_set(err, -EINVAL, "%s: not valid YAML: line %zu column %zu: %s", where,
+			parser->problem_mark.line + 1, parser->problem_mark.column + 1,
+			parser->problem ? parser->problem : "no memory");
+	err_set(err, -EINVAL, "%s: no memory", where);
+	found = yaml_document_get_root_node(&document);
+	if (found)
+		value = convert(&reader, 1, 0, numbers);
+	yaml_document_delete(&document);
+	if (found && !value)
+		return -EINVAL;
+	*ret = value;
+	return found;
+}
+
+static int parse_yaml(const char *text, size_t len, const char *where, json_t **ret, struct err *err)
+{
+	yaml_parser_t parser;
 	json_t *value;
+	int rc;
 
 	if (!yaml_parser_initialize(&parser))
 		return err_set(err, -ENOMEM, "%s: no memory", where);
 	yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-	if (!yaml_parser_load(&parser, &document)) {
-		err_set(err, -EINVAL, "%s: not valid YAML: line %zu column %zu: %s", where, parser.problem_mark.line + 1,
-			parser.problem_mark.column + 1, parser.problem ? parser.problem : "no memory");
-		yaml_parser_delete(&parser);
-		return -EINVAL;
-	}
-	err_set(err, -EINVAL, "%s: no memory", where);
-	value = yaml_document_get_root_node(&document) ? convert(&reader, 1, 0, false) : json_null();
-	yaml_document_delete(&document);
+	rc = load(&parser, where, false, &value, err);
 	yaml_parser_delete(&parser);
-	if (!value)
-		return -EINVAL;
-	*ret = value;
+	if (rc < 0)
+		return rc;
+	*ret = rc ? value : json_null();
 	return 0;
+}
+
+int kube_yaml_each(const char *text, size_t len, const char *where,
+	int (*document)(void *ctx, json_t *value, struct err *err), void *ctx, struct err *err)
+{
+	size_t start = strspn(text, " \t\r\n");
+	yaml_parser_t parser;
+	json_t *value;
+	int rc;
+
+	if (start < len && text[start] == '{') {
+		rc = json_parse(text, len, where, &value, err);
+		return rc < 0 ? rc : document(ctx, value, err);
+	}
+	if (!yaml_parser_initialize(&parser))
+		return err_set(err, -ENOMEM, "%s: no memory", where);
+	yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+	while ((rc = load(&parser, where, true, &value, err)) > 0) {
+		rc = document(ctx, value, err);
+		if (rc < 0)
+			break;
+	}
+	yaml_parser_delete(&parser);
+	return rc;
 }
 
 int kube_yaml_parse(const char *text, size_t len, const char *where, json_t **ret, struct err *err)

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 bool directory_file_ends(const char *name, const char *ending)
@@ -43,4 +44,32 @@ int directory_file_read(const char *parent, const char *name, bool follow, struc
 		if (buf_add(buf, chunk, (size_t)n) < 0)
 			return err_set(err, -EFBIG, "%s: larger than %zu bytes", path, buf->max);
 	}
+}
+
+uint64_t directory_file_digest(const struct buf *buf)
+{
+	uint64_t hash = 0xcbf29ce484222325u;
+
+	for (size_t i = 0; i < buf->len; i++)
+		hash = (hash ^ (unsigned char)buf->data[i]) * 0x100000001b3u;
+	return hash ? hash : 1;
+}
+
+int directory_file_lock(const char *parent, struct err *err)
+{
+	char path[PATH_MAX + sizeof(DIRECTORY_LOCK)];
+	struct stat here, there;
+
+	snprintf(path, sizeof(path), "%s/" DIRECTORY_LOCK, parent);
+	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+
+	if (fd < 0)
+		return err_set(err, -errno, "%s: cannot be opened for writing: %s", path, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return err_set(err, -errno, "%s: cannot be locked: %s", path, strerror(errno));
+	/* The directory may have been replaced between open and flock: then this lock guards nothing. */
+	if (fstat(fd, &here) < 0 || stat(path, &there) < 0 || here.st_ino != there.st_ino ||
+		here.st_dev != there.st_dev)
+		return err_set(err, -EWOULDBLOCK, "%s: was replaced while it was locked", path);
+	return TAKE_FD(fd);
 }

@@ -7,17 +7,14 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define ENDING ".json"
-#define LOCK_FILE ".lock"
 #define LOCK_PATIENCE_MS 5000 /* then it is told that somebody sits on the lock */
 #define LOCK_AGAIN_MS 50
 
@@ -39,16 +36,6 @@ static int64_t now_ms(clockid_t clock)
 static int64_t now_seconds(void)
 {
 	return now_ms(CLOCK_REALTIME) / 1000;
-}
-
-/* FNV-1a: the revision of a file is its content. */
-static uint64_t digest(const struct buf *buf)
-{
-	uint64_t hash = 0xcbf29ce484222325u;
-
-	for (size_t i = 0; i < buf->len; i++)
-		hash = (hash ^ (unsigned char)buf->data[i]) * 0x100000001b3u;
-	return hash ? hash : 1;
 }
 
 /* "KEY.json" -> "KEY" */
@@ -111,7 +98,7 @@ void directory_lease_read(struct directory *dir, const char *name)
 		dir->kv.events->gone(dir->kv.ctx, key, 0);
 		return;
 	}
-	item = (struct kv_item){key, buf_text(&buf), buf.len, digest(&buf), 0, expires > 0 ? expires : 0};
+	item = (struct kv_item){key, buf_text(&buf), buf.len, directory_file_digest(&buf), 0, expires > 0 ? expires : 0};
 	dir->kv.events->put(dir->kv.ctx, &item);
 }
 
@@ -131,26 +118,6 @@ int directory_lease_scan(struct directory *dir, struct err *err)
 }
 
 /* -- under the lock -- */
-
-/* The descriptor that holds the lock, -EWOULDBLOCK, or another negative errno. */
-static int lock(struct directory *dir, struct err *err)
-{
-	char path[PATH_MAX + sizeof(LOCK_FILE)];
-	struct stat here, there;
-
-	snprintf(path, sizeof(path), "%s/" LOCK_FILE, dir->leases);
-	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-
-	if (fd < 0)
-		return err_set(err, -errno, "%s: cannot be opened for writing: %s", path, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return err_set(err, -errno, "%s: cannot be locked: %s", path, strerror(errno));
-	/* The directory may have been replaced between open and flock: then this lock guards nothing. */
-	if (fstat(fd, &here) < 0 || stat(path, &there) < 0 || here.st_ino != there.st_ino ||
-		here.st_dev != there.st_dev)
-		return err_set(err, -EWOULDBLOCK, "%s: was replaced while it was locked", path);
-	return TAKE_FD(fd);
-}
 
 /* When the lease in this file ends: as kv_events.expires, and -1 when the file cannot be read. */
 static int64_t file_expires(struct directory *dir, const char *name, const char *key)
@@ -199,7 +166,7 @@ static void sweep(struct directory *dir)
 static void on_expire(evutil_socket_t unused, short what, void *arg)
 {
 	struct directory *dir = arg;
-	int fd = lock(dir, NULL);
+	int fd = directory_file_lock(dir->leases, NULL);
 
 	dir->next_expiry = 0;
 	if (fd < 0) {
@@ -242,7 +209,7 @@ static int check_revision(struct directory *dir, const char *name, struct err *e
 	_cleanup_(buf_free) struct buf buf = BUF_INIT(LEASE_FILE_MAX);
 	int rc = directory_file_read(dir->leases, name, false, &buf, err);
 
-	if (rc == -ENOENT || (rc == 0 && digest(&buf) != dir->revision))
+	if (rc == -ENOENT || (rc == 0 && directory_file_digest(&buf) != dir->revision))
 		return err_set(err, -ESTALE, "%s: somebody else %s it", dir->key, rc ? "removed" : "changed");
 	return rc;
 }
@@ -278,7 +245,7 @@ static void deliver(struct directory *dir, int rc, struct err *err)
 	kv_done done = dir->done;
 
 	if (rc == 0 && dir->write != WRITE_REMOVE) {
-		result.revision = digest(&dir->value);
+		result.revision = directory_file_digest(&dir->value);
 		result.expires = dir->kv.events->expires(dir->kv.ctx, dir->key, buf_text(&dir->value), dir->value.len);
 		mind_expiry(dir, result.expires);
 	}
@@ -290,15 +257,15 @@ static void deliver(struct directory *dir, int rc, struct err *err)
 static void wait_for_lock(struct directory *dir)
 {
 	int64_t now = now_ms(CLOCK_MONOTONIC);
-	char path[PATH_MAX + sizeof(LOCK_FILE)], text[PATH_MAX + 200];
+	char path[PATH_MAX + sizeof(DIRECTORY_LOCK)], text[PATH_MAX + 200];
 
 	if (!dir->locked_since_ms)
 		dir->locked_since_ms = now;
 	if (now - dir->locked_since_ms > LOCK_PATIENCE_MS) {
-		snprintf(path, sizeof(path), "%s/" LOCK_FILE, dir->leases);
+		snprintf(path, sizeof(path), "%s/" DIRECTORY_LOCK, dir->leases);
 		snprintf(text, sizeof(text), "%s: another process has held the lock for more than %d seconds", path,
 			LOCK_PATIENCE_MS / 1000);
-		directory_problem(dir, LOCK_FILE, text);
+		directory_problem(dir, DIRECTORY_LOCK, text);
 	}
 	later(dir->attempt, 1 + arc4random_uniform(LOCK_AGAIN_MS));
 }
@@ -307,7 +274,7 @@ static void on_attempt(evutil_socket_t unused, short what, void *arg)
 {
 	struct directory *dir = arg;
 	struct err err = ERR_INIT;
-	int fd = lock(dir, &err);
+	int fd = directory_file_lock(dir->leases, &err);
 	int rc = fd;
 
 	if (fd == -EWOULDBLOCK) {
@@ -315,7 +282,7 @@ static void on_attempt(evutil_socket_t unused, short what, void *arg)
 		return;
 	}
 	if (dir->locked_since_ms)
-		directory_problem(dir, LOCK_FILE, "");
+		directory_problem(dir, DIRECTORY_LOCK, "");
 	dir->locked_since_ms = 0;
 	if (fd >= 0) {
 		rc = perform(dir, &err);
