@@ -15,6 +15,13 @@
 #define RESTART_TIME_MAX 4095 /* seconds: 12 bits on the wire, RFC 4724 section 3 */
 #define PRIORITY_MAX 2147483646
 
+static const char *const members[] = {
+	"logSeverityScreen", "nodeToNodeMeshEnabled", "asNumber", "serviceClusterIPs", "serviceExternalIPs",
+	"serviceLoadBalancerIPs", "serviceLoadBalancerAggregation", "communities", "prefixAdvertisements", "listenPort",
+	"nodeMeshPassword", "nodeMeshMaxRestartTime", "bindMode", "ignoredInterfaces", "localWorkloadPeeringIPV4",
+	"localWorkloadPeeringIPV6", "programClusterRoutes", "ipv4NormalRoutePriority", "ipv6NormalRoutePriority", NULL,
+};
+
 static int read_log(const struct calico_at *at, struct bgp_config *config)
 {
 	static const char *const severities[] = {"Trace", "Debug", "Info", "Warning", "Error", "Fatal", NULL};
@@ -282,7 +289,10 @@ static int read_cluster(const json_t *object, const struct calico_remarks *remar
 
 	for (size_t i = 0; rc >= 0 && i < ARRAY_SIZE(steps); i++)
 		rc = steps[i](&at, config);
-	return rc < 0 ? rc : 0;
+	if (rc < 0)
+		return rc;
+	calico_remark_unknown(&at, members);
+	return 0;
 }
 
 /* Only three members count in a node's own object, each for itself. */

@@ -213,9 +213,24 @@ static int read_action(const struct calico_at *at, struct bgp_filter_rule *rule)
 
 /* -- rules -- */
 
+/* A condition that is not known, or misspelt, would make the rule match what it was not meant for. */
+static int check_members(const struct calico_at *at)
+{
+	static const char *const members[] = {
+		"cidr", "matchOperator", "prefixLength", "source", "interface", "peerType", "communities", "asPathPrefix",
+		"priority", "action", "operations", NULL,
+	};
+	const char *unknown;
+
+	if (!json_is_object(at->json))
+		return calico_wrong(at, NULL, "an object");
+	unknown = calico_unknown(at, members);
+	return unknown ? calico_wrong(at, unknown, "nothing: no such member is known here") : 0;
+}
+
 static int read_rule(const struct calico_at *at, int family, struct bgp_filter_rule *rule)
 {
-	int rc = json_is_object(at->json) ? 0 : calico_wrong(at, NULL, "an object");
+	int rc = check_members(at);
 
 	rule->min_len = rule->max_len = -1;
 	if (rc >= 0)

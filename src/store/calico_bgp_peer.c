@@ -16,6 +16,12 @@
 #define RESTART_TIME_MAX 4095  /* seconds, RFC 4724 section 3 */
 #define KEEPALIVE_MAX 21845    /* seconds: a third of the longest hold time, RFC 4271 section 4.2 */
 
+static const char *const members[] = {
+	"node", "nodeSelector", "peerIP", "peerSelector", "localWorkloadSelector", "asNumber", "localASNumber",
+	"keepOriginalNextHop", "nextHopMode", "password", "sourceAddress", "maxRestartTime", "keepaliveTime",
+	"numAllowedLocalASNumbers", "ttlSecurity", "reachableBy", "filters", "reversePeering", NULL,
+};
+
 /* -- who peers with whom -- */
 
 static int read_local(const struct calico_at *at, struct bgp_peer *peer)
@@ -286,6 +292,7 @@ int calico_bgp_peer_parse(const json_t *object, const struct calico_remarks *rem
 	rc = read_peer(&at, peer);
 	if (rc < 0)
 		return rc;
+	calico_remark_unknown(&at, members);
 	read_bfd(&at, object, peer);
 	*ret = TAKE_PTR(peer);
 	return 0;

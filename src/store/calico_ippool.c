@@ -13,6 +13,11 @@
 static const char *const modes[] = {
 	[ENCAP_NEVER] = "Never", [ENCAP_ALWAYS] = "Always", [ENCAP_CROSS_SUBNET] = "CrossSubnet", NULL};
 
+static const char *const members[] = {
+	"cidr", "blockSize", "ipipMode", "vxlanMode", "natOutgoing", "disabled", "disableBGPExport", "nodeSelector",
+	"namespaceSelector", "allowedUses", "assignmentMode", "ipip", "nat-outgoing", NULL,
+};
+
 /* -- CIDR and blocks -- */
 
 static int read_cidr(const struct calico_at *at, struct ippool *pool)
@@ -232,6 +237,7 @@ int calico_ippool_parse(const json_t *object, const struct calico_remarks *remar
 	rc = read_pool(&at, pool);
 	if (rc < 0)
 		return rc;
+	calico_remark_unknown(&at, members);
 	pool->allocatable = is_allocatable(object);
 	pool->created = calico_created(object);
 	*ret = TAKE_PTR(pool);

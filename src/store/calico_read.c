@@ -129,6 +129,10 @@ static void path_of(const struct calico_at *at, const char *key, char *ret, size
 		snprintf(ret, size, "%s", at->path);
 	else
 		snprintf(ret, size, "%.140s%s%.60s", at->path, at->path[0] ? "." : "", key);
+	/* a key may be anybody's, too */
+	for (char *p = ret; *p; p++)
+		if (!isprint((unsigned char)*p))
+			*p = '?';
 }
 
 static void step(const struct calico_at *at, const char *key, const json_t *json, struct calico_at *ret)
@@ -231,6 +235,44 @@ void calico_remark_ignored(const struct calico_at *at, struct err *err)
 	if (at->remarks && at->remarks->remark)
 		at->remarks->remark(at->remarks->ctx, line);
 	*err = ERR_INIT;
+}
+
+/* -- members that nobody knows -- */
+
+static bool is_among(const char *name, const char *const *names)
+{
+	for (; *names; names++)
+		if (strcmp(name, *names) == 0)
+			return true;
+	return false;
+}
+
+const char *calico_unknown(const struct calico_at *at, const char *const *names)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach((json_t *)at->json, key, value)
+		if (!is_among(key, names))
+			return key;
+	return NULL;
+}
+
+void calico_remark_unknown(const struct calico_at *at, const char *const *names)
+{
+	const char *first = calico_unknown(at, names), *key;
+	char text[SHOWN_MAX + 4];
+	unsigned count = 0;
+	json_t *value;
+
+	if (!first)
+		return;
+	json_object_foreach((json_t *)at->json, key, value)
+		count += !is_among(key, names);
+	value = json_string(first);
+	calico_remark(at, "%s has %u members that are not known here, among them %s; ignored", at->path, count,
+		shown(value, text));
+	json_decref(value);
 }
 
 /* -- plain members -- */

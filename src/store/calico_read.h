@@ -55,6 +55,11 @@ void calico_remark(const struct calico_at *at, const char *fmt, ...) __attribute
 /* Remarks what err tells and that it is ignored; err is empty again. */
 void calico_remark_ignored(const struct calico_at *at, struct err *err);
 
+/* A member of the place that is not among names, which end with null: its name; null: there is none. */
+const char *calico_unknown(const struct calico_at *at, const char *const *names);
+/* Remarks the first of them, and how many there are. */
+void calico_remark_unknown(const struct calico_at *at, const char *const *names);
+
 /* -- members -- */
 
 int calico_text(const struct calico_at *at, const char *key, const char **ret);
