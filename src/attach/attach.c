@@ -394,6 +394,7 @@ void attach_free(struct attacher *attacher)
 		event_free(attacher->teardown_timer);
 	journal_close(attacher->journal);
 	ipam_free(attacher->ipam);
+	free(attacher->pools);
 	podprog_free(attacher->podprog);
 	nl_close(attacher->nl);
 	if (attacher->netns >= 0)
@@ -437,10 +438,12 @@ void attach_set_network(
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		bool has = attacher->ready && network_has(network, f) && prefix_is_set(&own->subnet[f]);
 
+		attacher->families[f] = has;
 		attacher->own[f] = has ? own->subnet[f] : (struct prefix){0};
 		attacher->cluster[f] = has ? network->pool[f].cidr : (struct prefix){0};
 		ipam_set_block(attacher->ipam, f, &attacher->own[f]);
 	}
+	attacher->source = (struct attach_source){0};
 	attacher->mtu = pod_mtu;
 	if (!attacher->ready)
 		return;

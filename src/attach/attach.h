@@ -37,6 +37,7 @@ struct attach_request {
 	const char *ifname;      /* in the pod */
 	const char *netns_path;  /* CNI_NETNS as received; may be "" on DEL */
 	int netns_fd;            /* -1 when there is none */
+	const char *pod_namespace, *pod_name; /* ADD: of the cluster's pod; "" or null: it is none */
 	const char *host_prefix; /* "tul", or "cali" for conf type calico */
 	uint32_t mtu;            /* 0 = the backend's */
 	bool default_route;      /* otherwise only the cluster's networks lead to the gateway */
@@ -93,6 +94,29 @@ void attach_free(struct attacher *attacher);
  */
 void attach_set_network(
 	struct attacher *attacher, const struct network *network, const struct lease *own, uint32_t pod_mtu);
+
+/* Where addresses come from when they are not simply those of this node's block (Calico's pools). Synchronous: what a
+ * store had to be asked was asked before the ADD was admitted. */
+struct attach_source {
+	/* Does this pod get an address of the family? */
+	bool (*serves)(void *ctx, const struct attach_request *request, int family_index);
+	/* One for a pod that is about to be attached; wish: this very one, or null. Errors as attach_add. */
+	int (*take)(void *ctx, const struct attach_request *request, int family_index, const struct addr *wish,
+		struct addr *ret, struct err *err);
+	/* Nobody uses it any more; used: a pod had it for a while. */
+	void (*give_back)(void *ctx, const struct addr *addr, bool used);
+	void *ctx;
+};
+
+struct attach_pools {
+	bool families[FAMILY_COUNT]; /* of which pods may get addresses */
+	const struct prefix *cidrs;  /* of all pools, for pods without a default route; copied */
+	size_t cidr_count;
+	uint32_t mtu;
+	struct attach_source source;
+};
+/* Instead of attach_set_network. 0 or -ENOMEM (then what was set stays). */
+int attach_set_pools(struct attacher *attacher, const struct attach_pools *pools);
 /* Finishes or undoes what a killed agent left; voids everything of another boot. */
 int attach_recover(struct attacher *attacher, struct err *err);
 

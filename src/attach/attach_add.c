@@ -81,7 +81,7 @@ static int choose_mac(struct attachment *to, const struct attach_request *reques
 static int choose_mtu(struct attacher *attacher, struct attachment *to, const struct attach_request *request,
 	struct err *err)
 {
-	uint32_t least = prefix_is_set(&attacher->own[FAMILY_6]) ? MTU_MIN_6 : MTU_MIN;
+	uint32_t least = attacher->families[FAMILY_6] ? MTU_MIN_6 : MTU_MIN;
 
 	to->mtu = request->mtu ? request->mtu : attacher->mtu;
 	if (to->mtu < least || to->mtu > 65535)
@@ -129,12 +129,13 @@ static int choose_routes(struct attacher *attacher, struct attachment *to,
 		if (prefix_is_set(&route.dst))
 			rc = add_route(to, &route, err);
 	}
+	for (size_t i = 0; rc == 0 && !to->default_route && i < attacher->pool_count; i++)
+		rc = add_route(to, &(struct attach_route){.dst = attacher->pools[i]}, err);
 	for (size_t i = 0; rc == 0 && i < request->route_count; i++) {
 		const struct attach_route *route = &request->routes[i];
 
 		prefix_format(&route->dst, text);
-		if (!prefix_is_set(&route->dst) ||
-			!prefix_is_set(&attacher->own[family_index(route->dst.family)]))
+		if (!prefix_is_set(&route->dst) || !attacher->families[family_index(route->dst.family)])
 			return err_set(
 				err, -EINVAL, "route to %s: the pod has no address of that family", text);
 		if (!via_node(attacher, &route->via))
@@ -144,51 +145,6 @@ static int choose_routes(struct attacher *attacher, struct attachment *to,
 				text, addr_format(&route->via, via));
 		rc = add_route(to, route, err);
 	}
-	return rc;
-}
-
-/* -- addresses -- */
-
-static void drop_addresses(struct attacher *attacher, const struct addr addr[FAMILY_COUNT], uint64_t serial)
-{
-	for (int f = 0; f < FAMILY_COUNT; f++) {
-		if (addr_is_set(&addr[f]))
-			ipam_drop(attacher->ipam, &addr[f], serial);
-	}
-}
-
-static int take_wishes(struct attacher *attacher, struct attachment *to, const struct attach_request *request,
-	uint64_t serial, struct err *err)
-{
-	for (size_t i = 0; i < request->ip_count && i < ARRAY_SIZE(request->ips); i++) {
-		const struct addr *wish = &request->ips[i];
-		struct addr *place = &to->addr[family_index(addr_family(wish))];
-		char text[ADDR_TEXT_MAX];
-		int rc;
-
-		if (addr_is_set(place))
-			return err_set(err, -EINVAL,
-				"requested address %s: a second one of its family, expected at most one",
-				addr_format(wish, text));
-		rc = ipam_take_wish(attacher->ipam, wish, serial, attach_now(), err);
-		if (rc < 0)
-			return rc;
-		*place = *wish;
-	}
-	return 0;
-}
-
-static int take_addresses(struct attacher *attacher, struct attachment *to,
-	const struct attach_request *request, uint64_t serial, struct err *err)
-{
-	int rc = take_wishes(attacher, to, request, serial, err);
-
-	for (int f = 0; rc == 0 && f < FAMILY_COUNT; f++) {
-		if (ipam_has_block(attacher->ipam, f) && !addr_is_set(&to->addr[f]))
-			rc = ipam_take(attacher->ipam, f, serial, attach_now(), &to->addr[f], err);
-	}
-	if (rc < 0)
-		drop_addresses(attacher, to->addr, serial);
 	return rc;
 }
 
@@ -283,7 +239,7 @@ static void undo(struct attacher *attacher, const struct attach_pod *pod, const 
 			err_text(&err));
 	if (progress->filed && attach_files_remove(attacher, pod, &err) < 0)
 		attach_report(attacher, "%s: what a failed ADD left: %s", pod->key, err_text(&err));
-	drop_addresses(attacher, pod->addr, pod->serial);
+	attach_drop_addresses(attacher, pod->addr, pod->serial);
 	/* without this record the next start undoes it once more, which does no harm */
 	attach_write(attacher, RECORD_UNDONE, pod->serial, 0, NULL);
 }
@@ -322,7 +278,7 @@ static int attach(struct attacher *attacher, const struct attachment *attachment
 	if (rc == 0)
 		rc = attach_begin(attacher, attachment, serial, &pod, err);
 	if (rc < 0) {
-		drop_addresses(attacher, attachment->addr, serial);
+		attach_drop_addresses(attacher, attachment->addr, serial);
 		return rc;
 	}
 	rc = file(attacher, attachment, request, &progress, err);
@@ -410,7 +366,7 @@ int attach_add(struct attacher *attacher, const struct attach_request *request, 
 	memset(to, 0, sizeof(*to));
 	rc = prepare(attacher, request, to, err);
 	if (rc == 0)
-		rc = take_addresses(attacher, to, request, serial, err);
+		rc = attach_take_addresses(attacher, to, request, serial, err);
 	if (rc < 0) {
 		attacher->stats.failures++;
 		return rc;

@@ -74,15 +74,6 @@ void attach_teardown(struct attacher *attacher)
 
 /* -- the pod is cut off -- */
 
-static void rest_addresses(struct attacher *attacher, const struct attach_pod *pod, int64_t now)
-{
-	for (int f = 0; f < FAMILY_COUNT; f++) {
-		if (addr_is_set(&pod->addr[f]))
-			ipam_rest(attacher->ipam, &pod->addr[f], pod->serial, now);
-	}
-	attach_bridge_pod(attacher, pod->addr, false);
-}
-
 int attach_close(struct attacher *attacher, struct attach_pod *pod, struct err *err)
 {
 	struct err story = ERR_INIT;
@@ -97,7 +88,7 @@ int attach_close(struct attacher *attacher, struct attach_pod *pod, struct err *
 		rc = podlink_close(attacher->nl, attacher->podprog, pod->host_ifname, pod->addr, err);
 	if (rc < 0)
 		return rc;
-	rest_addresses(attacher, pod, now);
+	attach_rest_addresses(attacher, pod, now);
 	attach_pod_remove(attacher, pod);
 	pod->closing_since = now;
 	DL_APPEND(attacher->closing, pod);

@@ -53,6 +53,10 @@ struct attacher {
 	bool ready, forwarding[FAMILY_COUNT];
 	struct prefix cluster[FAMILY_COUNT];
 	struct prefix own[FAMILY_COUNT];
+	bool families[FAMILY_COUNT];  /* that pods may get addresses of */
+	struct attach_source source;  /* take null: addresses come from own */
+	struct prefix *pools;         /* with a source: the cluster's */
+	size_t pool_count;
 	uint32_t mtu;
 	char bridge[IFNAMSIZ];     /* of Flannel's plugin, which holds our block's first address; "" = none */
 	struct attachment scratch; /* what attach_find lends */
@@ -89,6 +93,16 @@ int attach_write(struct attacher *attacher, enum attach_record_type type, uint64
 /* Rewrites the journal when it is mostly history. */
 void attach_compact(struct attacher *attacher);
 int attach_replay(void *ctx, const void *data, size_t len, struct err *err); /* a journal_reader's each */
+
+/* -- addresses (attach_addresses.c) -- */
+
+/* All that the pod gets, or none. */
+int attach_take_addresses(struct attacher *attacher, struct attachment *to, const struct attach_request *request,
+	uint64_t serial, struct err *err);
+/* The pod never used them. */
+void attach_drop_addresses(struct attacher *attacher, const struct addr addr[FAMILY_COUNT], uint64_t serial);
+/* The pod is gone. */
+void attach_rest_addresses(struct attacher *attacher, const struct attach_pod *pod, int64_t now);
 
 /* -- taking down -- */
 

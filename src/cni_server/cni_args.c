@@ -60,6 +60,13 @@ static int parse_ip_list(char *list, struct cni_wishes *wishes, struct err *err)
 	return 0;
 }
 
+/* Who has a longer name is no pod of Kubernetes. */
+static void copy_name(char *to, size_t size, const char *value)
+{
+	if (strlen(value) < size)
+		strcpy(to, value);
+}
+
 static int parse_pair(char *pair, struct cni_wishes *wishes, struct err *err)
 {
 	char *equals = strchr(pair, '=');
@@ -73,6 +80,10 @@ static int parse_pair(char *pair, struct cni_wishes *wishes, struct err *err)
 		return parse_ip_list(value, wishes, err);
 	if (strcmp(pair, "MAC") == 0 && *value)
 		return cni_wishes_set_mac(wishes, value, "CNI_ARGS: MAC", err);
+	if (strcmp(pair, "K8S_POD_NAMESPACE") == 0)
+		copy_name(wishes->pod_namespace, sizeof(wishes->pod_namespace), value);
+	if (strcmp(pair, "K8S_POD_NAME") == 0)
+		copy_name(wishes->pod_name, sizeof(wishes->pod_name), value);
 	return 0;
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * CNI_ARGS, "K1=V1;K2=V2" (reference/cni.md 5.1): the requests IP and MAC are taken out. Keys are matched exactly and
- * in any order; the K8S_ ones and all unknown ones are ignored, with and without IgnoreUnknown, since nothing that we
- * do depends on them. Empty pairs are ignored too. Read on ADD only: a DEL must not fail because of them.
+ * CNI_ARGS, "K1=V1;K2=V2" (reference/cni.md 5.1): the requests IP and MAC are taken out, and which pod of the
+ * cluster it is. Keys are matched exactly and in any order; unknown ones are ignored, with and without IgnoreUnknown. Empty pairs are ignored too. Read on ADD only: a DEL must not fail because of them.
  */
 #pragma once
 
@@ -17,6 +16,7 @@ struct cni_wishes {
 	struct addr ips[CNI_IPS_MAX]; /* each once, in order of asking */
 	size_t ip_count;
 	struct mac mac;
+	char pod_namespace[64], pod_name[254]; /* K8S_POD_NAMESPACE, K8S_POD_NAME; "" when not said, or no names */
 };
 
 /* "10.1.0.5" or "10.1.0.5/24" (the mask is ignored, a pod's address is a /32 or /128). where names it in messages. */

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define DEADLINE_S 10
 
@@ -23,7 +24,17 @@ struct cni_connection {
 	size_t sent;
 	void *job;
 	bool delivered;
+	int64_t since_ms;      /* of the request's end; 0: it has not come yet */
+	bool waits;
 };
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 void cni_connection_end(struct cni_connection *c)
 {
@@ -162,6 +173,22 @@ static ssize_t receive(struct cni_connection *c)
 	return n;
 }
 
+/* a plugin that was killed gets no pod; its runtime will call again */
+static void ask(struct cni_connection *c)
+{
+	int exit_code;
+
+	if (is_gone(c->fd)) {
+		cni_connection_end(c);
+		return;
+	}
+	exit_code = c->options.handle(c->options.ctx, &c->head, c->fields, c->netns_fd, now_ms() - c->since_ms, &c->out,
+		&c->job);
+	c->waits = exit_code == CNI_CONNECTION_LATER;
+	if (!c->waits)
+		start_answer(c, exit_code);
+}
+
 static void run(struct cni_connection *c)
 {
 	bool promised = c->head.flags & FRAME_HAS_NETNS;
@@ -170,8 +197,21 @@ static void run(struct cni_connection *c)
 		refuse(c, "the request's flags and its descriptor disagree");
 		return;
 	}
-	start_answer(
-		c, c->options.handle(c->options.ctx, &c->head, c->fields, c->netns_fd, &c->out, &c->job));
+	event_del(c->io);
+	event_del(c->deadline);
+	c->since_ms = now_ms();
+	ask(c);
+}
+
+bool cni_connection_waits(const struct cni_connection *c)
+{
+	return c->waits;
+}
+
+void cni_connection_resume(struct cni_connection *c)
+{
+	if (c->waits)
+		ask(c);
 }
 
 /* The head is complete. */
@@ -212,11 +252,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 	}
-	/* a plugin that was killed gets no pod; its runtime will call again */
-	if (is_gone(c->fd))
-		cni_connection_end(c);
-	else
-		run(c);
+	run(c);
 }
 
 struct cni_connection *cni_connection_new(struct event_base *base, int fd,

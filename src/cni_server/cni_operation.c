@@ -12,6 +12,7 @@ struct operation {
 	struct attacher *attacher;
 	const struct cni_server_options *options;
 	const struct cni_request *request;
+	int64_t waited_ms;
 	struct buf *out;
 	struct cni_error *error;
 };
@@ -61,13 +62,31 @@ static json_t *make_result(const struct operation *op, const struct attachment *
 	return written;
 }
 
+/* 0: go on. */
+static int admit(const struct operation *op, const struct attach_request *wanted)
+{
+	struct err err = ERR_INIT;
+	int rc = op->options->admit ? op->options->admit(op->options->ctx, wanted, &err) : 0;
+
+	if (rc == -EINPROGRESS && op->waited_ms < CNI_WAIT_MAX_MS)
+		return CNI_OPERATION_LATER;
+	if (rc == -EINPROGRESS) {
+		cni_error_set(op->error, CNI_TRY_LATER, "the node is not ready for this pod");
+		return cni_error_details(op->error, "%s", err_text(&err));
+	}
+	return rc < 0 ? cni_error_from_attach(op->error, &err) : 0;
+}
+
 static int add_with(const struct operation *op, const struct cni_conf *conf)
 {
 	struct attach_request wanted = cni_request_attach(op->request);
 	_cleanup_(json_cleanup) json_t *result = NULL;
 	struct attachment attachment;
 	struct err err = ERR_INIT;
+	int rc;
 
+	wanted.pod_namespace = conf->wishes.pod_namespace;
+	wanted.pod_name = conf->wishes.pod_name;
 	wanted.mtu = conf->mtu;
 	wanted.default_route = conf->default_route;
 	wanted.routes = conf->routes;
@@ -78,6 +97,9 @@ static int add_with(const struct operation *op, const struct cni_conf *conf)
 	wanted.bandwidth = conf->bandwidth;
 	wanted.flannel_conf = conf->type == CNI_TYPE_FLANNEL ? op->request->conf : NULL;
 	wanted.ip_masq = op->options->ip_masq;
+	rc = admit(op, &wanted);
+	if (rc)
+		return rc;
 	if (attach_add(op->attacher, &wanted, &attachment, &err) < 0)
 		return cni_error_from_attach(op->error, &err);
 	result = make_result(op, &attachment, conf->dns);
@@ -198,7 +220,7 @@ static int run_version(const struct operation *op)
 }
 
 int cni_operation_run(struct attacher *attacher, const struct cni_server_options *options,
-	const struct cni_request *request, struct buf *out, struct cni_error *error)
+	const struct cni_request *request, int64_t waited_ms, struct buf *out, struct cni_error *error)
 {
 	static int (*const run[CNI_COMMAND_COUNT])(const struct operation *) = {
 		[CNI_ADD] = run_add,
@@ -208,7 +230,7 @@ int cni_operation_run(struct attacher *attacher, const struct cni_server_options
 		[CNI_STATUS] = run_status,
 		[CNI_VERSION] = run_version,
 	};
-	const struct operation op = {attacher, options, request, out, error};
+	const struct operation op = {attacher, options, request, waited_ms, out, error};
 
 	return run[request->command](&op);
 }

@@ -32,7 +32,7 @@ struct cni_server {
 	int fd;
 	dev_t dev; /* of the socket's file, so that only our own is removed */
 	ino_t ino;
-	struct event *accepting, *pause;
+	struct event *accepting, *pause, *waiting;
 	struct cni_connection *connections[CONNECTIONS_MAX];
 	size_t connection_count;
 	struct log_limit failures, intruders;
@@ -70,7 +70,24 @@ static void log_failure(
 			error->msg, error->details[0] ? ": " : "", error->details);
 }
 
-static int handle(void *ctx, const struct frame_request *head, const char *fields, int netns_fd,
+static void forget(struct cni_request *request)
+{
+	if (request)
+		cni_request_free(request);
+	free(request);
+}
+
+static int wait_for_more(struct cni_server *server, struct cni_request *request)
+{
+	const struct timeval again = {.tv_sec = 1};
+
+	forget(request);
+	if (!evtimer_pending(server->waiting, NULL))
+		evtimer_add(server->waiting, &again);
+	return CNI_CONNECTION_LATER;
+}
+
+static int handle(void *ctx, const struct frame_request *head, const char *fields, int netns_fd, int64_t waited_ms,
 	struct buf *out, void **ret_job)
 {
 	struct cni_server *server = ctx;
@@ -83,7 +100,9 @@ static int handle(void *ctx, const struct frame_request *head, const char *field
 		return 1;
 	rc = cni_request_parse(head, fields, netns_fd, request, &error);
 	if (rc == 0)
-		rc = cni_operation_run(server->attacher, &server->options, request, out, &error);
+		rc = cni_operation_run(server->attacher, &server->options, request, waited_ms, out, &error);
+	if (rc == CNI_OPERATION_LATER)
+		return wait_for_more(server, request);
 	count(server, request->command, started);
 	log_debug(1, "CNI %s of %.64s: %s", cni_command_name(request->command),
 		request->text[FRAME_CONTAINER_ID] ? request->text[FRAME_CONTAINER_ID] : "",
@@ -96,8 +115,7 @@ static int handle(void *ctx, const struct frame_request *head, const char *field
 		*ret_job = request;
 		return 0;
 	}
-	cni_request_free(request);
-	free(request);
+	forget(request);
 	return rc == 0 ? 0 : 1;
 }
 
@@ -127,7 +145,7 @@ static bool handle_spooled(void *ctx, const struct frame_request *head, const ch
 	if (rc == 0 && request.command != CNI_DEL)
 		rc = cni_error_set(&error, CNI_BAD_ENVIRONMENT, "a spooled request must be a DEL");
 	else if (rc == 0) {
-		rc = cni_operation_run(server->attacher, &server->options, &request, &out, &error);
+		rc = cni_operation_run(server->attacher, &server->options, &request, 0, &out, &error);
 		done = rc == 0;
 	}
 	if (rc < 0)
@@ -181,11 +199,25 @@ static void connection_done(void *ctx, struct cni_connection *connection, void *
 			server->connections[i] = server->connections[--server->connection_count];
 	if (request && !delivered)
 		cni_operation_undo(server->attacher, request);
-	if (request)
-		cni_request_free(request);
-	free(request);
+	forget(request);
 	if (server->fd >= 0)
 		resume(server);
+}
+
+void cni_server_kick(struct cni_server *server)
+{
+	/* from the end: one that ends leaves its place to the last one, which has had its turn */
+	for (size_t i = server->connection_count; i-- > 0;)
+		cni_connection_resume(server->connections[i]);
+}
+
+static void on_waiting(evutil_socket_t fd, short what, void *arg)
+{
+	struct cni_server *server = arg;
+
+	(void)fd;
+	(void)what;
+	cni_server_kick(server);
 }
 
 static bool is_root(int fd)
@@ -307,7 +339,8 @@ static int start(struct cni_server *server, struct err *err)
 		return rc;
 	server->accepting = event_new(server->base, server->fd, EV_READ | EV_PERSIST, on_accept, server);
 	server->pause = evtimer_new(server->base, on_pause_end, server);
-	if (!server->accepting || !server->pause || event_add(server->accepting, NULL) < 0)
+	server->waiting = evtimer_new(server->base, on_waiting, server);
+	if (!server->accepting || !server->pause || !server->waiting || event_add(server->accepting, NULL) < 0)
 		return err_set(err, -ENOMEM, "CNI server: out of memory");
 	return 0;
 }
@@ -361,6 +394,8 @@ void cni_server_free(struct cni_server *server)
 		event_free(server->accepting);
 	if (server->pause)
 		event_free(server->pause);
+	if (server->waiting)
+		event_free(server->waiting);
 	cleanup_close(&server->fd);
 	server->fd = -1;
 	while (server->connection_count)

@@ -18,12 +18,20 @@ struct cni_server_options {
 	bool ip_masq;               /* --ip-masq: what Flannel's delegate ipMasq defaults against */
 	/* Readiness for STATUS and ADD: null when pods can be added, otherwise why not (text for the user). */
 	const char *(*not_ready)(void *ctx);
+	/* What an ADD needs before it can be done: 0 when all is there; -EINPROGRESS: not yet, err says what is awaited, and
+	 * cni_server_kick has it asked again (after CNI_WAIT_MAX_MS the ADD fails with code 11); any other error ends the
+	 * ADD, as of attach_add. May be null. */
+	int (*admit)(void *ctx, const struct attach_request *request, struct err *err);
 	void *ctx;
 };
+
+#define CNI_WAIT_MAX_MS 8000
 
 int cni_server_new(struct event_base *base, const struct cni_server_options *options, struct attacher *attacher,
 	struct cni_server **ret, struct err *err);
 void cni_server_free(struct cni_server *server);
+/* Something that ADDs may wait for has come. */
+void cni_server_kick(struct cni_server *server);
 
 struct cni_server_stats {
 	uint64_t requests[8]; /* ADD DEL CHECK GC STATUS VERSION other spool */

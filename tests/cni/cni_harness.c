@@ -3,7 +3,7 @@
  * The CNI server and pod attachment without the rest of the agent: what the protocol suite runs in the network
  * namespace that stands for a node. Arguments: DIR IPV4-BLOCK|- IPV6-BLOCK|- IPV4-CLUSTER|- IPV6-CLUSTER|- MASQ(0|1).
  * The socket is DIR/cni.sock, the spool DIR/spool, the journal DIR/state. While DIR/not-ready exists, its first line
- * is why pods cannot be added. SIGTERM ends it.
+ * is why pods cannot be added; while DIR/awaits exists, ADDs wait for what it says (SIGUSR1: ask again). SIGTERM ends it.
  */
 #include "cni_server/cni_server.h"
 #include "base/buf.h"
@@ -12,23 +12,53 @@
 #include "base/log.h"
 
 #include <event2/event.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 struct harness {
-	char not_ready_path[256], reason[256];
+	char not_ready_path[256], awaits_path[256], reason[256];
+	struct cni_server *server;
 };
+
+/* A file's first line; false: there is no file. */
+static bool read_reason(struct harness *harness, const char *path)
+{
+	_cleanup_(buf_free) struct buf text = BUF_INIT(sizeof(harness->reason) - 1);
+
+	if (file_read(path, &text, NULL) < 0)
+		return false;
+	snprintf(harness->reason, sizeof(harness->reason), "%.*s", (int)strcspn(buf_text(&text), "\n"), buf_text(&text));
+	return true;
+}
 
 static const char *not_ready(void *ctx)
 {
 	struct harness *harness = ctx;
-	_cleanup_(buf_free) struct buf text = BUF_INIT(sizeof(harness->reason) - 1);
 
-	if (file_read(harness->not_ready_path, &text, NULL) < 0)
-		return NULL;
-	snprintf(harness->reason, sizeof(harness->reason), "%.*s", (int)strcspn(buf_text(&text), "\n"), buf_text(&text));
-	return harness->reason;
+	return read_reason(harness, harness->not_ready_path) ? harness->reason : NULL;
+}
+
+/* While the file "awaits" is there, every pod waits for what it says; "refuse TEXT" refuses it. */
+static int admit(void *ctx, const struct attach_request *request, struct err *err)
+{
+	struct harness *harness = ctx;
+
+	if (!read_reason(harness, harness->awaits_path))
+		return 0;
+	if (strncmp(harness->reason, "refuse ", 7) == 0)
+		return err_set(err, -EINVAL, "%s of %s/%s", harness->reason + 7, request->pod_namespace, request->pod_name);
+	return err_set(err, -EINPROGRESS, "%s/%s: %s", request->pod_namespace, request->pod_name, harness->reason);
+}
+
+static void on_kick(evutil_socket_t number, short what, void *ctx)
+{
+	struct harness *harness = ctx;
+
+	(void)number;
+	(void)what;
+	cni_server_kick(harness->server);
 }
 
 static void set_family(struct network *network, struct lease *own, int f, const char *block, const char *cluster)
@@ -56,16 +86,16 @@ static void report(void *ctx, const char *text)
 
 static int run(struct event_base *base, char **argv)
 {
-	struct harness harness;
+	struct harness harness = {0};
+	struct event *kick = evsignal_new(base, SIGUSR1, on_kick, &harness);
 	char socket_path[200], spool[200], state[200];
 	struct attach_options attach_options = {.state_dir = state, .cooldown_s = 5, .host_local_dir = "/nowhere",
 		.flannel_dir = "/nowhere", .report = report};
 	struct cni_server_options options = {.socket_path = socket_path, .spool_dir = spool,
-		.ip_masq = argv[6][0] == '1', .not_ready = not_ready, .ctx = &harness};
+		.ip_masq = argv[6][0] == '1', .not_ready = not_ready, .admit = admit, .ctx = &harness};
 	struct network network = {.backend = "host-gw", .routed = true};
 	struct lease own = {.key = "own"};
 	struct attacher *attacher = NULL;
-	struct cni_server *server = NULL;
 	struct err err = ERR_INIT;
 	int rc;
 
@@ -73,6 +103,7 @@ static int run(struct event_base *base, char **argv)
 	snprintf(spool, sizeof(spool), "%.150s/spool", argv[1]);
 	snprintf(state, sizeof(state), "%.150s/state", argv[1]);
 	snprintf(harness.not_ready_path, sizeof(harness.not_ready_path), "%.150s/not-ready", argv[1]);
+	snprintf(harness.awaits_path, sizeof(harness.awaits_path), "%.150s/awaits", argv[1]);
 	set_family(&network, &own, FAMILY_4, argv[2], argv[4]);
 	set_family(&network, &own, FAMILY_6, argv[3], argv[5]);
 	rc = attach_new(base, &attach_options, &attacher, &err);
@@ -81,12 +112,15 @@ static int run(struct event_base *base, char **argv)
 		attach_set_network(attacher, &network, &own, 1450);
 	}
 	if (rc == 0)
-		rc = cni_server_new(base, &options, attacher, &server, &err);
-	if (rc == 0)
+		rc = cni_server_new(base, &options, attacher, &harness.server, &err);
+	if (rc == 0) {
+		event_add(kick, NULL);
 		event_base_dispatch(base);
-	else
+	} else {
 		log_error("%s", err_text(&err));
-	cni_server_free(server);
+	}
+	event_free(kick);
+	cni_server_free(harness.server);
 	attach_free(attacher);
 	return rc == 0 ? 0 : 1;
 }

@@ -47,8 +47,10 @@ static void test_args(void **state)
 	char text[64];
 
 	(void)state;
-	assert_int_equal(cni_args_parse("K8S_POD_NAME=x;IP=10.1.2.3,fd00::5/64;;MAC=02:00:00:00:00:07;IP=10.1.2.3", &wishes,
+	assert_int_equal(cni_args_parse("K8S_POD_NAME=x-0;K8S_POD_NAMESPACE=shop;IP=10.1.2.3,fd00::5/64;;MAC=02:00:00:00:00:07;IP=10.1.2.3", &wishes,
 				 &err), 0);
+	assert_string_equal(wishes.pod_name, "x-0");
+	assert_string_equal(wishes.pod_namespace, "shop");
 	assert_int_equal(wishes.ip_count, 2);
 	assert_string_equal(addr_format(&wishes.ips[0], text), "10.1.2.3");
 	assert_string_equal(addr_format(&wishes.ips[1], text), "fd00::5");
@@ -83,6 +85,7 @@ static void test_args_long(void **state)
 	memcpy(text + sizeof(text) - 13, ";IP=10.0.0.1", 13);
 	assert_int_equal(cni_args_parse(text, &wishes, NULL), 0);
 	assert_int_equal(wishes.ip_count, 1);
+	assert_string_equal(wishes.pod_name, "");
 }
 
 /* -- configurations -- */
