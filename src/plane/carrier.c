@@ -251,7 +251,8 @@ static int install(struct carrier *carrier, const char *name, const struct carri
 {
 	_cleanup_(unload) struct carrier_bpf *programs = NULL;
 	struct carrier_state old = {0}, state = state_of(carrier, config);
-	int r = device_stop_offloads(name, err);
+	int r = device_stop_offloads(name, config->kind == CARRIER_UDP ? OFFLOAD_SEGMENTATION | OFFLOAD_CHECKSUM :
+		OFFLOAD_SEGMENTATION, err);
 
 	if (!r)
 		r = load(carrier, config, &programs, err);

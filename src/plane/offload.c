@@ -74,13 +74,16 @@ static int feature_count(int fd, const char *name, uint32_t *ret)
 	return 0;
 }
 
-static bool is_offload(const char *feature)
+static unsigned kind_of(const char *feature)
 {
-	return !strncmp(feature, "tx-", 3) && strcmp(feature, "tx-generic-segmentation") &&
-		(strstr(feature, "segmentation") || strstr(feature, "checksum") || !strcmp(feature, "tx-gso-list"));
+	if (strncmp(feature, "tx-", 3) || !strcmp(feature, "tx-generic-segmentation"))
+		return 0;
+	if (strstr(feature, "segmentation") || !strcmp(feature, "tx-gso-list"))
+		return OFFLOAD_SEGMENTATION;
+	return strstr(feature, "checksum") ? OFFLOAD_CHECKSUM : 0;
 }
 
-static int stop_offloads(int fd, const char *name)
+static int stop_offloads(int fd, const char *name, unsigned offloads)
 {
 	_cleanup_free_ struct ethtool_gstrings *names = NULL;
 	_cleanup_free_ struct ethtool_sfeatures *set = NULL;
@@ -106,16 +109,16 @@ static int stop_offloads(int fd, const char *name)
 		char *feature = (char *)names->data + i * ETH_GSTRING_LEN;
 
 		feature[ETH_GSTRING_LEN - 1] = 0;
-		if (is_offload(feature))
+		if (kind_of(feature) & offloads)
 			set->features[i / 32].valid |= 1U << i % 32;
 	}
 	return ethtool(fd, name, set);
 }
 
-int device_stop_offloads(const char *name, struct err *err)
+int device_stop_offloads(const char *name, unsigned offloads, struct err *err)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int r = fd < 0 ? -errno : stop_offloads(fd, name);
+	int r = fd < 0 ? -errno : stop_offloads(fd, name, offloads);
 
 	return r ? err_set(err, r, "device %s: switching offloads off: %s", name, strerror(-r)) : 0;
 }

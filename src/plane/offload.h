@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the carrier asks of a device by ioctl: its index, address and type, and that it leaves
- * segmentation and checksums to the kernel.
+ * What is asked of a device by ioctl: its index, address and type, and that it leaves segmentation or checksums to the
+ * kernel.
  */
 #pragma once
 
@@ -16,5 +16,6 @@ struct device {
 
 /* -ENODEV with a text when there is none of that name. */
 int device_get(const char *name, struct device *ret, struct err *err);
-/* Switches every segmentation and checksum offload for sending off, as "ethtool -K NAME tso off tx off ..." does. */
-int device_stop_offloads(const char *name, struct err *err);
+enum offload { OFFLOAD_SEGMENTATION = 1, OFFLOAD_CHECKSUM = 2 };
+/* Switches every offload for sending of these kinds off, as "ethtool -K NAME tso off tx off ..." does. */
+int device_stop_offloads(const char *name, unsigned offloads, struct err *err);

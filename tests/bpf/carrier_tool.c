@@ -3,6 +3,7 @@
  * The carrier by hand, for the tests:
  *   carrier_tool BPFFS apply|hold NAME UPLINK PORT LOCAL4|- LOCAL6|- OWN4|- OWN6|- [DST=PEER]...
  *   carrier_tool BPFFS stats | remove
+ * PORT "ipip": IPIP instead of UDP.
  * hold: applies, prints "ready", then checks at each line of input and prints "yes" or "no", until end of file.
  * CARRIER_CLSACT in the environment: by filters instead of links.
  */
@@ -28,6 +29,7 @@ static int parse(char **args, int count, struct wanted_carrier *wanted)
 	int r = 0;
 
 	snprintf(wanted->uplink, sizeof(wanted->uplink), "%s", args[0]);
+	wanted->kind = strcmp(args[1], "ipip") ? CARRIER_UDP : CARRIER_IPIP;
 	wanted->port = (uint16_t)atoi(args[1]);
 	wanted->enabled = true;
 	for (int f = 0; f < FAMILY_COUNT; f++) {

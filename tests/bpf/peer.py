@@ -7,6 +7,8 @@ tcp-send ADDR PORT BYTES [SRC]  sends BYTES of a known pattern, prints its SHA-2
 udp-count ADDR PORT WANT        prints how many datagrams came, and their sizes, after WANT or 3 s of silence
 udp-send ADDR PORT COUNT SIZE [SEGMENT]   COUNT datagrams of SIZE; with SEGMENT the kernel cuts each into pieces of it
 raw-inner ADDR PORT SRC DST INNERPORT     one datagram whose payload is an IPv4 UDP packet
+raw-ipip ADDR SRC DST INNERPORT [SIZE]    the same behind a bare IPv4 header, SIZE bytes of payload
+raw-vxlan ADDR PORT VNI MAC SRC DST INNERPORT [SIZE]   the same in a frame to MAC; SRC and DST may be IPv6
 relay DEV ADDR PORT DST=PEER... a TUN device, one packet a datagram: what flanneld's udp backend does
 """
 import fcntl
@@ -81,18 +83,40 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def raw_inner(addr, port, source, dst, inner_port):
-    payload = b"forged"
-    udp = struct.pack("!4H", 9, int(inner_port), 8 + len(payload), 0) + payload
+def inner(source, dst, inner_port, size=6):
+    udp = struct.pack("!4H", 9, int(inner_port), 8 + int(size), 0) + b"x" * int(size)
+    if ":" in source:
+        pseudo = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, dst)
+        total = checksum(pseudo + struct.pack("!IxxxB", len(udp), 17) + udp + b"\0" * (len(udp) % 2)) or 0xFFFF
+        return struct.pack("!IHBB", 6 << 28, len(udp), 17, 64) + pseudo + udp[:6] + struct.pack("!H", total) + udp[8:]
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0,
                        socket.inet_aton(source), socket.inet_aton(dst))
-    packet = head[:10] + struct.pack("!H", checksum(head)) + head[12:] + udp
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + udp
+
+
+def raw_inner(addr, port, source, dst, inner_port):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("", int(port)))
     try:
-        sock.sendto(packet, (addr, int(port)))
+        sock.sendto(inner(source, dst, inner_port), (addr, int(port)))
     except PermissionError:
         say("refused")
+
+
+def raw_ipip(addr, source, dst, inner_port, size=6):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IPIP)
+    try:
+        sock.sendto(inner(source, dst, inner_port, size), (addr, 0))
+    except PermissionError:
+        say("refused")
+
+
+def raw_vxlan(addr, port, vni, mac, source, dst, inner_port, size=6):
+    head = struct.pack("!II", 0x08000000, int(vni) << 8)
+    frame = bytes.fromhex(mac.replace(":", "")) + bytes.fromhex("0200000000ee") + \
+        (b"\x86\xdd" if ":" in source else b"\x08\x00")
+    sock = socket.socket(family(addr), socket.SOCK_DGRAM)
+    sock.sendto(head + frame + inner(source, dst, inner_port, size), (addr, int(port)))
 
 
 def relay(device, addr, port, *routes):
