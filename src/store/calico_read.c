@@ -123,16 +123,21 @@ static const json_t *find(const struct calico_at *at, const char *key)
 	return json_is_null(value) ? NULL : value;
 }
 
+/* Nobody's control characters forge a log line. */
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if (!isprint((unsigned char)*text))
+			*text = '?';
+}
+
 static void path_of(const struct calico_at *at, const char *key, char *ret, size_t size)
 {
 	if (!key)
 		snprintf(ret, size, "%s", at->path);
 	else
 		snprintf(ret, size, "%.140s%s%.60s", at->path, at->path[0] ? "." : "", key);
-	/* a key may be anybody's, too */
-	for (char *p = ret; *p; p++)
-		if (!isprint((unsigned char)*p))
-			*p = '?';
+	make_printable(ret); /* a key may be anybody's, too */
 }
 
 static void step(const struct calico_at *at, const char *key, const json_t *json, struct calico_at *ret)
@@ -179,7 +184,7 @@ void calico_item(const struct calico_at *at, const char *key, size_t index, cons
 
 /* -- stories -- */
 
-/* Compact and in ASCII, so that nobody's control characters forge a log line. */
+/* Compact and in ASCII; the one control character that JSON lets through is DEL. */
 static const char *shown(const json_t *value, char ret[static SHOWN_MAX + 4])
 {
 	size_t len;
@@ -193,6 +198,7 @@ static const char *shown(const json_t *value, char ret[static SHOWN_MAX + 4])
 		snprintf(ret, SHOWN_MAX + 4, "a text of %zu bytes", json_string_length(value));
 	else
 		snprintf(ret, SHOWN_MAX + 4, "%s", json_is_array(value) ? "a long list" : "a large object");
+	make_printable(ret);
 	return ret;
 }
 
