@@ -213,7 +213,7 @@ static void poolplan_done(struct poolplan *plan)
 {
 	free(plan->rings);
 	free(plan->nodes);
-	free(plan->by_name);
+	free(plan->slots);
 	free(plan->taken);
 	free(plan->local);
 	free(plan->blocks);

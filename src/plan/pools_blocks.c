@@ -73,10 +73,6 @@ static bool takes_over_nodes(const struct poolplan *plan, const struct prefix *c
 
 	if (poolplan_any_inside(plan->taken, plan->taken_count, cidr))
 		return true;
-	for (int f = 0; f < FAMILY_COUNT; f++)
-		if (prefix_contains(cidr, &uplink->addr[f]) ||
-			(plan->active[f] && prefix_contains(cidr, &plan->input->own->address[f].addr)))
-			return true;
 	for (size_t i = 0; i < uplink->on_link_count; i++)
 		if (prefix_contains_prefix(cidr, &uplink->on_link[i]))
 			return true;
@@ -86,15 +82,15 @@ static bool takes_over_nodes(const struct poolplan *plan, const struct prefix *c
 static int refuse(struct poolplan *plan, const struct poolplan_block *block, const char *expected)
 {
 	char text[PREFIX_TEXT_MAX];
-	int r = poolplan_complain(plan, "block", prefix_format(&block->block->cidr, text),
-		"cidr is %s, expected %s", text, expected);
+	int r = poolplan_complain(
+		plan, "block", prefix_format(&block->cidr, text), "cidr is %s, expected %s", text, expected);
 
 	return r < 0 ? r : 0;
 }
 
 static int judge_block(struct poolplan *plan, struct poolplan_block *block)
 {
-	const struct prefix *cidr = &block->block->cidr;
+	const struct prefix *cidr = &block->cidr;
 
 	if (!prefix_is_set(cidr) || prefix_has_host_bits(cidr))
 		return refuse(plan, block, "a prefix without host bits");
@@ -117,22 +113,22 @@ static int judge_holder(struct poolplan *plan, struct poolplan_block *block)
 	block->node = poolplan_find_node(plan, name);
 	if (block->node || !plan->input->complete)
 		return 0;
-	return poolplan_complain(plan, "block", prefix_format(&block->block->cidr, text),
+	return poolplan_complain(plan, "block", prefix_format(&block->cidr, text),
 		"affinity is \"host:%s\", expected a node of the cluster", name);
 }
 
-/* -- against each other; a lower address among the blocks means an older block, and ours are the oldest -- */
+/* -- against each other -- */
 
-static int seniority_compare(const void *a, const void *b)
+/* The older one first, and ours are the oldest. */
+static int seniority_compare(const struct poolplan_block *one, const struct poolplan_block *other)
 {
-	const struct poolplan_block *one = a, *other = b;
 	int d;
 
 	if (one->own != other->own)
 		return one->own ? -1 : 1;
 	if (one->order != other->order)
 		return one->order < other->order ? -1 : 1;
-	d = prefix_compare(&one->block->cidr, &other->block->cidr);
+	d = prefix_compare(&one->cidr, &other->cidr);
 	if (d)
 		return d;
 	return strcmp(one->block->node ? one->block->node : "", other->block->node ? other->block->node : "");
@@ -140,19 +136,15 @@ static int seniority_compare(const void *a, const void *b)
 
 static int by_seniority(const void *a, const void *b)
 {
-	const struct poolplan_block *one = *(struct poolplan_block *const *)a,
-				    *other = *(struct poolplan_block *const *)b;
-
-	return one < other ? -1 : one > other;
+	return seniority_compare(*(struct poolplan_block *const *)a, *(struct poolplan_block *const *)b);
 }
 
 static int by_prefix(const void *a, const void *b)
 {
-	const struct poolplan_block *one = *(struct poolplan_block *const *)a,
-				    *other = *(struct poolplan_block *const *)b;
-	int d = prefix_compare(&one->block->cidr, &other->block->cidr);
+	const struct poolplan_block *one = a, *other = b;
+	int d = prefix_compare(&one->cidr, &other->cidr);
 
-	return d ? d : one < other ? -1 : one > other;
+	return d ? d : seniority_compare(one, other);
 }
 
 static size_t find_place(struct poolplan_block *const *kept, size_t count, const struct prefix *cidr)
@@ -162,7 +154,7 @@ static size_t find_place(struct poolplan_block *const *kept, size_t count, const
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (prefix_compare(&kept[middle]->block->cidr, cidr) < 0)
+		if (prefix_compare(&kept[middle]->cidr, cidr) < 0)
 			low = middle + 1;
 		else
 			high = middle;
@@ -176,9 +168,9 @@ static int complain_overlap(
 	char text[PREFIX_TEXT_MAX], other[PREFIX_TEXT_MAX];
 
 	block->believed = false;
-	return poolplan_complain(plan, "block", prefix_format(&block->block->cidr, text),
+	return poolplan_complain(plan, "block", prefix_format(&block->cidr, text),
 		"cidr is %s, expected one that does not overlap %s block %s", text,
-		holder->own ? "this node's" : "the older", prefix_format(&holder->block->cidr, other));
+		holder->own ? "this node's" : "the older", prefix_format(&holder->cidr, other));
 }
 
 /* Some of these overlap: the older ones first, each is kept if it overlaps none that is kept already. */
@@ -192,12 +184,12 @@ static int resolve_overlaps(struct poolplan *plan, struct poolplan_block **group
 		return -ENOMEM;
 	qsort(group, count, sizeof(*group), by_seniority);
 	for (size_t i = 0; i < count && r == 0; i++) {
-		const struct prefix *cidr = &group[i]->block->cidr;
+		const struct prefix *cidr = &group[i]->cidr;
 		size_t at = find_place(kept, n, cidr);
 
-		if (at > 0 && prefix_overlaps(&kept[at - 1]->block->cidr, cidr)) {
+		if (at > 0 && prefix_overlaps(&kept[at - 1]->cidr, cidr)) {
 			r = complain_overlap(plan, group[i], kept[at - 1]);
-		} else if (at < n && prefix_overlaps(&kept[at]->block->cidr, cidr)) {
+		} else if (at < n && prefix_overlaps(&kept[at]->cidr, cidr)) {
 			r = complain_overlap(plan, group[i], kept[at]);
 		} else {
 			memmove(kept + at + 1, kept + at, (n++ - at) * sizeof(*kept));
@@ -214,10 +206,10 @@ static int judge_overlaps(struct poolplan *plan, struct poolplan_block **some, s
 	int r = 0;
 
 	for (size_t start = 0; start < count && r == 0; start = end) {
-		const struct prefix *widest = &some[start]->block->cidr;
+		struct addr last = prefix_last(&some[start]->cidr);
 
 		for (end = start + 1; end < count; end++)
-			if (!prefix_overlaps(widest, &some[end]->block->cidr))
+			if (addr_compare(&some[end]->cidr.addr, &last) > 0)
 				break;
 		if (end > start + 1)
 			r = resolve_overlaps(plan, some + start, end - start);
@@ -230,6 +222,7 @@ static int judge_overlaps(struct poolplan *plan, struct poolplan_block **some, s
 static int list_blocks(struct poolplan *plan)
 {
 	const struct plan_pools_input *input = plan->input;
+	bool sorted = true;
 
 	plan->blocks = calloc(input->block_count + 1, sizeof(*plan->blocks));
 	plan->kept = calloc(input->block_count + 1, sizeof(*plan->kept));
@@ -239,28 +232,27 @@ static int list_blocks(struct poolplan *plan)
 	for (size_t i = 0; i < input->block_count; i++) {
 		const struct block *block = input->blocks[i].block;
 
-		plan->blocks[i] = (struct poolplan_block){.block = block, .order = input->blocks[i].order};
+		plan->blocks[i] = (struct poolplan_block){
+			.cidr = block->cidr, .block = block, .order = input->blocks[i].order};
 		plan->blocks[i].own = block->node && strcmp(block->node, input->name) == 0;
+		sorted = sorted && (i == 0 || by_prefix(&plan->blocks[i - 1], &plan->blocks[i]) <= 0);
 	}
-	qsort(plan->blocks, plan->block_count, sizeof(*plan->blocks), seniority_compare);
+	if (!sorted)
+		qsort(plan->blocks, plan->block_count, sizeof(*plan->blocks), by_prefix);
 	return 0;
 }
 
-static size_t keep_believed(struct poolplan *plan)
+static void keep_believed(struct poolplan *plan)
 {
-	size_t n = 0;
-
+	plan->kept_count = 0;
 	for (size_t i = 0; i < plan->block_count; i++)
 		if (plan->blocks[i].believed)
-			plan->kept[n++] = &plan->blocks[i];
-	qsort(plan->kept, n, sizeof(*plan->kept), by_prefix);
-	return n;
+			plan->kept[plan->kept_count++] = &plan->blocks[i];
 }
 
 int poolplan_judge_blocks(struct poolplan *plan)
 {
 	int r = list_blocks(plan);
-	size_t n;
 
 	for (size_t i = 0; i < plan->block_count && r >= 0; i++) {
 		r = judge_block(plan, &plan->blocks[i]);
@@ -268,9 +260,9 @@ int poolplan_judge_blocks(struct poolplan *plan)
 	}
 	if (r < 0)
 		return r;
-	n = keep_believed(plan);
-	r = judge_overlaps(plan, plan->kept, n);
-	plan->kept_count = keep_believed(plan);
+	keep_believed(plan);
+	r = judge_overlaps(plan, plan->kept, plan->kept_count);
+	keep_believed(plan);
 	for (size_t i = 0; i < plan->kept_count && r == 0; i++)
 		r = judge_holder(plan, plan->kept[i]);
 	return r;
@@ -281,7 +273,7 @@ const struct poolplan_block *poolplan_find_block(const struct poolplan *plan, co
 	struct prefix host = prefix_host(addr);
 	size_t at = find_place(plan->kept, plan->kept_count, &host);
 
-	if (at < plan->kept_count && prefix_contains(&plan->kept[at]->block->cidr, addr))
+	if (at < plan->kept_count && prefix_contains(&plan->kept[at]->cidr, addr))
 		return plan->kept[at];
-	return at > 0 && prefix_contains(&plan->kept[at - 1]->block->cidr, addr) ? plan->kept[at - 1] : NULL;
+	return at > 0 && prefix_contains(&plan->kept[at - 1]->cidr, addr) ? plan->kept[at - 1] : NULL;
 }

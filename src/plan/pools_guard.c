@@ -43,14 +43,14 @@ static int add_block(struct poolplan *plan, const struct poolplan_block *block, 
 	int r = 0;
 
 	if (block->own)
-		r = wanted_add_source(wanted, &block->block->cidr, own);
+		r = wanted_add_source(wanted, &block->cidr, own);
 	else if (block->node && block->node->usable[f])
-		r = wanted_add_source(wanted, &block->block->cidr, &block->node->node->address[f].addr);
+		r = wanted_add_source(wanted, &block->cidr, &block->node->node->address[f].addr);
 	for (size_t i = 0; i < block->block->guest_count && r == 0; i++) {
 		const struct block_guest *guest = &block->block->guests[i];
 		const struct poolplan_node *node = poolplan_find_node(plan, guest->node);
 
-		if (!prefix_contains(&block->block->cidr, &guest->addr))
+		if (!prefix_contains(&block->cidr, &guest->addr))
 			continue;
 		if (strcmp(guest->node, plan->input->name) == 0)
 			r = add_host(wanted, &guest->addr, own);
@@ -86,7 +86,7 @@ static int add_family(struct poolplan *plan, int f)
 	if (r == 0)
 		r = add_claims(plan, input->own, &input->ipip_addr, &input->vxlan_addr[f], f);
 	for (size_t i = 0; i < plan->kept_count && r == 0; i++)
-		if (family_index(plan->kept[i]->block->cidr.family) == f)
+		if (family_index(plan->kept[i]->cidr.family) == f)
 			r = add_block(plan, plan->kept[i], f);
 	for (size_t i = 0; i < plan->node_count && r == 0; i++) {
 		const struct addr *addr = &plan->nodes[i].node->address[f].addr;

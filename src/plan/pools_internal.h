@@ -19,6 +19,7 @@ struct poolplan_node {
 enum poolplan_gap { GAP_ADDRESS, GAP_VTEP, GAP_REACH };
 
 struct poolplan_block {
+	struct prefix cidr; /* of block: sorting looks at it often */
 	const struct block *block;
 	uint64_t order;
 	const struct ippool *pool;  /* the innermost around it */
@@ -42,14 +43,15 @@ struct poolplan {
 	size_t ring_count;
 	struct poolplan_node *nodes; /* by seniority, without this one */
 	size_t node_count;
-	struct poolplan_node **by_name;
-	struct addr *taken; /* sorted: addresses of nodes, of both families */
+	struct poolplan_node **slots; /* by name */
+	size_t slot_count;
+	struct addr *taken; /* sorted: addresses of nodes, this one's too, of both families */
 	size_t taken_count;
 	struct addr *local; /* sorted: this node's addresses and its pods' */
 	size_t local_count;
-	struct poolplan_block *blocks; /* by seniority */
+	struct poolplan_block *blocks; /* by prefix */
 	size_t block_count;
-	struct poolplan_block **kept; /* believed, by prefix: none overlaps another */
+	struct poolplan_block **kept; /* those that are believed: none overlaps another */
 	size_t kept_count;
 };
 

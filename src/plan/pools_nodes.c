@@ -86,15 +86,6 @@ static int seniority_compare(const void *a, const void *b)
 	return strcmp(one->node->name, other->node->name);
 }
 
-static int by_name(const void *a, const void *b)
-{
-	const struct poolplan_node *one = *(struct poolplan_node *const *)a,
-				   *other = *(struct poolplan_node *const *)b;
-	int d = strcmp(one->node->name, other->node->name);
-
-	return d ? d : one < other ? -1 : one > other;
-}
-
 /* What no two nodes may share. */
 enum claim { CLAIM_ADDRESS, CLAIM_TUNNEL, CLAIM_MAC };
 
@@ -197,60 +188,95 @@ static int judge_family(struct poolplan *plan, struct poolplan_node **some, int 
 	return r < 0 ? r : judge_claims(plan, some, CLAIM_MAC, f);
 }
 
+/* What no block may take away. */
 static int list_taken(struct poolplan *plan)
 {
+	const struct plan_uplink *uplink = &plan->input->uplink;
 	size_t n = 0;
 
-	plan->taken = calloc(plan->node_count * FAMILY_COUNT + 1, sizeof(*plan->taken));
+	plan->taken = calloc((plan->node_count + 2) * FAMILY_COUNT, sizeof(*plan->taken));
 	if (!plan->taken)
 		return -ENOMEM;
-	for (size_t i = 0; i < plan->node_count; i++)
-		for (int f = 0; f < FAMILY_COUNT; f++)
+	for (int f = 0; f < FAMILY_COUNT; f++) {
+		if (addr_is_set(&uplink->addr[f]))
+			plan->taken[n++] = uplink->addr[f];
+		if (plan->active[f])
+			plan->taken[n++] = plan->input->own->address[f].addr;
+		for (size_t i = 0; i < plan->node_count; i++)
 			if (plan->nodes[i].usable[f])
 				plan->taken[n++] = plan->nodes[i].node->address[f].addr;
+	}
 	qsort(plan->taken, n, sizeof(*plan->taken), poolplan_addr_compare);
 	plan->taken_count = n;
 	return 0;
 }
 
-int poolplan_judge_nodes(struct poolplan *plan)
+/* -- by name: open addressing, at most half full -- */
+
+/* FNV-1a. */
+static size_t hash(const char *name)
+{
+	uint64_t h = 0xcbf29ce484222325;
+
+	for (; *name; name++)
+		h = (h ^ (uint8_t)*name) * 0x100000001b3;
+	return (size_t)(h ^ h >> 32);
+}
+
+static struct poolplan_node **slot_of(const struct poolplan *plan, const char *name)
+{
+	size_t i = hash(name) & (plan->slot_count - 1);
+
+	while (plan->slots[i] && strcmp(plan->slots[i]->node->name, name) != 0)
+		i = (i + 1) & (plan->slot_count - 1);
+	return &plan->slots[i];
+}
+
+static int list_names(struct poolplan *plan)
+{
+	for (plan->slot_count = 16; plan->slot_count < plan->node_count * 2; plan->slot_count *= 2)
+		;
+	plan->slots = calloc(plan->slot_count, sizeof(struct poolplan_node *));
+	if (!plan->slots)
+		return -ENOMEM;
+	for (size_t i = 0; i < plan->node_count; i++) {
+		struct poolplan_node **slot = slot_of(plan, plan->nodes[i].node->name);
+
+		if (!*slot)
+			*slot = &plan->nodes[i];
+	}
+	return 0;
+}
+
+struct poolplan_node *poolplan_find_node(const struct poolplan *plan, const char *name)
+{
+	return *slot_of(plan, name);
+}
+
+/* -- all -- */
+
+static int list_nodes(struct poolplan *plan)
 {
 	const struct plan_pools_input *input = plan->input;
-	_cleanup_free_ struct poolplan_node **some = calloc(input->node_count + 1, sizeof(*some));
-	int r = 0;
 
 	plan->nodes = calloc(input->node_count + 1, sizeof(*plan->nodes));
-	plan->by_name = calloc(input->node_count + 1, sizeof(*plan->by_name));
-	if (!some || !plan->nodes || !plan->by_name)
+	if (!plan->nodes)
 		return -ENOMEM;
 	for (size_t i = 0; i < input->node_count; i++)
 		if (strcmp(input->nodes[i].node->name, input->name) != 0)
 			plan->nodes[plan->node_count++] = (struct poolplan_node){
 				.node = input->nodes[i].node, .order = input->nodes[i].order};
 	qsort(plan->nodes, plan->node_count, sizeof(*plan->nodes), seniority_compare);
-	for (size_t i = 0; i < plan->node_count; i++)
-		plan->by_name[i] = &plan->nodes[i];
-	qsort(plan->by_name, plan->node_count, sizeof(*plan->by_name), by_name);
+	return list_names(plan);
+}
+
+int poolplan_judge_nodes(struct poolplan *plan)
+{
+	_cleanup_free_ struct poolplan_node **some = calloc(plan->input->node_count + 1, sizeof(*some));
+	int r = some ? list_nodes(plan) : -ENOMEM;
+
 	for (int f = 0; f < FAMILY_COUNT && r == 0; f++)
 		if (plan->active[f])
 			r = judge_family(plan, some, f);
 	return r == 0 ? list_taken(plan) : r;
-}
-
-struct poolplan_node *poolplan_find_node(const struct poolplan *plan, const char *name)
-{
-	size_t low = 0, high = plan->node_count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		int d = strcmp(plan->by_name[middle]->node->name, name);
-
-		if (d == 0)
-			return plan->by_name[middle];
-		if (d < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return NULL;
 }

@@ -154,7 +154,7 @@ static int add_held(struct poolplan *plan, const struct poolplan_block *block, c
 	if (!node || !plan->active[target.f])
 		return 0;
 	if (is_local(plan, dst))
-		return poolplan_complain(plan, "block", prefix_format(&block->block->cidr, name),
+		return poolplan_complain(plan, "block", prefix_format(&block->cidr, name),
 			"%s is given to node %s, expected an address that this node does not have",
 			prefix_format(dst, text), node->node->name);
 	return add_target(plan, &target);
@@ -173,8 +173,8 @@ static int add_guests(struct poolplan *plan, const struct poolplan_block *block)
 		if (strcmp(guest->node, plan->input->name) == 0)
 			continue;
 		node = poolplan_find_node(plan, guest->node);
-		if (!prefix_contains(&block->block->cidr, &guest->addr) || (!node && plan->input->complete))
-			r = poolplan_complain(plan, "block", prefix_format(&block->block->cidr, name),
+		if (!prefix_contains(&block->cidr, &guest->addr) || (!node && plan->input->complete))
+			r = poolplan_complain(plan, "block", prefix_format(&block->cidr, name),
 				"%s is given to node \"%s\", expected an address of the block and a node of "
 				"the cluster",
 				addr_format(&guest->addr, text), guest->node);
@@ -218,9 +218,9 @@ int poolplan_routes(struct poolplan *plan)
 		const struct poolplan_block *block = plan->kept[i];
 
 		if (block->own)
-			r = add_blackhole(plan, &block->block->cidr);
+			r = add_blackhole(plan, &block->cidr);
 		else
-			r = add_held(plan, block, &block->block->cidr, block->node);
+			r = add_held(plan, block, &block->cidr, block->node);
 		if (r == 0)
 			r = add_guests(plan, block);
 	}

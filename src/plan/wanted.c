@@ -135,14 +135,50 @@ static int by_addr(const void *a, const void *b)
 	return addr_compare(a, b);
 }
 
-/* Where equal entries meet, the one at the lower address was added first. */
-static int compare_slots(const void *a, const void *b, void *ctx)
+/* What is added is mostly in order already: where the sorted runs end, and how many there are. */
+static size_t find_runs(const char *array, size_t count, size_t size, int (*compare)(const void *, const void *),
+	size_t *ends)
 {
-	int (*const *compare)(const void *, const void *) = ctx;
-	const char *one = *(const char *const *)a, *other = *(const char *const *)b;
-	int d = (*compare)(one, other);
+	size_t n = 0;
 
-	return d ? d : one < other ? -1 : one > other;
+	for (size_t i = 1; i < count; i++)
+		if (compare(array + (i - 1) * size, array + i * size) > 0)
+			ends[n++] = i;
+	ends[n++] = count;
+	return n;
+}
+
+/* Of equal entries those of the earlier run come first. */
+static void merge(const char **to, const char *const *a, const char *const *a_end, const char *const *b,
+	const char *const *b_end, int (*compare)(const void *, const void *))
+{
+	while (a < a_end && b < b_end)
+		*to++ = compare(*a, *b) <= 0 ? *a++ : *b++;
+	while (a < a_end)
+		*to++ = *a++;
+	while (b < b_end)
+		*to++ = *b++;
+}
+
+/* Neighbouring runs are merged until one is left; returns which of the two arrays it is in. */
+static const char **merge_runs(const char **from, const char **to, size_t *ends, size_t runs,
+	int (*compare)(const void *, const void *))
+{
+	while (runs > 1) {
+		const char **other = from;
+		size_t start = 0, n = 0;
+
+		for (size_t i = 0; i < runs; i += 2) {
+			size_t end = ends[i + 1 < runs ? i + 1 : i];
+
+			merge(to + start, from + start, from + ends[i], from + ends[i], from + end, compare);
+			ends[n++] = start = end;
+		}
+		runs = n;
+		from = to;
+		to = other;
+	}
+	return from;
 }
 
 /* Sorts, keeps the first of equal entries, gives back unused memory. */
@@ -150,23 +186,27 @@ static int sort_unique(
 	void **array, size_t *count, size_t *room, size_t size, int (*compare)(const void *, const void *))
 {
 	_cleanup_free_ const char **slots = NULL;
+	_cleanup_free_ size_t *ends = NULL;
+	const char **ordered;
 	char *sorted;
 	size_t n = 0;
 
 	if (*count == 0)
 		return 0;
-	slots = reallocarray(NULL, *count, sizeof(*slots));
+	slots = reallocarray(NULL, *count, 2 * sizeof(*slots));
+	ends = reallocarray(NULL, *count, sizeof(*ends));
 	sorted = reallocarray(NULL, *count, size);
-	if (!slots || !sorted) {
+	if (!slots || !ends || !sorted) {
 		free(sorted);
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < *count; i++)
 		slots[i] = (const char *)*array + i * size;
-	qsort_r(slots, *count, sizeof(*slots), compare_slots, &compare);
+	ordered = merge_runs(
+		slots, slots + *count, ends, find_runs(*array, *count, size, compare, ends), compare);
 	for (size_t i = 0; i < *count; i++)
-		if (n == 0 || compare(sorted + (n - 1) * size, slots[i]) != 0)
-			memcpy(sorted + n++ * size, slots[i], size);
+		if (n == 0 || compare(sorted + (n - 1) * size, ordered[i]) != 0)
+			memcpy(sorted + n++ * size, ordered[i], size);
 	free(*array);
 	*array = sorted;
 	*room = *count;

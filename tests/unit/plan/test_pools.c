@@ -192,7 +192,7 @@ static void make_pods(struct cluster *cluster)
 		if (known)
 			continue;
 		pod.addr[family_index(addr_family(&addr))] = addr;
-		snprintf(pod.host_ifname, sizeof(pod.host_ifname), "cali%zu", i);
+		snprintf(pod.host_ifname, sizeof(pod.host_ifname), "cali%u", (unsigned)i & 0xfff);
 		cluster->pods[cluster->input.pod_count++] = pod;
 	}
 	cluster->input.pods = cluster->pods;
