@@ -70,6 +70,24 @@ struct objects_call *objects_answer_later(struct objects *objects, int rc, const
 
 /* -- requests -- */
 
+bool objects_request_copy(struct objects_request *to, const struct objects_request *from)
+{
+	*to = *from;
+	to->namespace = strdup(from->namespace);
+	to->name = strdup(from->name);
+	to->label_selector = from->label_selector ? strdup(from->label_selector) : NULL;
+	to->object = from->object ? json_deep_copy(from->object) : NULL;
+	return to->namespace && to->name && !to->label_selector == !from->label_selector && !to->object == !from->object;
+}
+
+void objects_request_done(struct objects_request *request)
+{
+	free((char *)request->namespace);
+	free((char *)request->name);
+	free((char *)request->label_selector);
+	json_decref((json_t *)request->object);
+}
+
 static int check_name(const struct objects_request *request, struct err *err)
 {
 	char title[OBJECT_TITLE_MAX];

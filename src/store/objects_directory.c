@@ -36,10 +36,7 @@ int64_t directory_now_ms(void)
 
 static void call_free(struct directory_call *call)
 {
-	free((char *)call->request.namespace);
-	free((char *)call->request.name);
-	free((char *)call->request.label_selector);
-	json_decref((json_t *)call->request.object);
+	objects_request_done(&call->request);
 	free(call);
 }
 
@@ -162,16 +159,6 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 		directory_soon(directory->turn, 0);
 }
 
-static bool copy_request(struct objects_request *to, const struct objects_request *from)
-{
-	*to = *from;
-	to->namespace = strdup(from->namespace);
-	to->name = strdup(from->name);
-	to->label_selector = from->label_selector ? strdup(from->label_selector) : NULL;
-	to->object = from->object ? json_deep_copy(from->object) : NULL;
-	return to->namespace && to->name && !to->label_selector == !from->label_selector && !to->object == !from->object;
-}
-
 static struct objects_call *directory_begin(struct objects *objects, const struct objects_request *request)
 {
 	struct objects_directory *directory = directory_of(objects);
@@ -180,7 +167,7 @@ static struct objects_call *directory_begin(struct objects *objects, const struc
 	if (!call)
 		return NULL;
 	call->call = (struct objects_call){objects, call_cancel};
-	if (!copy_request(&call->request, request)) {
+	if (!objects_request_copy(&call->request, request)) {
 		call_free(call);
 		return NULL;
 	}

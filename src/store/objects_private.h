@@ -31,6 +31,10 @@ struct objects_request {
 	void *ctx;
 };
 
+/* With texts and object of its own. False: no memory; done() in any case. */
+bool objects_request_copy(struct objects_request *to, const struct objects_request *from);
+void objects_request_done(struct objects_request *request);
+
 struct objects_ops {
 	struct objects_call *(*begin)(struct objects *objects, const struct objects_request *request);
 	struct objects_watch *(*watch)(struct objects *objects, const struct objects_watch_options *options,
