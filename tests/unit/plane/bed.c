@@ -164,7 +164,7 @@ static void on_changed(void *ctx)
 
 void bed_start(struct bed *bed)
 {
-	struct plane_options options = {.bpffs = "/nonexistent", .nft = "nft", .changed = on_changed, .ctx = bed};
+	struct plane_options options = {.bpffs = bed->bpffs ? bed->bpffs : "/nonexistent", .nft = "nft", .changed = on_changed, .ctx = bed};
 	struct err err = ERR_INIT;
 
 	if (plane_new_sized(bed->base, &options, bed->receive_buffer, &bed->plane, &err) < 0)

@@ -24,6 +24,7 @@ struct bed {
 	struct err err;        /* of the last apply */
 	int result;
 	int receive_buffer;
+	const char *bpffs;     /* null: none that exists */
 };
 
 int bed_setup(void **state);

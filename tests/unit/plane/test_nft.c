@@ -63,6 +63,30 @@ static void test_table_is_kept(void **state)
 }
 
 /* Something put into it goes as well; other tables concern nobody. */
+/* As after an upgrade, before the first full list is in. */
+static void test_standing_table_is_kept_until_the_list_is_complete(void **state)
+{
+	struct bed *bed = *state;
+
+	bed_feed("nft", "table inet tulle {\n\tchain old {\n\t}\n}\n");
+	buf_add_str(&bed->wanted.nft, "add table inet tulle\ndelete table inet tulle\ntable inet tulle {\n\tchain new {\n\t}\n}\n");
+	bed->wanted.keep_nft = true;
+	bed_apply(bed);
+	bed_apply(bed);
+	assert_int_equal(bed_count("chain old", "nft list table inet tulle"), 1);
+	bed->wanted.keep_nft = false;
+	bed_apply(bed);
+	assert_int_equal(bed_count("chain old", "nft list table inet tulle"), 0);
+	assert_int_equal(bed_count("chain new", "nft list table inet tulle"), 1);
+	/* where none stands, there is nothing to keep */
+	bed_run("nft delete table inet tulle");
+	bed_stop(bed);
+	bed_start(bed);
+	bed->wanted.keep_nft = true;
+	bed_apply(bed);
+	assert_int_equal(bed_count("chain new", "nft list table inet tulle"), 1);
+}
+
 static void test_table_is_ours_alone(void **state)
 {
 	struct bed *bed = *state;
@@ -241,6 +265,24 @@ static void test_forward_prefix_changes(void **state)
 	assert_int_equal(bed_count("mine", "iptables-nft -S FORWARD"), 1);
 }
 
+static void test_forward_of_several_pools(void **state)
+{
+	struct bed *bed = *state;
+	struct prefix pools[] = {bed_prefix("10.42.0.0/16"), bed_prefix("10.50.0.0/16"), bed_prefix("fd00:42::/48")};
+
+	bed_run("iptables-nft -P FORWARD DROP");
+	want_forward(bed);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(wanted_add_forward(&bed->wanted, &pools[i]), 0);
+	bed_apply(bed);
+	assert_int_equal(accepts("iptables-nft", "FORWARD"), 4);
+	assert_int_equal(bed_count("10.42.0.0/16", "iptables-nft -S FORWARD"), 2);
+	assert_int_equal(bed_count("10.50.0.0/16", "iptables-nft -S FORWARD"), 2);
+	assert_string_equal(plane_forward_note(bed->plane), "accepts for 10.42.0.0/16 in chain FORWARD by iptables-nft; "
+		"accepts for 10.50.0.0/16 in chain FORWARD by iptables-nft");
+	bed_settle(bed);
+}
+
 static void test_forward_legacy(void **state)
 {
 	struct bed *bed = *state;
@@ -355,7 +397,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_table_is_kept), T(test_table_is_ours_alone), T(test_text_changes), T(test_bad_text),
 		T(test_table_of_the_last_run), T(test_no_foreign_chain), T(test_forward_policy_drop),
-		T(test_forward_is_kept), T(test_forward_prefix_changes), T(test_forward_legacy),
+		T(test_forward_is_kept), T(test_forward_prefix_changes), T(test_forward_of_several_pools),
+		T(test_standing_table_is_kept_until_the_list_is_complete), T(test_forward_legacy),
 		T(test_native_chain_is_named), T(test_cleanup), T(test_nft_is_missing),
 	};
 
