@@ -36,28 +36,32 @@ static void digest(const EVP_MD *type, const char *text, uint8_t ret[static 32])
 static void shorten(const char *node, const char *cidr, char name[static IPAM_NAME_MAX])
 {
 	size_t room = NAME_LIMIT - 1 - strlen(cidr) - 1 - 1 - HASH_DIGITS;
-	_cleanup_free_ char *both = NULL;
+	_cleanup_free_ char *both = NULL, *tail = NULL;
 	uint8_t hash[32];
-	int len;
 
 	if (asprintf(&both, "%s%s", node, cidr) < 0)
 		abort();
 	digest(EVP_sha256(), both, hash);
-	len = snprintf(name, IPAM_NAME_MAX, "%.*s-%s-%02x%02x%02x%02x%02x%x", (int)room, node, cidr, hash[0], hash[1],
-		hash[2], hash[3], hash[4], hash[5] >> 4);
-	if (len < 0 || len >= IPAM_NAME_MAX)
-		abort(); /* room was computed above */
+	if (asprintf(&tail, "-%s-%02x%02x%02x%02x%02x%x", cidr, hash[0], hash[1], hash[2], hash[3], hash[4],
+		    hash[5] >> 4) < 0)
+		abort();
+	memcpy(name, node, room);
+	memcpy(name + room, tail, strlen(tail) + 1);
 }
 
 const char *ipam_affinity_name(const char *node, const struct prefix *cidr, char name[static IPAM_NAME_MAX])
 {
 	char cidr_name[IPAM_CIDR_NAME_MAX];
+	size_t len = strlen(node);
 
 	ipam_cidr_name(cidr, cidr_name);
-	if (strlen(node) + 1 + strlen(cidr_name) >= NAME_LIMIT)
+	if (len + 1 + strlen(cidr_name) >= NAME_LIMIT) {
 		shorten(node, cidr_name, name);
-	else
-		snprintf(name, IPAM_NAME_MAX, "%s-%s", node, cidr_name);
+		return name;
+	}
+	memcpy(name, node, len);
+	name[len] = '-';
+	memcpy(name + len + 1, cidr_name, strlen(cidr_name) + 1);
 	return name;
 }
 
