@@ -70,7 +70,8 @@ static struct pool_complaint *complain(struct pools *pools, const struct ippool 
 }
 
 /* Overlaps are told with both CIDRs: they need not be equal. */
-static void complain_overlap(struct pools *pools, const struct ippool *pool, const struct ippool *other, const char *why)
+static void complain_overlap(struct pools *pools, const struct ippool *pool, const struct ippool *other,
+	const char *why)
 {
 	struct pool_complaint *complaint = complain(pools, pool, other);
 	char cidr[PREFIX_TEXT_MAX], other_cidr[PREFIX_TEXT_MAX];
@@ -118,7 +119,8 @@ static bool is_replaced(const struct ippool *flannel, const struct ippool *const
 	return false;
 }
 
-static void judge_beside_flannel(struct pools *pools, const struct ippool *pool, const struct ippool *const held[FAMILY_COUNT])
+static void judge_beside_flannel(struct pools *pools, const struct ippool *pool,
+	const struct ippool *const held[FAMILY_COUNT])
 {
 	const struct ippool *flannel = held[family_index(pool->cidr.family)];
 

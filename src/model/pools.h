@@ -31,7 +31,8 @@ struct pools {
 };
 
 /* flannel: net-conf.json's pools as ippool_from_network makes them, or null. Null without memory. */
-struct pools *pools_judge(const struct ippool *const *ippools, size_t count, struct ippool *const flannel[FAMILY_COUNT]);
+struct pools *pools_judge(const struct ippool *const *ippools, size_t count,
+	struct ippool *const flannel[FAMILY_COUNT]);
 void pools_free(struct pools **pools);
 
 /* The pool that contains it, disabled ones included; null: none. */

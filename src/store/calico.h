@@ -33,10 +33,11 @@ struct calico_remarks {
 
 /* -- pools and IPAM -- */
 
-/* Refused: a CIDR that is none or is link-local, a block size out of range or larger than the pool, both encapsulations,
- * IPIP on IPv6, a bad selector, uses that exclude each other. Remarked: host bits in the CIDR (they are masked off, as
+/* Refused: a CIDR that is none or is link-local, a block size out of range or larger than the pool, both
+ * encapsulations, IPIP on IPv6, a bad selector, uses that exclude each other. Remarked: host bits in the CIDR (they are masked off, as
  * real Calico nodes do), use Tunnel together with a namespaceSelector (dropped). */
-int calico_ippool_parse(const json_t *object, const struct calico_remarks *remarks, struct ippool **ret, struct err *err);
+int calico_ippool_parse(const json_t *object, const struct calico_remarks *remarks, struct ippool **ret,
+	struct err *err);
 /* Remarked: entries that are no CIDR or address. */
 int calico_ip_reservation_parse(const json_t *object, const struct calico_remarks *remarks, struct ip_reservation **ret,
 	struct err *err);
@@ -54,8 +55,8 @@ int calico_block_parse(const json_t *object, const struct calico_remarks *remark
 int calico_node_parse(const json_t *object, const struct calico_remarks *remarks, struct node **ret, struct err *err);
 /* All FelixConfigurations there are, in any order, laid over each other for this node (2.14). A bad parameter is
  * remarked, and the layer below it counts. Never fails. */
-struct felix calico_felix_merge(const json_t *const *objects, size_t count, const char *node, const struct labels *labels,
-	const struct calico_remarks *remarks);
+struct felix calico_felix_merge(const json_t *const *objects, size_t count, const char *node,
+	const struct labels *labels, const struct calico_remarks *remarks);
 
 /* -- BGP -- */
 

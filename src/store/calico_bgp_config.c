@@ -125,7 +125,8 @@ static int read_service_ips(const struct calico_at *at, const char *key, struct 
 
 		calico_item(at, key, i, entry, &item);
 		item.err = &err;
-		rc = json_is_object(entry) ? calico_prefix(&item, "cidr", &cidr) : calico_wrong(&item, NULL, "an object with cidr");
+		rc = json_is_object(entry) ? calico_prefix(&item, "cidr", &cidr)
+					   : calico_wrong(&item, NULL, "an object with cidr");
 		if (rc == 0)
 			rc = calico_wrong(&item, "cidr", "a CIDR such as 10.96.0.0/12");
 		if (rc == 1)
@@ -209,7 +210,8 @@ static int read_communities(const struct calico_at *at, const json_t *spec, cons
 static int read_advertisement(const struct calico_at *at, const json_t *spec, const json_t *cluster,
 	struct bgp_advertisement *ret)
 {
-	int rc = json_is_object(at->json) ? calico_prefix(at, "cidr", &ret->cidr) : calico_wrong(at, NULL, "an object with cidr");
+	int rc = json_is_object(at->json) ? calico_prefix(at, "cidr", &ret->cidr)
+					  : calico_wrong(at, NULL, "an object with cidr");
 
 	if (rc == 0)
 		rc = calico_wrong(at, "cidr", "a CIDR such as 10.244.0.0/16");
@@ -279,7 +281,8 @@ static int read_lists(const struct calico_at *at, struct bgp_config *config)
 	return rc;
 }
 
-static int read_cluster(const json_t *object, const struct calico_remarks *remarks, struct bgp_config *config, struct err *err)
+static int read_cluster(const json_t *object, const struct calico_remarks *remarks, struct bgp_config *config,
+	struct err *err)
 {
 	int (*const steps[])(const struct calico_at *, struct bgp_config *) = {
 		read_log, read_port, read_session, read_routes, read_workload_peering, read_lists,

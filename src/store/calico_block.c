@@ -58,7 +58,8 @@ static bool has_all(const struct block *block, const json_t *allocations)
 	return bits <= 16 && json_array_size(allocations) == (size_t)1 << bits;
 }
 
-static int read_guests(const struct calico_at *at, struct block *block, const json_t *allocations, const json_t *attributes)
+static int read_guests(const struct calico_at *at, struct block *block, const json_t *allocations,
+	const json_t *attributes)
 {
 	const json_t *index;
 	size_t i, bad = 0, first_bad = 0;

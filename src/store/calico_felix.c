@@ -402,7 +402,8 @@ static void choose_by_selector(const json_t *object, const struct labels *labels
 		chosen->selected = object;
 	}
 	if (loser)
-		calico_remark(&at, "FelixConfigurations %.120s and %.120s both select this node: the older one counts, and that is %.120s",
+		calico_remark(&at, "FelixConfigurations %.120s and %.120s both select this node: the older one "
+				   "counts, and that is %.120s",
 			calico_name(loser), calico_name(chosen->selected), calico_name(chosen->selected));
 }
 
@@ -417,8 +418,8 @@ static void choose_by_name(const json_t *object, const struct calico_remarks *re
 		calico_remark(&at, "spec.nodeSelector may not be in an object of this name; ignored");
 }
 
-struct felix calico_felix_merge(const json_t *const *objects, size_t count, const char *node, const struct labels *labels,
-	const struct calico_remarks *remarks)
+struct felix calico_felix_merge(const json_t *const *objects, size_t count, const char *node,
+	const struct labels *labels, const struct calico_remarks *remarks)
 {
 	struct felix felix = felix_defaults();
 	struct chosen chosen = {0};

@@ -224,7 +224,8 @@ static int read_pool(const struct calico_at *at, struct ippool *pool)
 	return 0;
 }
 
-int calico_ippool_parse(const json_t *object, const struct calico_remarks *remarks, struct ippool **ret, struct err *err)
+int calico_ippool_parse(const json_t *object, const struct calico_remarks *remarks, struct ippool **ret,
+	struct err *err)
 {
 	_cleanup_(ippool_free) struct ippool *pool = calloc(1, sizeof(*pool));
 	struct calico_at at;

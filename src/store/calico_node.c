@@ -90,8 +90,10 @@ static const struct annotation {
 	size_t offset;
 	const char *expected;
 } annotations[] = {
-	{"IPv4Address", parse_address_4, offsetof(struct node, address[FAMILY_4]), "an IPv4 address with its length, such as 192.0.2.5/24"},
-	{"IPv6Address", parse_address_6, offsetof(struct node, address[FAMILY_6]), "an IPv6 address with its length, such as 2001:db8::5/64"},
+	{"IPv4Address", parse_address_4, offsetof(struct node, address[FAMILY_4]),
+		"an IPv4 address with its length, such as 192.0.2.5/24"},
+	{"IPv6Address", parse_address_6, offsetof(struct node, address[FAMILY_6]),
+		"an IPv6 address with its length, such as 2001:db8::5/64"},
 	{"ASNumber", parse_as_number, offsetof(struct node, as_number), "an AS number from 1 to 4294967295"},
 	{"RouteReflectorClusterID", parse_addr_4, offsetof(struct node, cluster_id), "an ID that looks like an IPv4 address"},
 	{"IPv4IPIPTunnelAddr", parse_addr_4, offsetof(struct node, ipip_addr), "an IPv4 address"},

@@ -97,8 +97,8 @@ int calico_begin(const json_t *object, const char *kind, const struct calico_rem
 	return rc < 0 ? rc : 0;
 }
 
-int calico_begin_namespaced(const json_t *object, const char *kind, const struct calico_remarks *remarks, struct err *err,
-	struct calico_at *ret)
+int calico_begin_namespaced(const json_t *object, const char *kind, const struct calico_remarks *remarks,
+	struct err *err, struct calico_at *ret)
 {
 	const char *namespace = calico_namespace(object);
 	int rc = begin(object, kind, remarks, err, ret);
@@ -329,7 +329,8 @@ int calico_int(const struct calico_at *at, const char *key, int64_t min, int64_t
 
 	if (!value)
 		return 0;
-	if (json_is_real(value) && fabs(json_real_value(value)) < 9e15 && floor(json_real_value(value)) == json_real_value(value))
+	if (json_is_real(value) && fabs(json_real_value(value)) < 9e15 &&
+		floor(json_real_value(value)) == json_real_value(value))
 		n = (int64_t)json_real_value(value);
 	else if (json_is_integer(value))
 		n = json_integer_value(value);

@@ -26,8 +26,8 @@ struct calico_at {
 int calico_begin(const json_t *object, const char *kind, const struct calico_remarks *remarks, struct err *err,
 	struct calico_at *ret);
 /* The same for kinds with a namespace; the place is the whole object. */
-int calico_begin_namespaced(const json_t *object, const char *kind, const struct calico_remarks *remarks, struct err *err,
-	struct calico_at *ret);
+int calico_begin_namespaced(const json_t *object, const char *kind, const struct calico_remarks *remarks,
+	struct err *err, struct calico_at *ret);
 /* metadata.name, after calico_begin. */
 const char *calico_name(const json_t *object);
 const char *calico_namespace(const json_t *object);

@@ -138,16 +138,19 @@ static void check_endpoint_slice(struct endpoint_slice *slice)
 		FUZZ_CHECK(addr_family(&slice->endpoints[i].addr) == slice->family);
 }
 
-TRY(ippool, calico_ippool_parse(object, &remarks, &made, &err), calico_ippool_parse(object, NULL, &again, NULL), check_ippool)
+TRY(ippool, calico_ippool_parse(object, &remarks, &made, &err), calico_ippool_parse(object, NULL, &again, NULL),
+	check_ippool)
 TRY(ip_reservation, calico_ip_reservation_parse(object, &remarks, &made, &err),
 	calico_ip_reservation_parse(object, NULL, &again, NULL), check_ip_reservation)
 TRY(cluster_info, calico_cluster_info_parse(object, &made, &err), calico_cluster_info_parse(object, &again, NULL),
 	check_cluster_info)
-TRY(block, calico_block_parse(object, &remarks, &made, &err), calico_block_parse(object, NULL, &again, NULL), check_block)
+TRY(block, calico_block_parse(object, &remarks, &made, &err), calico_block_parse(object, NULL, &again, NULL),
+	check_block)
 TRY(node, calico_node_parse(object, &remarks, &made, &err), calico_node_parse(object, NULL, &again, NULL), check_node)
 TRY(bgp_peer, calico_bgp_peer_parse(object, &remarks, &made, &err), calico_bgp_peer_parse(object, NULL, &again, NULL),
 	check_bgp_peer)
-TRY(bgp_filter, calico_bgp_filter_parse(object, &made, &err), calico_bgp_filter_parse(object, &again, NULL), check_bgp_filter)
+TRY(bgp_filter, calico_bgp_filter_parse(object, &made, &err), calico_bgp_filter_parse(object, &again, NULL),
+	check_bgp_filter)
 TRY(service, calico_service_parse(object, &remarks, &made, &err), calico_service_parse(object, NULL, &again, NULL),
 	check_service)
 TRY(endpoint_slice, calico_endpoint_slice_parse(object, &remarks, &made, &err),

@@ -131,8 +131,8 @@ static void test_complaint_names_both(void **state)
 	_cleanup_(all_free) struct all all = all_of("old 10.1.0.0/16 1,new 10.1.2.0/24 2");
 	_cleanup_(pools_free) struct pools *pools = judge(&all, NULL);
 
-	assert_string_equal(pools->complaints[0].text, "IPPool new: spec.cidr is 10.1.2.0/24, expected one that overlaps with no "
-		"other pool; old has 10.1.0.0/16 and is older, so new is ignored");
+	assert_string_equal(pools->complaints[0].text, "IPPool new: spec.cidr is 10.1.2.0/24, expected one that overlaps "
+		"with no other pool; old has 10.1.0.0/16 and is older, so new is ignored");
 }
 
 /* The dialect refuses such objects; a pool that comes from elsewhere is not trusted either. */

@@ -5,7 +5,8 @@
  * A file is a row of cases: a line "== title", one object in JSON (or a list of objects, which are laid over each other
  * for node node-a with label rack=r1), a line "--", and what is expected: the model in words, "refused: …",
  * "remark: …". A case whose title begins with "everything said" or "every kind" is also tried with each single member
- * taken away: the model must tell the difference. With --write in front of the files, the expectations are written anew; look at the difference then.
+ * taken away: the model must tell the difference. With --write in front of the files, the expectations are written
+ * anew; look at the difference then.
  */
 #include "test_calico_text.h"
 
