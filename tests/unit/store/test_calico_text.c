@@ -150,7 +150,7 @@ void text_node(struct buf *out, const struct node *node)
 
 static void add_felix_family(struct buf *out, const struct felix *felix, int f)
 {
-	buf_printf(out, felix->vxlan_mtu[f] ? "  vxlanMTU%s %u\n" : "", f ? "V6" : "", felix->vxlan_mtu[f]);
+	add_number(out, f ? "vxlanMTUV6" : "vxlanMTU", felix->vxlan_mtu[f], 0);
 	add_number(out, f ? "routePriority6" : "routePriority4", felix->route_priority[f], 1024);
 	add_addrs(out, "  route source", &felix->route_source[f], addr_is_set(&felix->route_source[f]));
 	add_addrs(out, "  nat address", &felix->nat_address[f], addr_is_set(&felix->nat_address[f]));
@@ -305,7 +305,8 @@ static void add_rule(struct buf *out, const char *direction, const struct bgp_fi
 		add_community(out, &rule->community);
 	}
 	add_path(out, " path", rule->as_path, rule->as_path_len);
-	buf_printf(out, rule->priority ? " priority %u" : "", rule->priority);
+	if (rule->priority)
+		buf_printf(out, " priority %u", rule->priority);
 	buf_add_str(out, rule->accept ? ": accept" : ": reject");
 	for (size_t i = 0; i < rule->operation_count; i++)
 		add_operation(out, &rule->operations[i]);
