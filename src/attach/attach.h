@@ -103,8 +103,8 @@ struct attach_source {
 	/* One for a pod that is about to be attached; wish: this very one, or null. Errors as attach_add. */
 	int (*take)(void *ctx, const struct attach_request *request, int family_index, const struct addr *wish,
 		struct addr *ret, struct err *err);
-	/* Nobody uses it any more; used: a pod had it for a while. */
-	void (*give_back)(void *ctx, const struct addr *addr, bool used);
+	/* Its addresses are not used any more; used: a pod had them for a while. */
+	void (*give_back)(void *ctx, const struct attachment *attachment, bool used);
 	void *ctx;
 };
 

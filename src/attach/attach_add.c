@@ -229,7 +229,8 @@ static int build(struct attacher *attacher, const struct attachment *attachment,
 	return attach_step(attacher, "host-set", err);
 }
 
-static void undo(struct attacher *attacher, const struct attach_pod *pod, const struct progress *progress)
+static void undo(struct attacher *attacher, const struct attach_pod *pod, const struct attachment *attachment,
+	const struct progress *progress)
 {
 	struct err err = ERR_INIT;
 
@@ -239,7 +240,7 @@ static void undo(struct attacher *attacher, const struct attach_pod *pod, const 
 			err_text(&err));
 	if (progress->filed && attach_files_remove(attacher, pod, &err) < 0)
 		attach_report(attacher, "%s: what a failed ADD left: %s", pod->key, err_text(&err));
-	attach_drop_addresses(attacher, pod->addr, pod->serial);
+	attach_drop_addresses(attacher, attachment, pod->serial);
 	/* without this record the next start undoes it once more, which does no harm */
 	attach_write(attacher, RECORD_UNDONE, pod->serial, 0, NULL);
 }
@@ -278,7 +279,7 @@ static int attach(struct attacher *attacher, const struct attachment *attachment
 	if (rc == 0)
 		rc = attach_begin(attacher, attachment, serial, &pod, err);
 	if (rc < 0) {
-		attach_drop_addresses(attacher, attachment->addr, serial);
+		attach_drop_addresses(attacher, attachment, serial);
 		return rc;
 	}
 	rc = file(attacher, attachment, request, &progress, err);
@@ -289,7 +290,7 @@ static int attach(struct attacher *attacher, const struct attachment *attachment
 	if (rc == 0)
 		rc = attach_step(attacher, "attached", err);
 	if (rc < 0) {
-		undo(attacher, pod, &progress);
+		undo(attacher, pod, attachment, &progress);
 		attach_pod_free(pod);
 		return rc;
 	}

@@ -58,10 +58,8 @@ static int from_source(struct attacher *attacher, const struct attach_request *r
 		ipam_hold(attacher->ipam, &addr, before, &rc);
 		return err_set(err, -EAGAIN, "address %s: another pod of this node has it", addr_format(&addr, text));
 	}
-	if (rc < 0) {
-		source->give_back(source->ctx, &addr, false);
+	if (rc < 0)
 		return err_set(err, rc, "no memory for an attachment");
-	}
 	*ret = addr;
 	return 0;
 }
@@ -110,33 +108,38 @@ int attach_take_addresses(struct attacher *attacher, struct attachment *to, cons
 			rc = take(attacher, to, request, f, NULL, serial, err);
 	}
 	if (rc < 0)
-		attach_drop_addresses(attacher, to->addr, serial);
+		attach_drop_addresses(attacher, to, serial);
 	return rc;
 }
 
-static void give_back(struct attacher *attacher, const struct addr *addr, bool used)
+static void give_back(struct attacher *attacher, const struct attachment *attachment, bool used)
 {
-	if (attacher->source.give_back)
-		attacher->source.give_back(attacher->source.ctx, addr, used);
+	bool any = addr_is_set(&attachment->addr[FAMILY_4]) || addr_is_set(&attachment->addr[FAMILY_6]);
+
+	if (any && attacher->source.give_back)
+		attacher->source.give_back(attacher->source.ctx, attachment, used);
 }
 
-void attach_drop_addresses(struct attacher *attacher, const struct addr addr[FAMILY_COUNT], uint64_t serial)
+void attach_drop_addresses(struct attacher *attacher, const struct attachment *attachment, uint64_t serial)
 {
 	for (int f = 0; f < FAMILY_COUNT; f++) {
-		if (!addr_is_set(&addr[f]))
-			continue;
-		ipam_drop(attacher->ipam, &addr[f], serial);
-		give_back(attacher, &addr[f], false);
+		if (addr_is_set(&attachment->addr[f]))
+			ipam_drop(attacher->ipam, &attachment->addr[f], serial);
 	}
+	give_back(attacher, attachment, false);
 }
 
 void attach_rest_addresses(struct attacher *attacher, const struct attach_pod *pod, int64_t now)
 {
+	struct attachment attachment;
+
 	for (int f = 0; f < FAMILY_COUNT; f++) {
-		if (!addr_is_set(&pod->addr[f]))
-			continue;
-		ipam_rest(attacher->ipam, &pod->addr[f], pod->serial, now);
-		give_back(attacher, &pod->addr[f], true);
+		if (addr_is_set(&pod->addr[f]))
+			ipam_rest(attacher->ipam, &pod->addr[f], pod->serial, now);
 	}
 	attach_bridge_pod(attacher, pod->addr, false);
+	if (!attacher->source.give_back)
+		return;
+	attach_pod_read(pod, &attachment);
+	give_back(attacher, &attachment, true);
 }

@@ -100,7 +100,7 @@ int attach_replay(void *ctx, const void *data, size_t len, struct err *err); /* 
 int attach_take_addresses(struct attacher *attacher, struct attachment *to, const struct attach_request *request,
 	uint64_t serial, struct err *err);
 /* The pod never used them. */
-void attach_drop_addresses(struct attacher *attacher, const struct addr addr[FAMILY_COUNT], uint64_t serial);
+void attach_drop_addresses(struct attacher *attacher, const struct attachment *attachment, uint64_t serial);
 /* The pod is gone. */
 void attach_rest_addresses(struct attacher *attacher, const struct attach_pod *pod, int64_t now);
 
