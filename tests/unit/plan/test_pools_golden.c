@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The plan for the pools of each scenario DIR/NAME.in must be what DIR/NAME.out says.
+ * The plan for the pools of each scenario DIR/NAME.in must be what DIR/NAME.out says. "--print" is for
+ * test_pools_net.py.
  */
 #include "golden.h"
 #include "pools_scenario.h"
 
+#include "base/cleanup.h"
+
 #include <stdio.h>
+#include <string.h>
 
 static void format_result(const struct plan_pools_result *result, const struct plan_mtu *mtu, struct buf *buf)
 {
@@ -36,10 +40,25 @@ static int plan_text(const char *path, struct buf *buf, struct err *err)
 	return r < 0 ? r : buf->error;
 }
 
+static int print(const char *path)
+{
+	_cleanup_(buf_free) struct buf buf = {0};
+	struct err err = ERR_INIT;
+
+	if (plan_text(path, &buf, &err) < 0) {
+		fprintf(stderr, "%s\n", err_text(&err));
+		return 1;
+	}
+	fputs(buf_text(&buf), stdout);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 3 && strcmp(argv[1], "--print") == 0)
+		return print(argv[2]);
 	if (argc != 2) {
-		fprintf(stderr, "usage: %s DIR\n", argv[0]);
+		fprintf(stderr, "usage: %s DIR | --print SCENARIO\n", argv[0]);
 		return 2;
 	}
 	return golden_run(argv[1], plan_text);
