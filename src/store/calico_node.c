@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The Kubernetes Node as Calico sees it (reference/calico.md 2.16). Annotations are written by the nodes themselves: a
- * bad one costs what it says and nothing else.
+ * The Kubernetes Node as Calico sees it (reference/calico.md 2.16), or Calico's own Node, which etcd has. Annotations are
+ * written by the nodes themselves: a bad one costs what it says and nothing else.
  */
 #include "store/calico_read.h"
 
@@ -86,41 +86,77 @@ static bool parse_as_number(const char *text, void *ret)
 
 static const struct annotation {
 	const char *name;
+	const char *group, *member; /* what Calico's own Node (etcd) has instead, below spec; group null: right there */
 	bool (*parse)(const char *text, void *ret);
 	size_t offset;
 	const char *expected;
 } annotations[] = {
-	{"IPv4Address", parse_address_4, offsetof(struct node, address[FAMILY_4]),
+	{"IPv4Address", "bgp", "ipv4Address", parse_address_4, offsetof(struct node, address[FAMILY_4]),
 		"an IPv4 address with its length, such as 192.0.2.5/24"},
-	{"IPv6Address", parse_address_6, offsetof(struct node, address[FAMILY_6]),
+	{"IPv6Address", "bgp", "ipv6Address", parse_address_6, offsetof(struct node, address[FAMILY_6]),
 		"an IPv6 address with its length, such as 2001:db8::5/64"},
-	{"ASNumber", parse_as_number, offsetof(struct node, as_number), "an AS number from 1 to 4294967295"},
-	{"RouteReflectorClusterID", parse_addr_4, offsetof(struct node, cluster_id), "an ID that looks like an IPv4 address"},
-	{"IPv4IPIPTunnelAddr", parse_addr_4, offsetof(struct node, ipip_addr), "an IPv4 address"},
-	{"IPv4VXLANTunnelAddr", parse_addr_4, offsetof(struct node, vxlan_addr[FAMILY_4]), "an IPv4 address"},
-	{"IPv6VXLANTunnelAddr", parse_addr_6, offsetof(struct node, vxlan_addr[FAMILY_6]), "an IPv6 address"},
-	{"VXLANTunnelMACAddr", parse_mac, offsetof(struct node, vxlan_mac[FAMILY_4]), "a unicast MAC address"},
-	{"VXLANTunnelMACAddrV6", parse_mac, offsetof(struct node, vxlan_mac[FAMILY_6]), "a unicast MAC address"},
+	{"ASNumber", "bgp", "asNumber", parse_as_number, offsetof(struct node, as_number),
+		"an AS number from 1 to 4294967295"},
+	{"RouteReflectorClusterID", "bgp", "routeReflectorClusterID", parse_addr_4, offsetof(struct node, cluster_id),
+		"an ID that looks like an IPv4 address"},
+	{"IPv4IPIPTunnelAddr", "bgp", "ipv4IPIPTunnelAddr", parse_addr_4, offsetof(struct node, ipip_addr),
+		"an IPv4 address"},
+	{"IPv4VXLANTunnelAddr", NULL, "ipv4VXLANTunnelAddr", parse_addr_4, offsetof(struct node, vxlan_addr[FAMILY_4]),
+		"an IPv4 address"},
+	{"IPv6VXLANTunnelAddr", NULL, "ipv6VXLANTunnelAddr", parse_addr_6, offsetof(struct node, vxlan_addr[FAMILY_6]),
+		"an IPv6 address"},
+	{"VXLANTunnelMACAddr", NULL, "vxlanTunnelMACAddr", parse_mac, offsetof(struct node, vxlan_mac[FAMILY_4]),
+		"a unicast MAC address"},
+	{"VXLANTunnelMACAddrV6", NULL, "vxlanTunnelMACAddrV6", parse_mac, offsetof(struct node, vxlan_mac[FAMILY_6]),
+		"a unicast MAC address"},
 };
+
+static bool is_said(const json_t *value)
+{
+	return value && !json_is_null(value) && !(json_is_string(value) && !json_string_length(value));
+}
+
+/* ret: at the annotation, or at the member of Calico's own Node. False: neither says anything. */
+static bool find_value(const struct calico_at *at, const json_t *object, const struct annotation *a, struct calico_at *ret)
+{
+	const json_t *spec = json_object_get(object, "spec");
+	char key[64];
+
+	*ret = *at;
+	snprintf(key, sizeof(key), PREFIX "%s", a->name);
+	snprintf(ret->path, sizeof(ret->path), "annotation %s", key);
+	ret->json = json_object_get(json_object_get(json_object_get(object, "metadata"), "annotations"), key);
+	if (is_said(ret->json))
+		return true;
+	snprintf(ret->path, sizeof(ret->path), "spec.%s%s%s", a->group ? a->group : "", a->group ? "." : "", a->member);
+	ret->json = json_object_get(a->group ? json_object_get(spec, a->group) : spec, a->member);
+	return is_said(ret->json);
+}
+
+static bool parse_value(const struct annotation *a, const json_t *value, struct node *node)
+{
+	const char *text = json_string_value(value);
+	char number[32];
+
+	if (text && strlen(text) != json_string_length(value))
+		return false;
+	if (json_is_integer(value) && a->group) {
+		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
+		text = number;
+	}
+	return text && a->parse(text, (char *)node + a->offset);
+}
 
 static void read_annotations(const struct calico_at *at, const json_t *object, struct node *node)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(annotations); i++) {
-		const struct annotation *a = &annotations[i];
-		struct calico_at place = *at;
 		struct err err = ERR_INIT;
-		char key[64];
+		struct calico_at place;
 
-		snprintf(key, sizeof(key), PREFIX "%s", a->name);
-		place.json = json_object_get(json_object_get(json_object_get(object, "metadata"), "annotations"), key);
-		if (!place.json || json_is_null(place.json) ||
-			(json_is_string(place.json) && !json_string_length(place.json)))
+		if (!find_value(at, object, &annotations[i], &place) || parse_value(&annotations[i], place.json, node))
 			continue;
 		place.err = &err;
-		snprintf(place.path, sizeof(place.path), "annotation %s", key);
-		if (calico_annotation(object, key) && a->parse(calico_annotation(object, key), (char *)node + a->offset))
-			continue;
-		calico_wrong(&place, NULL, "%s", a->expected);
+		calico_wrong(&place, NULL, "%s", annotations[i].expected);
 		calico_remark_ignored(at, &err);
 	}
 }
@@ -161,9 +197,11 @@ static int read_labels(const struct calico_at *at, const json_t *object, struct 
 
 /* -- status and spec -- */
 
+/* Calico's own Node has lengths behind its addresses. */
 static void add_other(const struct calico_at *at, const json_t *entry, size_t index, struct node *node)
 {
 	const char *type = json_string_value(json_object_get(entry, "type"));
+	struct prefix prefix;
 	struct calico_at place;
 	struct err err = ERR_INIT;
 	int rc;
@@ -172,9 +210,9 @@ static void add_other(const struct calico_at *at, const json_t *entry, size_t in
 		return;
 	calico_item(at, "addresses", index, entry, &place);
 	place.err = &err;
-	rc = calico_addr(&place, "address", &node->others[node->other_count]);
-	if (rc == 1)
-		node->other_count++;
+	rc = calico_prefix_or_addr(&place, "address", &prefix);
+	if (rc == 1 && addr_is_set(&prefix.addr))
+		node->others[node->other_count++] = prefix.addr;
 	else if (rc < 0)
 		calico_remark_ignored(at, &err);
 }
@@ -183,9 +221,12 @@ static int read_others(const struct calico_at *at, const json_t *object, struct 
 {
 	const json_t *list = json_object_get(json_object_get(object, "status"), "addresses"), *entry;
 	struct calico_at place = *at;
+	bool is_core = json_array_size(list);
 	size_t i;
 
-	snprintf(place.path, sizeof(place.path), "status");
+	snprintf(place.path, sizeof(place.path), is_core ? "status" : "spec");
+	if (!is_core)
+		list = json_object_get(json_object_get(object, "spec"), "addresses");
 	if (!json_array_size(list))
 		return 0;
 	node->others = calloc(json_array_size(list), sizeof(*node->others));
@@ -196,10 +237,23 @@ static int read_others(const struct calico_at *at, const json_t *object, struct 
 	return 0;
 }
 
+/* status.podCIDRs is where Calico's own Node has what the Kubernetes Node has in spec. */
+static void read_pod_cidrs(const struct calico_at *at, const json_t *object, struct node *node)
+{
+	const json_t *status = json_object_get(object, "status");
+	_cleanup_(json_cleanup) json_t *own = json_pack("{s:{s:O*}}", "spec", "podCIDRs", json_object_get(status, "podCIDRs"));
+	struct err err = ERR_INIT;
+	int rc = flannel_node_pod_cidrs(object, node->pod_cidr, &err);
+
+	if (rc == 0 && own)
+		rc = flannel_node_pod_cidrs(own, node->pod_cidr, &err);
+	if (rc < 0)
+		calico_remark(at, "%s; ignored", err_text(&err));
+}
+
 int calico_node_parse(const json_t *object, const struct calico_remarks *remarks, struct node **ret, struct err *err)
 {
 	_cleanup_(node_free) struct node *node = calloc(1, sizeof(*node));
-	struct err cidr_err = ERR_INIT;
 	struct calico_at at;
 	int rc = calico_begin(object, "Node", remarks, err, &at);
 
@@ -211,8 +265,7 @@ int calico_node_parse(const json_t *object, const struct calico_remarks *remarks
 	for (int f = 0; f < FAMILY_COUNT; f++)
 		if (!mac_is_set(&node->vxlan_mac[f]))
 			node->vxlan_mac[f] = node_derive_vxlan_mac(node->name, f);
-	if (flannel_node_pod_cidrs(object, node->pod_cidr, &cidr_err) < 0)
-		calico_remark(&at, "%s; ignored", err_text(&cidr_err));
+	read_pod_cidrs(&at, object, node);
 	rc = read_labels(&at, object, node);
 	if (rc == 0)
 		rc = read_others(&at, object, node);
