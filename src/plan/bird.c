@@ -94,6 +94,7 @@ static void put_head(struct bird_plan *plan)
 	else
 		buf_add_str(plan->out, "log stderr { info, remote, warning, error, auth, fatal, bug };\n");
 	buf_printf(plan->out, "router id %s;\n", addr_format(&id, text));
+	buf_add_str(plan->out, "timeformat protocol iso long;\ntimeformat route iso long;\n");
 	buf_add_str(plan->out, "graceful restart wait 120;\n\n");
 }
 

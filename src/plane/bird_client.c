@@ -58,6 +58,7 @@ static int timer(struct bird_call *call, short what)
 {
 	struct timeval timeout = {call->options.timeout_ms / 1000, (call->options.timeout_ms % 1000) * 1000};
 
+	event_del(call->event);
 	if (event_assign(call->event, call->base, call->fd, what, event_get_callback(call->event), call) < 0)
 		return -EIO;
 	return event_add(call->event, &timeout) < 0 ? -EIO : 0;
@@ -88,7 +89,7 @@ static bool take_line(struct bird_call *call, const char *line)
 	}
 	if (!call->greeted) {
 		call->greeted = last;
-		return !last || timer(call, EV_READ | EV_WRITE) == 0;
+		return true;
 	}
 	if (!last && call->options.line)
 		goes_on = call->options.line(call->options.ctx, call->code, line);
