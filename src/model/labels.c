@@ -67,9 +67,9 @@ int labels_set(struct labels *labels, const char *key, const char *value)
 
 const char *labels_get(const struct labels *labels, const char *key)
 {
-	size_t i = place_of(labels, key);
+	size_t i = labels ? place_of(labels, key) : 0;
 
-	return is_at(labels, i, key) ? labels->items[i].value : NULL;
+	return labels && is_at(labels, i, key) ? labels->items[i].value : NULL;
 }
 
 bool labels_equal(const struct labels *a, const struct labels *b)

@@ -23,7 +23,7 @@ struct labels {
 
 struct labels *labels_new(void); /* none; null without memory */
 int labels_set(struct labels *labels, const char *key, const char *value); /* copies; the last one of a key wins */
-const char *labels_get(const struct labels *labels, const char *key);     /* null: not there */
+const char *labels_get(const struct labels *labels, const char *key);     /* null: not there; of null labels none is */
 bool labels_equal(const struct labels *a, const struct labels *b);
 void labels_free(struct labels **labels);
 
@@ -38,7 +38,7 @@ void selector_free(struct selector **selector);
 /* What an endpoint's label is; null: it has none of that name. Endpoints inherit labels, so there is no one list. */
 typedef const char *(*selector_lookup)(const void *ctx, const char *key);
 bool selector_matches(const struct selector *selector, selector_lookup lookup, const void *ctx);
-bool selector_matches_labels(const struct selector *selector, const struct labels *labels);
+bool selector_matches_labels(const struct selector *selector, const struct labels *labels); /* null: none */
 /* all(), however it is written: matches whatever the labels are, and does not say global(). */
 bool selector_is_all(const struct selector *selector);
 /* Does global() occur? It is true here; whoever knows namespaces rewrites it before (7.3), pools must not have it. */

@@ -54,7 +54,7 @@ int calico_block_parse(const json_t *object, const struct calico_remarks *remark
 /* Refused: no name. Remarked: annotations, addresses and podCIDRs that are none. */
 int calico_node_parse(const json_t *object, const struct calico_remarks *remarks, struct node **ret, struct err *err);
 /* All FelixConfigurations there are, in any order, laid over each other for this node (2.14). A bad parameter is
- * remarked, and the layer below it counts. Never fails. */
+ * remarked, and the layer below it counts. labels: the node's, null: none. Never fails. */
 struct felix calico_felix_merge(const json_t *const *objects, size_t count, const char *node,
 	const struct labels *labels, const struct calico_remarks *remarks);
 

@@ -299,6 +299,17 @@ static void test_is_all(void **state)
 
 /* -- labels -- */
 
+/* A node that nobody knows yet. */
+static void test_no_labels(void **state)
+{
+	_cleanup_(selector_free) struct selector *all = parse("all()"), *has = parse("has(a)"), *not = parse("a != 'b'");
+
+	assert_null(labels_get(NULL, "a"));
+	assert_true(selector_matches_labels(all, NULL));
+	assert_false(selector_matches_labels(has, NULL));
+	assert_true(selector_matches_labels(not, NULL));
+}
+
 static void test_labels(void **state)
 {
 	_cleanup_(labels_free) struct labels *a = labels_of("z=1 a=2 m=3 a=4"), *b = labels_of("a=4 m=3 z=1");
@@ -326,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_canonical_texts),
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_is_all),
+		cmocka_unit_test(test_no_labels),
 		cmocka_unit_test(test_labels),
 	};
 
