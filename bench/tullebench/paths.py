@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pod to pod on two nodes: each backend, against bare (host to host over the same underlay) and against the same layout
-made by hand with ip and bridge, which is what flanneld and its CNI plugin program.
+made by hand with ip and bridge, which is what flanneld and its CNI plugin program. And each encapsulation below the same
+routed pods without rules of any kind, as Calico lays them out: no encapsulation, the kernel's VXLAN and IPIP devices,
+IPIP by the carrier, each of them with the guard in front as well.
 
 Client and server are pinned to one CPU; layouts are interleaved in random order; best and median; ratios to bare."""
 import json
+import pathlib
 import random
 import statistics
+import subprocess
 import time
 
-from tullelab.lab import Lab
+from tullelab.lab import Lab, build_directory
 
 from . import tools
 
@@ -52,6 +56,71 @@ def _vxlan_by_hand(lab):
         node.run(["sh", "-ec", "\n".join(lines)])
 
 
+def _tool(node, name, *words):
+    node.run([str(pathlib.Path(build_directory()) / "tests/bpf" / name), "/sys/fs/bpf/bench", *map(str, words)])
+
+
+def _peers(node):
+    return [(peer, peer.subnets(peer.index)[0]) for peer in node.lab.nodes if peer is not node]
+
+
+def _routes_into(node, device):
+    node.run(["sh", "-ec", "\n".join(f"ip route replace {subnet} via {peer.ip} dev {device} onlink" for peer, subnet in _peers(node))])
+
+
+def _kernel_ipip(lab):
+    for node in lab.nodes:
+        node.run(["sh", "-ec", f"ip link add tunl0 type ipip 2>/dev/null || :\nip link set tunl0 mtu {lab.mtu - 20} up\n"
+                  f"ip addr add {node.subnets(node.index)[0].network_address}/32 dev tunl0"])
+        _routes_into(node, "tunl0")
+
+
+def _carrier_ipip(lab):
+    for node in lab.nodes:
+        own = node.subnets(node.index)[0]
+        node.run(["sh", "-ec", "ip link add carrier0 type veth peer name carrier0p\n"
+                  f"ip link set carrier0p arp off mtu {lab.mtu - 20} up\nip link set carrier0 arp off mtu {lab.mtu - 20} up\n"
+                  f"ip addr add {own.network_address}/32 dev carrier0"])
+        _tool(node, "carrier_tool", "apply", "carrier0", "eth0", "ipip", node.ip, "-", own, "-",
+              *(f"{subnet}={peer.ip}" for peer, subnet in _peers(node)))
+        _routes_into(node, "carrier0")
+
+
+def _guard(lab):
+    for node in lab.nodes:
+        _tool(node, "guard_tool", "apply", "eth0", 8472, 1, "4i", "pool=10.244.0.0/16",
+              *(word for peer, subnet in _peers(node) for word in (f"node={peer.ip}", f"source={subnet}={peer.ip}")))
+
+
+def _has_kernel_ipip():
+    done = subprocess.run(["unshare", "-n", "ip", "link", "add", "probe0", "type", "ipip", "remote", "192.0.2.1"], capture_output=True)
+    return done.returncode == 0
+
+
+# Layouts of routed pods: bytes that the encapsulation takes, what lays it.
+ROUTED = {"routed": (0, ()), "routed vxlan": (50, (_vxlan_by_hand,)), "routed vxlan, guard": (50, (_vxlan_by_hand, _guard)),
+          "routed ipip kernel": (20, (_kernel_ipip,)), "routed ipip kernel, guard": (20, (_kernel_ipip, _guard)),
+          "routed ipip carrier": (20, (_carrier_ipip,)), "routed ipip carrier, guard": (20, (_carrier_ipip, _guard))}
+
+
+def _routed_layouts(labs):
+    kernel_ipip = _has_kernel_ipip()
+    for name, (overhead, steps) in ROUTED.items():
+        if _kernel_ipip in steps and not kernel_ipip:
+            continue
+        lab = Lab(nodes=2, plugin="ptp", ip_masq=False)
+        labs.append(lab)
+        lab.up()
+        lab.underlay.mtu -= overhead  # what the plugin gives pods
+        for node in lab.nodes:
+            node.configure()
+        lab.underlay.mtu += overhead
+        for step in steps:
+            step(lab)
+        one, two = _pods(lab)
+        yield Layout(name, one, two, two.ip)
+
+
 def _layouts(labs):
     ours = {backend: Lab(nodes=2, backend=backend) for backend in ("vxlan", "host-gw", "udp")}
     by_hand = {"by hand host-gw": Lab(nodes=2, plugin="bridge"), "by hand vxlan": Lab(nodes=2, plugin="bridge")}
@@ -67,6 +136,7 @@ def _layouts(labs):
             _vxlan_by_hand(lab)
         one, two = _pods(lab)
         found.append(Layout(name, one, two, two.ip))
+    found += _routed_layouts(labs)
     nodes = ours["vxlan"].nodes
     found.append(Layout("bare", nodes[0], nodes[1], nodes[1].ip))
     return found
@@ -102,7 +172,9 @@ def rows(data):
         headings += [text + " best (median)", "of bare"]
     samples = data["samples"]
     lines = []
-    for name in ("bare", "host-gw", "by hand host-gw", "vxlan", "by hand vxlan", "udp"):
+    for name in ("bare", "host-gw", "by hand host-gw", "vxlan", "by hand vxlan", "udp", *ROUTED):
+        if name not in samples:
+            continue  # this kernel has no module ipip
         line = [name]
         for test in TESTS:
             values = samples[name][test]
