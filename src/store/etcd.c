@@ -6,10 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void on_problem(void *ctx, const char *name, const char *text)
+{
+	struct etcd *etcd = ctx;
+
+	etcd->kv.events->problem(etcd->kv.ctx, name, text);
+}
+
 /* -- the configuration -- */
 
-static void config_begin(struct etcd *etcd, bool anew)
+static void config_begin(void *ctx, bool anew)
 {
+	struct etcd *etcd = ctx;
+
 	etcd->has_config = false;
 }
 
@@ -23,25 +32,31 @@ static void config_absent(struct etcd *etcd)
 		"there is no network configuration in etcd: expected one under this key");
 }
 
-static void config_end(struct etcd *etcd)
+static void config_end(void *ctx)
 {
+	struct etcd *etcd = ctx;
+
 	if (!etcd->has_config)
 		config_absent(etcd);
 }
 
-static void config_put(struct etcd *etcd, const Etcd__KeyValue *kv)
+static void config_put(void *ctx, const Etcd__KeyValue *kv)
 {
+	struct etcd *etcd = ctx;
+
 	etcd->has_config = etcd->had_config = true;
 	etcd->kv.events->config(etcd->kv.ctx, (const char *)kv->value.data, kv->value.len, etcd->config.key);
 }
 
-static void config_gone(struct etcd *etcd, const Etcd__KeyValue *kv)
+static void config_gone(void *ctx, const Etcd__KeyValue *kv)
 {
+	struct etcd *etcd = ctx;
+
 	etcd->has_config = false;
 	config_absent(etcd);
 }
 
-static const struct etcd_watch_events config_events = {config_begin, config_end, config_put, config_gone};
+static const struct etcd_watch_events config_events = {config_begin, config_end, config_put, config_gone, on_problem};
 
 /* -- the leases -- */
 
@@ -55,18 +70,23 @@ static void lease_key(const struct etcd *etcd, const ProtobufCBinaryData *key, c
 	ret[n] = 0;
 }
 
-static void leases_begin(struct etcd *etcd, bool anew)
+static void leases_begin(void *ctx, bool anew)
 {
+	struct etcd *etcd = ctx;
+
 	etcd->kv.events->list_begin(etcd->kv.ctx, anew);
 }
 
-static void leases_end(struct etcd *etcd)
+static void leases_end(void *ctx)
 {
+	struct etcd *etcd = ctx;
+
 	etcd->kv.events->list_end(etcd->kv.ctx);
 }
 
-static void leases_put(struct etcd *etcd, const Etcd__KeyValue *kv)
+static void leases_put(void *ctx, const Etcd__KeyValue *kv)
 {
+	struct etcd *etcd = ctx;
 	char key[ETCD_KEY_MAX];
 	struct kv_item item = {
 		.key = key,
@@ -81,15 +101,16 @@ static void leases_put(struct etcd *etcd, const Etcd__KeyValue *kv)
 	etcd->kv.events->put(etcd->kv.ctx, &item);
 }
 
-static void leases_gone(struct etcd *etcd, const Etcd__KeyValue *kv)
+static void leases_gone(void *ctx, const Etcd__KeyValue *kv)
 {
+	struct etcd *etcd = ctx;
 	char key[ETCD_KEY_MAX];
 
 	lease_key(etcd, &kv->key, key);
 	etcd->kv.events->gone(etcd->kv.ctx, key, (uint64_t)kv->mod_revision);
 }
 
-static const struct etcd_watch_events lease_events = {leases_begin, leases_end, leases_put, leases_gone};
+static const struct etcd_watch_events lease_events = {leases_begin, leases_end, leases_put, leases_gone, on_problem};
 
 /* -- life cycle -- */
 
@@ -109,9 +130,8 @@ static void etcd_free(struct kv *kv)
 
 	etcd_watch_done(&etcd->config);
 	etcd_watch_done(&etcd->leases);
-	etcd_auth_done(etcd);
+	etcd_client_done(&etcd->client);
 	etcd_write_done(etcd);
-	grpc_free(etcd->grpc);
 	free(etcd);
 }
 
@@ -147,23 +167,24 @@ static int set_keys(struct etcd *etcd, const char *prefix, struct err *err)
 	return 0;
 }
 
-static int etcd_open(struct etcd *etcd, const struct store_etcd_options *options, struct err *err)
+static int etcd_open(struct etcd *etcd, const struct store_etcd_options *options, struct event_base *base, struct err *err)
 {
-	struct grpc_options grpc = {options->endpoints, options->keyfile, options->certfile, options->cafile};
+	const struct etcd_client_options client = {
+		.endpoints = options->endpoints,
+		.keyfile = options->keyfile,
+		.certfile = options->certfile,
+		.cafile = options->cafile,
+		.username = options->username,
+		.password = options->password,
+	};
 	int rc = set_keys(etcd, options->prefix, err);
 
 	if (rc == 0)
-		rc = grpc_new(&grpc, etcd->base, &etcd->grpc, err);
+		rc = etcd_client_init(&etcd->client, &client, base, err);
 	if (rc < 0)
 		return rc;
-	if (options->username && *options->username) {
-		etcd->auth.username = strdup(options->username);
-		etcd->auth.password = strdup(options->password ? options->password : "");
-		if (!etcd->auth.username || !etcd->auth.password)
-			return err_set(err, -ENOMEM, "etcd: no memory");
-	}
-	if (etcd_watch_init(&etcd->config, etcd, &config_events, "etcd (configuration)") < 0 ||
-		etcd_watch_init(&etcd->leases, etcd, &lease_events, "etcd (leases)") < 0 ||
+	if (etcd_watch_init(&etcd->config, &etcd->client, &config_events, etcd, "etcd (configuration)") < 0 ||
+		etcd_watch_init(&etcd->leases, &etcd->client, &lease_events, etcd, "etcd (leases)") < 0 ||
 		etcd_write_init(etcd) < 0)
 		return err_set(err, -ENOMEM, "etcd: no memory");
 	return 0;
@@ -178,8 +199,7 @@ int etcd_new(const struct store_etcd_options *options, struct event_base *base, 
 	if (!etcd)
 		return err_set(err, -ENOMEM, "etcd: no memory");
 	etcd->kv = (struct kv){.ops = &etcd_ops, .events = events, .ctx = ctx, .ordered = true};
-	etcd->base = base;
-	rc = etcd_open(etcd, options, err);
+	rc = etcd_open(etcd, options, base, err);
 	if (rc < 0) {
 		etcd_free(&etcd->kv);
 		return rc;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "store/etcd_private.h"
+#include "store/etcd_watch.h"
 
 #include "base/cleanup.h"
 
@@ -25,12 +25,10 @@ static void later(struct event *event, int64_t ms)
 /* Told once for each outage, and again when its kind changes: the members' own words differ from try to try. */
 static void tell(struct etcd_watch *watch, const struct grpc_status *status)
 {
-	struct kv *kv = &watch->etcd->kv;
-
 	if (watch->told == status->code)
 		return;
 	watch->told = status->code;
-	kv->events->problem(kv->ctx, watch->name, status->text);
+	watch->events->problem(watch->ctx, watch->name, status->text);
 }
 
 static void recovered(struct etcd_watch *watch)
@@ -115,11 +113,11 @@ static void take_page(void *ctx, const struct grpc_status *status, const Protobu
 	}
 	if (!watch->list_revision) {
 		watch->list_revision = answer->header->revision;
-		watch->events->list_begin(watch->etcd, watch->list_revision < watch->seen);
+		watch->events->list_begin(watch->ctx, watch->list_revision < watch->seen);
 		watch->seen = watch->list_revision;
 	}
 	for (size_t i = 0; i < answer->n_kvs; i++)
-		watch->events->put(watch->etcd, answer->kvs[i]);
+		watch->events->put(watch->ctx, answer->kvs[i]);
 	if (answer->more) {
 		if (remember_next(watch, answer))
 			next_page(watch);
@@ -131,7 +129,7 @@ static void take_page(void *ctx, const struct grpc_status *status, const Protobu
 	forget_list(watch);
 	watch->page_size = PAGE_SIZE;
 	recovered(watch);
-	watch->events->list_end(watch->etcd);
+	watch->events->list_end(watch->ctx);
 	if (!watch->page)
 		begin_stream(watch);
 }
@@ -147,7 +145,7 @@ static void next_page(struct etcd_watch *watch)
 	request.range_end = (ProtobufCBinaryData){strlen(watch->end), (uint8_t *)watch->end};
 	request.limit = watch->page_size;
 	request.revision = watch->list_revision;
-	watch->page = etcd_rpc_new(watch->etcd, &etcd_range, &request.base, take_page, watch);
+	watch->page = etcd_rpc_new(watch->client, &etcd_range, &request.base, take_page, watch);
 	if (!watch->page) {
 		forget_list(watch);
 		retry_later(watch, &status);
@@ -179,7 +177,7 @@ void etcd_watch_list(struct etcd_watch *watch)
 static void stream_failed(struct etcd_watch *watch, const struct grpc_status *status)
 {
 	/* A list asks for a new token by itself. */
-	if (etcd_auth_expired(watch->etcd, status, watch->token_generation) || is_compacted(status))
+	if (etcd_auth_expired(watch->client, status, watch->token_generation) || is_compacted(status))
 		watch->revision = 0;
 	retry_later(watch, status);
 }
@@ -223,9 +221,9 @@ static void take_events(struct etcd_watch *watch, const Etcd__WatchResponse *ans
 			continue;
 		last = event->kv->mod_revision;
 		if (event->type == ETCD__EVENT__EVENT_TYPE__DELETE)
-			watch->events->gone(watch->etcd, event->kv);
+			watch->events->gone(watch->ctx, event->kv);
 		else
-			watch->events->put(watch->etcd, event->kv);
+			watch->events->put(watch->ctx, event->kv);
 	}
 	if (watch->stream != stream)
 		return;
@@ -278,7 +276,7 @@ static void begin_stream(struct etcd_watch *watch)
 	struct grpc_call_options options = {
 		.method = "/etcdserverpb.Watch/Watch",
 		/* A member cut off from the others ends the watch instead of keeping silent. */
-		.metadata = {"hasleader: true", watch->etcd->auth.token_header},
+		.metadata = {"hasleader: true", watch->client->auth.token_header},
 		.message = take_message,
 		.done = take_stream_end,
 		.ctx = watch,
@@ -293,11 +291,11 @@ static void begin_stream(struct etcd_watch *watch)
 	create.fragment = true;
 	request.request_union_case = ETCD__WATCH_REQUEST__REQUEST_UNION_CREATE_REQUEST;
 	request.create_request = &create;
-	watch->token_generation = watch->etcd->auth.generation;
+	watch->token_generation = watch->client->auth.generation;
 	watch->heard = watch->asked = false;
 	data = etcd_pack(&request.base, &len);
 	if (data)
-		watch->stream = grpc_call_new(watch->etcd->grpc, &options, data, len);
+		watch->stream = grpc_call_new(watch->client->grpc, &options, data, len);
 	if (watch->stream)
 		later(watch->alive, NUDGE_MS);
 	else
@@ -345,14 +343,16 @@ static void on_alive(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-int etcd_watch_init(struct etcd_watch *watch, struct etcd *etcd, const struct etcd_watch_events *events, const char *name)
+int etcd_watch_init(struct etcd_watch *watch, struct etcd_client *client, const struct etcd_watch_events *events, void *ctx,
+	const char *name)
 {
-	watch->etcd = etcd;
+	watch->client = client;
 	watch->events = events;
+	watch->ctx = ctx;
 	watch->name = name;
 	watch->page_size = PAGE_SIZE;
-	watch->retry = event_new(etcd->base, -1, 0, on_retry, watch);
-	watch->alive = event_new(etcd->base, -1, 0, on_alive, watch);
+	watch->retry = event_new(client->base, -1, 0, on_retry, watch);
+	watch->alive = event_new(client->base, -1, 0, on_alive, watch);
 	return watch->retry && watch->alive ? 0 : -1;
 }
 
@@ -360,6 +360,8 @@ void etcd_watch_done(struct etcd_watch *watch)
 {
 	if (watch->alive)
 		end_stream(watch, false);
+	etcd_rpc_cancel(watch->page);
+	watch->page = NULL;
 	forget_list(watch);
 	if (watch->retry)
 		event_free(watch->retry);

@@ -24,7 +24,7 @@ static void revoke(struct etcd *etcd, etcd_answered answered)
 	struct etcd_rpc *rpc;
 
 	request.id = etcd->write.lease;
-	rpc = etcd_rpc_new(etcd, &etcd_lease_revoke, &request.base, answered, etcd);
+	rpc = etcd_rpc_new(&etcd->client, &etcd_lease_revoke, &request.base, answered, etcd);
 	if (answered)
 		etcd->write.rpc = rpc;
 }
@@ -160,7 +160,7 @@ static void send_txn(struct etcd *etcd)
 	request.n_compare = 1;
 	request.success = ops;
 	request.n_success = write->kind == ETCD_WRITE_CREATE ? 2 : 1;
-	write->rpc = etcd_rpc_new(etcd, &etcd_txn, &request.base, take_txn, etcd);
+	write->rpc = etcd_rpc_new(&etcd->client, &etcd_txn, &request.base, take_txn, etcd);
 	if (!write->rpc)
 		fail_later(etcd);
 }
@@ -208,7 +208,7 @@ static void begin_put(struct kv *kv, const char *value, size_t len, int64_t ttl)
 		return;
 	}
 	request.ttl = ttl;
-	etcd->write.rpc = etcd_rpc_new(etcd, &etcd_lease_grant, &request.base, take_grant, etcd);
+	etcd->write.rpc = etcd_rpc_new(&etcd->client, &etcd_lease_grant, &request.base, take_grant, etcd);
 	if (!etcd->write.rpc)
 		fail_later(etcd);
 }
@@ -251,14 +251,14 @@ void etcd_expiry(struct kv *kv, uint64_t handle, kv_done done)
 
 	begin(kv, ETCD_WRITE_EXPIRY, "", 0, done);
 	request.id = (int64_t)handle;
-	etcd->write.rpc = etcd_rpc_new(etcd, &etcd_lease_ttl, &request.base, take_expiry, etcd);
+	etcd->write.rpc = etcd_rpc_new(&etcd->client, &etcd_lease_ttl, &request.base, take_expiry, etcd);
 	if (!etcd->write.rpc)
 		fail_later(etcd);
 }
 
 int etcd_write_init(struct etcd *etcd)
 {
-	etcd->write.give_up = event_new(etcd->base, -1, 0, on_give_up, etcd);
+	etcd->write.give_up = event_new(etcd->client.base, -1, 0, on_give_up, etcd);
 	return etcd->write.give_up ? 0 : -ENOMEM;
 }
 

@@ -92,7 +92,6 @@ static void call_cancel(struct objects_call *call)
 static void finish(struct kube_objects_call *call, int rc, json_t *object, const char *text)
 {
 	_cleanup_free_ char *copy = rc < 0 ? strdup(text) : NULL; /* it may belong to what is freed */
-	_cleanup_(json_cleanup) json_t *taken = object;
 	const struct objects_answer answer = {rc, object, copy ? copy : ""};
 	objects_done done = call->request.done;
 	void *ctx = call->request.ctx;
@@ -101,6 +100,7 @@ static void finish(struct kube_objects_call *call, int rc, json_t *object, const
 	call_free(call);
 	if (!cancelled)
 		done(ctx, &answer);
+	json_decref(object);
 }
 
 static int code_of(const struct objects_request *request, const struct kube_answer *answer)

@@ -15,7 +15,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "client/kube.h"
-#include "store/etcd_client.h"
+#include "store/etcd_options.h"
 #include "store/objects.h"
 
 #include <errno.h>
