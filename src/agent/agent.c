@@ -167,6 +167,44 @@ static int open_store(struct agent *agent, struct err *err)
 	return store_directory_new(&directory, agent->base, &agent_store_events, agent, &agent->store, err);
 }
 
+/* -- the two halves -- */
+
+static void on_chosen(void *ctx, enum dialect_name name)
+{
+	struct agent *agent = ctx;
+	struct err err = ERR_INIT;
+	int rc = name == DIALECT_CALICO ? calico_new(agent, &agent->calico, &err) : open_store(agent, &err);
+
+	log_info("the store speaks %s", name == DIALECT_CALICO ? "Calico" : "Flannel");
+	if (rc == 0 && agent->store)
+		store_start(agent->store);
+	if (rc == 0)
+		return;
+	log_error("%s", err_text(&err));
+	agent->exit_code = 1;
+	event_base_loopbreak(agent->base);
+}
+
+/* Whatever is in place stays and is adopted, as at every start. */
+static void on_dialect_changed(void *ctx)
+{
+	struct agent *agent = ctx;
+
+	log_info("the store speaks Calico now: beginning anew");
+	agent->again = true;
+	event_base_loopbreak(agent->base);
+}
+
+static void on_dialect_problem(void *ctx, const char *text)
+{
+	struct agent *agent = ctx;
+
+	problems_set(agent->problems, "store", text);
+}
+
+static const struct dialect_events dialect_events = {.chosen = on_chosen, .changed = on_dialect_changed,
+	.problem = on_dialect_problem};
+
 static int open_plane(struct agent *agent, struct err *err)
 {
 	struct plane_options options = {
@@ -196,6 +234,13 @@ static int open_attacher(struct agent *agent, struct err *err)
 	return rc < 0 ? rc : attach_recover(agent->attacher, err);
 }
 
+static int admit(void *ctx, const struct attach_request *request, struct err *err)
+{
+	struct agent *agent = ctx;
+
+	return agent->calico ? calico_admit(agent->calico, request, err) : 0;
+}
+
 static int open_cni_server(struct agent *agent, struct err *err)
 {
 	char socket_path[PATH_MAX];
@@ -205,6 +250,7 @@ static int open_cni_server(struct agent *agent, struct err *err)
 		.spool_dir = spool,
 		.ip_masq = agent->options.ip_masq,
 		.not_ready = agent_not_ready,
+		.admit = admit,
 		.ctx = agent,
 	};
 
@@ -262,7 +308,7 @@ int agent_init(struct agent *agent, struct err *err)
 	if (rc == 0)
 		rc = open_attacher(agent, err);
 	if (rc == 0)
-		rc = open_store(agent, err);
+		rc = dialect_new(agent, &dialect_events, agent, &agent->dialect, err);
 	if (rc == 0)
 		rc = agent_owner_open(agent, err);
 	if (rc == 0)
@@ -275,7 +321,6 @@ int agent_init(struct agent *agent, struct err *err)
 int agent_run(struct agent *agent)
 {
 	start_resync(agent);
-	store_start(agent->store);
 	event_base_dispatch(agent->base);
 	notify_send("STOPPING=1");
 	return agent->exit_code;
@@ -295,6 +340,8 @@ void agent_free(struct agent *agent)
 	if (agent->cni)
 		cni_server_free(agent->cni);
 	owner_free(agent->owner);
+	calico_free(agent->calico);
+	dialect_free(agent->dialect);
 	if (agent->store)
 		store_free(agent->store);
 	if (agent->attacher)

@@ -12,6 +12,8 @@
 
 #include "attach/attach.h"
 #include "cni_server/cni_server.h"
+#include "agent/calico.h"
+#include "agent/dialect.h"
 #include "agent/http.h"
 #include "agent/options.h"
 #include "agent/peers.h"
@@ -37,7 +39,9 @@ struct agent {
 	struct event *dirty, *retry, *resync, *on_term, *on_int;
 	struct event *claim;       /* null: somebody who is not root sits on the name */
 	struct owner *owner;       /* null: no DaemonSet is known */
-	struct store *store;
+	struct dialect *dialect;
+	struct calico *calico;     /* null: the store speaks Flannel (store, peers, network), or has not said yet */
+	struct store *store;       /* null: the other way round */
 	struct plane *plane;
 	struct attacher *attacher;
 	struct cni_server *cni;
@@ -68,6 +72,7 @@ struct agent {
 	int64_t dirty_since_us;
 	struct agent_counters counters;
 	int exit_code;
+	bool again;                /* the process is to begin anew */
 };
 
 int agent_init(struct agent *agent, struct err *err);
@@ -86,6 +91,8 @@ void agent_look_at_uplink(struct agent *agent);
 
 /* agent_plan.c */
 void agent_replan(struct agent *agent);
+/* A pass failed: another one in a moment. */
+void agent_retry_later(struct agent *agent);
 
 /* agent_ready.c: what the node sees of us. 0 when all is written. */
 int agent_publish(struct agent *agent, struct err *err);

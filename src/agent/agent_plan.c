@@ -78,7 +78,7 @@ static int plan_and_apply(struct agent *agent, const struct lease **peers, size_
 	return rc;
 }
 
-static void retry_later(struct agent *agent)
+void agent_retry_later(struct agent *agent)
 {
 	struct timeval after = {.tv_sec = RETRY_AFTER_S};
 
@@ -100,7 +100,7 @@ static void become_ready(struct agent *agent)
 	}
 	problems_set(agent->problems, "start", rc < 0 ? err_text(&err) : NULL);
 	if (rc < 0) {
-		retry_later(agent);
+		agent_retry_later(agent);
 		return;
 	}
 	agent->ready = true;
@@ -121,7 +121,7 @@ static void follow(struct agent *agent)
 		log_info("removed the rules of a flanneld that ran here: %s", plane_takeover_note(agent->plane));
 	agent->takeover_told = plane_takeover_note(agent->plane)[0] != 0;
 	if (rc < 0)
-		retry_later(agent);
+		agent_retry_later(agent);
 	else if (agent->peers_complete && !agent->counters.peers_applied_us)
 		agent->counters.peers_applied_us = agent_now_us() - agent->counters.started_us;
 	attach_set_network(agent->attacher, &agent->network, &agent->own,
@@ -129,7 +129,7 @@ static void follow(struct agent *agent)
 	rc = agent_publish(agent, &err);
 	problems_set(agent->problems, "publish", rc < 0 ? err_text(&err) : NULL);
 	if (rc < 0)
-		retry_later(agent);
+		agent_retry_later(agent);
 }
 
 /* After a change to vxlan, or of the VNI, the store is asked for our MAC first: a device without one would get the
@@ -142,7 +142,7 @@ static bool awaits_mac(const struct agent *agent)
 	return false;
 }
 
-void agent_replan(struct agent *agent)
+static void replan_flannel(struct agent *agent)
 {
 	if (!agent->have_network || !agent->have_uplink || !agent->have_own || awaits_mac(agent))
 		return;
@@ -150,6 +150,14 @@ void agent_replan(struct agent *agent)
 		follow(agent);
 	else
 		become_ready(agent);
+}
+
+void agent_replan(struct agent *agent)
+{
+	if (agent->calico)
+		calico_replan(agent->calico);
+	else
+		replan_flannel(agent);
 	agent->counters.plans++;
 	agent->counters.last_plan_us = (uint64_t)(agent_now_us() - agent->dirty_since_us);
 }

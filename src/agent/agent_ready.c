@@ -72,7 +72,7 @@ static int write_subnet_env(struct agent *agent, struct err *err)
 
 int agent_publish(struct agent *agent, struct err *err)
 {
-	int rc = write_subnet_env(agent, err);
+	int rc = agent->calico ? 0 : write_subnet_env(agent, err); /* it says what one network and one block are */
 
 	if (rc == 0)
 		rc = agent_install(agent, err);
@@ -93,6 +93,8 @@ const char *agent_not_ready(void *ctx)
 						  problems_any(agent->problems, "store");
 	const char *start = problems_text(agent->problems, "start");
 
+	if (agent->calico)
+		return calico_not_ready(agent->calico);
 	if (agent->ready)
 		return NULL;
 	if (!agent->have_network)

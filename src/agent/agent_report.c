@@ -74,7 +74,7 @@ static void metrics_of_store(struct agent *agent, struct buf *buf)
 {
 	struct store_counters counters;
 
-	if (!store_counters(agent->store, &counters))
+	if (!agent->store || !store_counters(agent->store, &counters))
 		return;
 	metric(buf, "store_received_bytes_total", "counter", "Bytes of lists and watches.", (double)counters.received_bytes);
 	metric(buf, "store_objects_total", "counter", "Objects in them.", (double)counters.objects);

@@ -79,6 +79,9 @@ static int validate(const struct options *options, struct err *err)
 	if (!kubernetes && strcmp(options->store, "directory") != 0 && strcmp(options->store, "etcd") != 0)
 		return err_set(err, -EINVAL, "--store: the value is \"%s\", expected directory, etcd or kubernetes",
 			options->store);
+	if (strcmp(options->dialect, "auto") != 0 && strcmp(options->dialect, "flannel") != 0 &&
+		strcmp(options->dialect, "calico") != 0)
+		return err_set(err, -EINVAL, "--dialect: the value is \"%s\", expected auto, flannel or calico", options->dialect);
 	if (inet_pton(AF_INET, options->healthz_ip, address) != 1 && inet_pton(AF_INET6, options->healthz_ip, address) != 1)
 		return err_set(err, -EINVAL, "--healthz-ip: \"%s\" is no IP address", options->healthz_ip);
 	if (strchr(options->cni_conf_name, '/') || !options->cni_conf_name[0])
@@ -172,5 +175,10 @@ int main(int argc, char **argv, char **environment)
 		status = agent_run(&agent);
 	agent_free(&agent);
 	options_free(&agent.options);
+	if (agent.again) {
+		execv("/proc/self/exe", argv);
+		log_error("/proc/self/exe: %s", strerror(errno));
+		status = EXIT_START;
+	}
 	return status;
 }

@@ -35,6 +35,9 @@ static const struct option_spec specs[] = {
 	S("store", store, "", "KIND",
 		"where the cluster's state lives: directory, etcd or kubernetes (default: kubernetes with --kube-subnet-mgr, etcd if an "
 		"etcd flag is given, else directory)"),
+	S("dialect", dialect, "auto", "NAME",
+		"whose words the store speaks: flannel (net-conf.json, leases), calico (IPPool and the others), or auto: calico if there "
+		"is any IPPool"),
 	S("store-dir", store_dir, "/var/lib/tulle/store", "DIR", "directory store: net-conf.json and leases/"),
 	S("node-name", node_name, "", "NAME", "this node's name (default: NODE_NAME; with Kubernetes that of our pod, POD_NAME and POD_NAMESPACE; else the host name)"),
 	S("etcd-endpoints", etcd_endpoints, "http://127.0.0.1:4001,http://127.0.0.1:2379", "URLS",

@@ -17,7 +17,6 @@ struct part {
 	enum calico_part number;
 	struct collection *collection;
 	struct objects_watch *watch;
-	bool listing;
 };
 
 struct calico_store {
@@ -236,8 +235,7 @@ static void tell(const struct part *part, const char *key, const char *text)
 
 static void tell_changed(const struct part *part)
 {
-	if (!part->listing)
-		part->store->events.changed(part->store->ctx, part->number);
+	part->store->events.changed(part->store->ctx, part->number);
 }
 
 static void tell_block(const struct part *part, const json_t *object, bool gone)
@@ -252,7 +250,6 @@ static void on_begin(void *ctx, bool anew)
 {
 	struct part *part = ctx;
 
-	part->listing = true;
 	collection_begin(part->collection);
 }
 
@@ -299,7 +296,6 @@ static void on_end(void *ctx)
 {
 	struct part *part = ctx;
 
-	part->listing = false;
 	collection_end(part->collection);
 	tell_changed(part);
 }
@@ -410,7 +406,6 @@ void calico_store_follow_services(struct calico_store *store, bool wanted)
 		}
 		objects_watch_free(part->watch);
 		part->watch = NULL;
-		part->listing = false;
 		collection_begin(part->collection);
 		collection_end(part->collection);
 	}

@@ -39,7 +39,8 @@ enum calico_part {
 };
 
 struct calico_store_events {
-	/* The first list of a part has ended, or something of it has changed since. Once for each change; cheap. */
+	/* A list of a part has ended, or an object of it is new, another one or gone; what was read from the collection before
+	 * may not be there any more. */
 	void (*changed)(void *ctx, enum calico_part part);
 	/* An IPAMBlock as it is, before changed; null object: gone. May be null. */
 	void (*block)(void *ctx, const char *name, const json_t *object);

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/calico_internal.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* -- the store's events -- */
+
+static void on_changed(void *ctx, enum calico_part part)
+{
+	struct calico *calico = ctx;
+
+	calico->changed |= 1u << part;
+	if (part == CALICO_POOLS && calico->store)
+		calico_world_judge(calico);
+	agent_mark(calico->agent);
+	if ((part == CALICO_PODS || part == CALICO_NAMESPACES) && calico->agent->cni)
+		cni_server_kick(calico->agent->cni);
+}
+
+static void on_problem(void *ctx, const char *key, const char *text)
+{
+	struct calico *calico = ctx;
+	char object[700];
+
+	snprintf(object, sizeof(object), "store %s", key);
+	problems_set(calico->agent->problems, object, text);
+}
+
+static const struct calico_store_events store_events = {.changed = on_changed, .problem = on_problem};
+
+/* -- life cycle -- */
+
+static int open_objects(struct calico *calico, struct err *err)
+{
+	const struct options *options = &calico->agent->options;
+	struct kube_options kube = {.api_url = options->kube_api_url, .kubeconfig = options->kubeconfig_file};
+	int rc;
+
+	if (strcmp(options->store, "directory") == 0)
+		return objects_directory_new(options->store_dir, calico->agent->base, &calico->objects, err);
+	if (strcmp(options->store, "kubernetes") != 0)
+		return err_set(err, -ENOTSUP, "--store: the value is \"%s\", and Calico's pools are read from a directory or Kubernetes",
+			options->store);
+	rc = kube_new(&kube, calico->agent->base, &calico->kube, err);
+	return rc < 0 ? rc : objects_kube_new(calico->kube, NULL, calico->agent->base, &calico->objects, err);
+}
+
+static int open_parts(struct calico *calico, struct err *err)
+{
+	const char *node = calico->agent->options.node_name;
+	struct allocator_options options = {.node = node, .backoff_ms = 100};
+	int rc = open_objects(calico, err);
+
+	options.objects = calico->objects;
+	if (rc == 0 && (calico_node_init(calico) < 0 || calico_pods_init(calico) < 0 ||
+			       allocator_new(calico->agent->base, &options, &calico->allocator) < 0))
+		rc = err_set(err, -ENOMEM, "out of memory");
+	if (rc == 0)
+		rc = calico_store_new(calico->objects, node, &store_events, calico, &calico->store, err);
+	return rc;
+}
+
+int calico_new(struct agent *agent, struct calico **ret, struct err *err)
+{
+	struct calico *calico = calloc(1, sizeof(*calico));
+	int rc;
+
+	if (!calico)
+		return err_set(err, -ENOMEM, "out of memory");
+	calico->agent = agent;
+	calico->felix = felix_defaults();
+	calico->kernel_ipip = plane_has_ipip();
+	for (int i = 0; i < IPAM_TUNNEL_COUNT; i++)
+		calico->tunnels[i] = (struct calico_tunnel){.calico = calico, .kind = i};
+	rc = open_parts(calico, err);
+	if (rc < 0) {
+		calico_free(calico);
+		return rc;
+	}
+	*ret = calico;
+	return 0;
+}
+
+void calico_free(struct calico *calico)
+{
+	if (!calico)
+		return;
+	calico_pods_free(calico);
+	allocator_free(calico->allocator);
+	calico_node_done(calico);
+	calico_store_free(calico->store);
+	calico_world_done(calico);
+	objects_free(calico->objects);
+	if (calico->kube)
+		kube_free(calico->kube);
+	free(calico);
+}
+
+/* -- the pass -- */
+
+/* A migration is under way: what is there stays, nothing is changed (reference/calico.md 1.3). */
+static bool is_locked(const struct calico *calico)
+{
+	const struct cluster_info *info = collection_find(calico_store_part(calico->store, CALICO_INFO), "default");
+
+	return info && !info->datastore_ready;
+}
+
+static bool look_at_uplink(struct calico *calico)
+{
+	struct agent *agent = calico->agent;
+	struct uplink uplink;
+	struct err err = ERR_INIT;
+	int rc = uplink_choose(&agent->options, calico->families, agent->have_uplink ? &agent->home : NULL, &uplink, &err);
+
+	problems_set(agent->problems, "uplink", rc < 0 ? err_text(&err) : NULL);
+	if (rc < 0)
+		return agent->have_uplink;
+	if (!agent->have_uplink || !uplink_equal(&uplink, &agent->uplink))
+		log_info("node-to-node traffic: interface %s (MTU %u)", uplink.name, uplink.mtu);
+	agent->uplink = uplink;
+	if (!agent->have_uplink)
+		agent->home = uplink;
+	agent->have_uplink = true;
+	return true;
+}
+
+static void become_ready(struct calico *calico)
+{
+	struct agent *agent = calico->agent;
+	struct err err = ERR_INIT;
+	int rc;
+
+	if (calico_not_ready(calico))
+		return;
+	rc = agent_publish(agent, &err);
+	problems_set(agent->problems, "publish", rc < 0 ? err_text(&err) : NULL);
+	if (rc < 0 || agent->ready)
+		return;
+	agent->ready = true;
+	log_info("ready");
+	agent_owner_look(agent);
+}
+
+void calico_replan(struct calico *calico)
+{
+	struct agent *agent = calico->agent;
+	struct err err = ERR_INIT;
+	int rc;
+
+	if (!calico_store_is_complete(calico->store) || is_locked(calico))
+		return;
+	calico_world_refresh(calico);
+	calico->changed = 0;
+	if (!calico->pools || !look_at_uplink(calico))
+		return;
+	calico_node_publish(calico);
+	rc = calico_plan_apply(calico, &err);
+	problems_set(agent->problems, "kernel", rc < 0 ? err_text(&err) : NULL);
+	if (rc < 0) {
+		agent_retry_later(agent);
+		return;
+	}
+	if (!agent->counters.peers_applied_us)
+		agent->counters.peers_applied_us = agent_now_us() - agent->counters.started_us;
+	become_ready(calico);
+}
+
+/* -- what others see -- */
+
+static const char *because(struct calico *calico, const char *what)
+{
+	const char *problem = problems_any(calico->agent->problems, "store");
+
+	snprintf(calico->not_ready, sizeof(calico->not_ready), "%s%s%.400s", what, problem ? ": " : "", problem ? problem : "");
+	return calico->not_ready;
+}
+
+const char *calico_not_ready(struct calico *calico)
+{
+	const struct node *own;
+
+	if (!calico_store_is_complete(calico->store))
+		return because(calico, "the store has not been read yet");
+	if (is_locked(calico))
+		return because(calico, "ClusterInformation default has datastoreReady false: a migration is under way");
+	own = calico_node_own(calico);
+	if (!own || (!prefix_is_set(&own->address[FAMILY_4]) && !prefix_is_set(&own->address[FAMILY_6])))
+		return because(calico, "the store does not show this node's address yet");
+	if (!calico->pools || !calico->pools->count)
+		return because(calico, "there is no IPPool");
+	if (!calico_tunnels_settled(calico))
+		return because(calico, "tunnel addresses are being allocated");
+	return NULL;
+}
+
+json_t *calico_status(const struct calico *calico)
+{
+	json_t *tunnels = json_object();
+	char text[ADDR_TEXT_MAX];
+
+	for (int i = 0; tunnels && i < IPAM_TUNNEL_COUNT; i++)
+		if (addr_is_set(&calico->tunnels[i].addr))
+			json_object_set_new(tunnels, ipam_tunnel_type(i), json_string(addr_format(&calico->tunnels[i].addr, text)));
+	return json_pack("{s:i, s:i, s:i, s:i, s:o}", "pools", calico->pools ? (int)calico->pools->count : 0, "nodes",
+		(int)collection_count(calico_store_part(calico->store, CALICO_NODES)), "blocks",
+		(int)collection_count(calico_store_part(calico->store, CALICO_BLOCKS)), "podMTU", (int)calico->pod_mtu, "tunnels",
+		tunnels);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The agent where the cluster speaks Calico: pools, blocks and BGP instead of Flannel's one network and leases. Takes the
+ * place of agent_store.c and agent_plan.c; everything else of the agent is the same. Parts: calico.c (life cycle, what the
+ * store says), calico_node.c (our own Node object), calico_world.c (pools, IPAM, tunnel addresses), calico_plan.c (one
+ * pass), calico_pods.c (addresses of pods).
+ *
+ * What happens: the first lists come in -> pools are judged, the uplink is chosen, our Node shows its addresses -> IPAM gets
+ * its world, tunnel addresses are allocated -> plan and plane -> CNI configuration, readiness. As in Flannel's half, every
+ * change only marks the agent dirty.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+struct agent;
+struct calico;
+struct attach_request;
+
+/* Begins to watch. */
+int calico_new(struct agent *agent, struct calico **ret, struct err *err);
+void calico_free(struct calico *calico); /* null is fine */
+
+/* One pass. */
+void calico_replan(struct calico *calico);
+/* Why pods cannot be added; null when they can. */
+const char *calico_not_ready(struct calico *calico);
+/* As cni_server_options.admit. */
+int calico_admit(struct calico *calico, const struct attach_request *request, struct err *err);
+/* For "tullectl status": pools, blocks, tunnel addresses. */
+json_t *calico_status(const struct calico *calico);

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/dialect.h"
+
+#include "agent/agent.h"
+#include "client/kube.h"
+#include "store/objects.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_S 2
+
+struct dialect {
+	struct dialect_events events;
+	void *ctx;
+	struct event *turn;
+	enum dialect_name name;
+	bool decided, told;
+	struct kube *kube;
+	struct objects *objects;
+	struct objects_call *call;
+	struct objects_watch *watch; /* of a directory */
+	size_t pools;
+};
+
+static void soon(struct dialect *dialect, int seconds)
+{
+	const struct timeval after = {.tv_sec = seconds};
+
+	event_add(dialect->turn, &after);
+}
+
+static void decide(struct dialect *dialect, enum dialect_name name)
+{
+	dialect->name = name;
+	dialect->decided = true;
+	soon(dialect, 0);
+}
+
+/* -- one look (Kubernetes) -- */
+
+static void count_pool(void *ctx, const json_t *object)
+{
+	struct dialect *dialect = ctx;
+
+	dialect->pools++;
+}
+
+static void on_listed(void *ctx, const struct objects_answer *answer)
+{
+	struct dialect *dialect = ctx;
+
+	dialect->call = NULL;
+	/* No such resource, or none that we may see: nobody has given this cluster Calico's objects. */
+	if (answer->rc == 0 || answer->rc == -ENOENT || answer->rc == -EACCES) {
+		dialect->events.problem(dialect->ctx, "");
+		decide(dialect, dialect->pools ? DIALECT_CALICO : DIALECT_FLANNEL);
+		return;
+	}
+	dialect->events.problem(dialect->ctx, answer->text);
+	soon(dialect, RETRY_S);
+}
+
+/* -- a lasting look (a directory) -- */
+
+static void on_begin(void *ctx, bool anew)
+{
+	struct dialect *dialect = ctx;
+
+	dialect->pools = 0;
+}
+
+static void on_put(void *ctx, const json_t *object)
+{
+	struct dialect *dialect = ctx;
+
+	dialect->pools++;
+	if (dialect->told && dialect->name == DIALECT_FLANNEL)
+		dialect->events.changed(dialect->ctx);
+}
+
+static void on_gone(void *ctx, const json_t *object)
+{
+}
+
+static void on_end(void *ctx)
+{
+	struct dialect *dialect = ctx;
+
+	if (!dialect->decided)
+		decide(dialect, dialect->pools ? DIALECT_CALICO : DIALECT_FLANNEL);
+}
+
+static void on_problem(void *ctx, const char *key, const char *text)
+{
+	struct dialect *dialect = ctx;
+
+	if (!dialect->decided && !*key)
+		dialect->events.problem(dialect->ctx, text);
+}
+
+static const struct objects_events watch_events = {.begin = on_begin, .put = on_put, .gone = on_gone, .end = on_end,
+	.problem = on_problem};
+
+/* -- life -- */
+
+static void look(struct dialect *dialect)
+{
+	const struct objects_watch_options options = {.kind = KIND_IPPOOL};
+
+	if (dialect->kube) {
+		dialect->pools = 0;
+		dialect->call = objects_list(dialect->objects, KIND_IPPOOL, NULL, count_pool, on_listed, dialect);
+	} else if (!dialect->watch) {
+		dialect->watch = objects_watch_new(dialect->objects, &options, &watch_events, dialect);
+	}
+	if (!dialect->call && !dialect->watch)
+		soon(dialect, RETRY_S);
+}
+
+/* chosen() may open the same store: whatever of ours is not needed any more goes first. */
+static void tell(struct dialect *dialect)
+{
+	dialect->told = true;
+	if (dialect->kube || dialect->name == DIALECT_CALICO) {
+		objects_watch_free(dialect->watch);
+		dialect->watch = NULL;
+		objects_free(dialect->objects);
+		dialect->objects = NULL;
+	}
+	if (dialect->kube)
+		kube_free(dialect->kube);
+	dialect->kube = NULL;
+	dialect->events.chosen(dialect->ctx, dialect->name);
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *ctx)
+{
+	struct dialect *dialect = ctx;
+
+	if (!dialect->decided)
+		look(dialect);
+	else if (!dialect->told)
+		tell(dialect);
+}
+
+static int open_objects(struct dialect *dialect, const struct agent *agent, struct err *err)
+{
+	const struct options *options = &agent->options;
+	struct kube_options kube = {.api_url = options->kube_api_url, .kubeconfig = options->kubeconfig_file};
+	int rc;
+
+	if (strcmp(options->dialect, "auto") != 0 || strcmp(options->store, "etcd") == 0) {
+		dialect->name = strcmp(options->dialect, "calico") == 0 ? DIALECT_CALICO : DIALECT_FLANNEL;
+		dialect->decided = true;
+		return 0;
+	}
+	if (strcmp(options->store, "directory") == 0)
+		return objects_directory_new(options->store_dir, agent->base, &dialect->objects, err);
+	rc = kube_new(&kube, agent->base, &dialect->kube, err);
+	return rc < 0 ? rc : objects_kube_new(dialect->kube, NULL, agent->base, &dialect->objects, err);
+}
+
+int dialect_new(struct agent *agent, const struct dialect_events *events, void *ctx, struct dialect **ret, struct err *err)
+{
+	struct dialect *dialect = calloc(1, sizeof(*dialect));
+	int rc;
+
+	if (!dialect)
+		return err_set(err, -ENOMEM, "out of memory");
+	dialect->events = *events;
+	dialect->ctx = ctx;
+	dialect->turn = event_new(agent->base, -1, 0, on_turn, dialect);
+	rc = dialect->turn ? open_objects(dialect, agent, err) : err_set(err, -ENOMEM, "out of memory");
+	if (rc < 0) {
+		dialect_free(dialect);
+		return rc;
+	}
+	soon(dialect, 0);
+	*ret = dialect;
+	return 0;
+}
+
+void dialect_free(struct dialect *dialect)
+{
+	if (!dialect)
+		return;
+	objects_cancel(dialect->call);
+	objects_watch_free(dialect->watch);
+	objects_free(dialect->objects);
+	if (dialect->kube)
+		kube_free(dialect->kube);
+	if (dialect->turn)
+		event_free(dialect->turn);
+	free(dialect);
+}
