@@ -8,7 +8,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 PEER = [sys.executable, str(HERE / "peer.py")]
-DEADLINE = 60 * int(os.environ.get("TULLE_SLOW", "1"))
+SLOW = int(os.environ.get("TULLE_SLOW", "1"))
+DEADLINE = 60 * SLOW
 KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 
 
@@ -99,7 +100,7 @@ def reached(space, addr, *options):
     return False
 
 
-def stream(source, dst, addr, size=30_000_000, bind=None):
+def stream(source, dst, addr, size=30_000_000 // SLOW, bind=None):
     sink = dst.start([*PEER, "tcp-sink", addr, 7000, size])
     sent = source([*PEER, "tcp-send", addr, 7000, size, *([bind] if bind else [])])
     got, _ = sink.communicate(timeout=DEADLINE)
