@@ -2,9 +2,11 @@
 #include "store/objects_private.h"
 
 #include <errno.h>
+#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <utlist.h>
 
 const char *objects_title(enum kind kind, const char *namespace, const char *name, char ret[static OBJECT_TITLE_MAX])
@@ -66,6 +68,45 @@ struct objects_call *objects_answer_later(struct objects *objects, int rc, const
 	DL_APPEND(objects->later, later);
 	event_active(later->event, 0, 0);
 	return &later->call;
+}
+
+/* -- what stores without a server do themselves -- */
+
+int objects_add_birth(json_t *metadata, struct err *err)
+{
+	time_t now = time(NULL);
+	unsigned char b[16];
+	char text[64];
+	struct tm tm;
+
+	if (RAND_bytes(b, sizeof(b)) != 1)
+		return err_set(err, -EIO, "no random numbers for a UID");
+	b[6] = (b[6] & 0x0f) | 0x40; /* RFC 4122, version 4 */
+	b[8] = (b[8] & 0x3f) | 0x80;
+	snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2],
+		b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+	json_object_set_new(metadata, "uid", json_string(text));
+	gmtime_r(&now, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	json_object_set_new(metadata, "creationTimestamp", json_string(text));
+	return 0;
+}
+
+json_t *objects_annotated(const json_t *object, const json_t *annotations)
+{
+	json_t *copy = json_deep_copy(object), *metadata = json_object_get(copy, "metadata"), *all, *value;
+	const char *key;
+
+	if (!json_is_object(json_object_get(metadata, "annotations")))
+		json_object_set_new(metadata, "annotations", json_object());
+	all = json_object_get(metadata, "annotations");
+	json_object_foreach((json_t *)annotations, key, value) {
+		if (json_is_null(value))
+			json_object_del(all, key);
+		else
+			json_object_set(all, key, value);
+	}
+	return copy;
 }
 
 /* -- requests -- */

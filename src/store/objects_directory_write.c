@@ -7,11 +7,9 @@
 #include "store/directory_file.h"
 
 #include <errno.h>
-#include <openssl/rand.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NAME_ROOM 200 /* of a file; a longer name of an object is cut, and told apart by a digest */
@@ -74,27 +72,6 @@ static json_t *with_version(const json_t *object, unsigned long long count)
 
 /* -- create -- */
 
-static int add_birth(json_t *object, struct err *err)
-{
-	json_t *metadata = json_object_get(object, "metadata");
-	time_t now = time(NULL);
-	unsigned char b[16];
-	char text[64];
-	struct tm tm;
-
-	if (RAND_bytes(b, sizeof(b)) != 1)
-		return err_set(err, -EIO, "no random numbers for a UID");
-	b[6] = (b[6] & 0x0f) | 0x40;
-	b[8] = (b[8] & 0x3f) | 0x80;
-	snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2],
-		b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
-	json_object_set_new(metadata, "uid", json_string(text));
-	gmtime_r(&now, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	json_object_set_new(metadata, "creationTimestamp", json_string(text));
-	return 0;
-}
-
 static int create(struct objects_directory *directory, const struct directory_write *write, const char *title, struct err *err)
 {
 	_cleanup_(json_cleanup) json_t *object = NULL;
@@ -116,7 +93,7 @@ static int create(struct objects_directory *directory, const struct directory_wr
 	object = with_version(write->object, 1);
 	json_object_set_new(object, "apiVersion", json_string(kind_info(write->kind)->api_version));
 	json_object_set_new(object, "kind", json_string(kind_name(write->kind)));
-	rc = add_birth(object, err);
+	rc = objects_add_birth(json_object_get(object, "metadata"), err);
 	if (rc == 0)
 		rc = write_file(directory, path, object, err);
 	if (rc == 0)
@@ -162,23 +139,6 @@ static int check_unchanged(const json_t *now, const json_t *read, const char *ti
 	return 0;
 }
 
-static json_t *annotated(const json_t *now, const json_t *annotations)
-{
-	json_t *copy = json_deep_copy(now), *metadata = json_object_get(copy, "metadata"), *all, *value;
-	const char *key;
-
-	if (!json_is_object(json_object_get(metadata, "annotations")))
-		json_object_set_new(metadata, "annotations", json_object());
-	all = json_object_get(metadata, "annotations");
-	json_object_foreach((json_t *)annotations, key, value) {
-		if (json_is_null(value))
-			json_object_del(all, key);
-		else
-			json_object_set(all, key, value);
-	}
-	return copy;
-}
-
 /* What the store itself gave the object, whatever the caller made of it. */
 static json_t *next_version(const json_t *now, const json_t *wanted)
 {
@@ -208,7 +168,7 @@ static int replace(struct objects_directory *directory, const struct directory_w
 		return rc;
 	now = index_entry_object(index_entry_find(directory, write->kind, write->namespace, write->name));
 	if (write->verb == OBJECTS_ANNOTATE)
-		wanted = annotated(now, write->object);
+		wanted = objects_annotated(now, write->object);
 	else
 		rc = check_unchanged(now, write->object, title, err);
 	if (rc < 0)

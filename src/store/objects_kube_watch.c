@@ -21,6 +21,7 @@ struct kube_objects_watch {
 	char *drops[DROPS_MAX + 1];
 	const struct objects_events *events;
 	void *ctx;
+	struct objects_shown *shown; /* what was put, where the server cannot choose by labels */
 	struct kube_watch *under;  /* null: the catalogue is awaited, or has no such kind */
 	enum calico_group group;   /* of under */
 	bool begun;                /* a list has been told, so that an end must be, too */
@@ -58,19 +59,23 @@ static void on_put(void *ctx, const json_t *object)
 
 	if (!neutral)
 		return;
-	/* Where the server cannot choose, what does not fit any more must go; what never did is gone once more. */
-	if (kube_objects_labels_shown(kube, watch->kind) || objects_label_match(watch->labels, neutral))
+	if (kube_objects_labels_shown(kube, watch->kind)) {
 		watch->events->put(watch->ctx, neutral);
-	else
+	} else if (objects_label_match(watch->labels, neutral)) {
+		objects_shown_add(&watch->shown, neutral);
+		watch->events->put(watch->ctx, neutral);
+	} else if (objects_shown_del(&watch->shown, neutral)) {
 		watch->events->gone(watch->ctx, neutral);
+	}
 }
 
 static void on_gone(void *ctx, const json_t *object)
 {
 	struct kube_objects_watch *watch = ctx;
-	_cleanup_(json_cleanup) json_t *neutral = kube_objects_neutral(kube_of(watch->watch.objects), watch->kind, object);
+	struct objects_kube *kube = kube_of(watch->watch.objects);
+	_cleanup_(json_cleanup) json_t *neutral = kube_objects_neutral(kube, watch->kind, object);
 
-	if (neutral)
+	if (neutral && (objects_shown_del(&watch->shown, neutral) || kube_objects_labels_shown(kube, watch->kind)))
 		watch->events->gone(watch->ctx, neutral);
 }
 
@@ -165,6 +170,7 @@ static bool look(struct objects_kube *kube, struct kube_objects_watch *watch)
 static void watch_free(struct kube_objects_watch *watch)
 {
 	kube_watch_free(watch->under);
+	objects_shown_free(&watch->shown);
 	for (size_t i = 0; i < DROPS_MAX; i++)
 		free(watch->drops[i]);
 	free(watch->fields);

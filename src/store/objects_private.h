@@ -68,6 +68,11 @@ struct objects_call *objects_answer_later(struct objects *objects, int rc, const
 #define OBJECT_TITLE_MAX 600
 const char *objects_title(enum kind kind, const char *namespace, const char *name, char ret[static OBJECT_TITLE_MAX]);
 
+/* A new object's uid and creationTimestamp. */
+int objects_add_birth(json_t *metadata, struct err *err);
+/* New reference; a null value removes an annotation. */
+json_t *objects_annotated(const json_t *object, const json_t *annotations);
+
 /* -- objects_select.c: Kubernetes' selectors, as far as the stores without a server know them -- */
 
 /* "a=b", "a==b", "a!=b", "a", "!a", joined by commas. null and "": everything. */
@@ -76,3 +81,9 @@ bool objects_label_match(const char *selector, const json_t *object);
 /* "metadata.name=x,spec.nodeName=y": paths of members that are text. */
 int objects_field_check(const char *selector, struct err *err);
 bool objects_field_match(const char *selector, const json_t *object);
+
+/* The objects that a watch has put: only they can be gone from it. Begins as null. */
+struct objects_shown;
+void objects_shown_add(struct objects_shown **shown, const json_t *object);
+bool objects_shown_del(struct objects_shown **shown, const json_t *object); /* was it there? */
+void objects_shown_free(struct objects_shown **shown);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/hash.h"
 #include "store/objects_private.h"
 
 #include <errno.h>
@@ -124,4 +125,55 @@ bool objects_field_match(const char *selector, const json_t *object)
 		if (!next_term(&at, &term) || !holds(&term, field(object, term.key)))
 			return false;
 	return true;
+}
+
+/* -- what was shown -- */
+
+struct objects_shown {
+	UT_hash_handle hh;
+	char key[];
+};
+
+static struct objects_shown *find_shown(struct objects_shown *shown, const json_t *object, char key[static 2 * OBJECT_NAME_MAX + 2])
+{
+	struct objects_shown *found;
+
+	snprintf(key, 2 * OBJECT_NAME_MAX + 2, "%.253s/%.253s", object_namespace(object), object_name(object));
+	HASH_FIND(hh, shown, key, strlen(key), found);
+	return found;
+}
+
+void objects_shown_add(struct objects_shown **shown, const json_t *object)
+{
+	char key[2 * OBJECT_NAME_MAX + 2];
+	struct objects_shown *one;
+
+	if (find_shown(*shown, object, key))
+		return;
+	one = calloc(1, sizeof(*one) + strlen(key) + 1);
+	if (!one)
+		return;
+	strcpy(one->key, key);
+	HASH_ADD_KEYPTR(hh, *shown, one->key, strlen(key), one);
+}
+
+bool objects_shown_del(struct objects_shown **shown, const json_t *object)
+{
+	char key[2 * OBJECT_NAME_MAX + 2];
+	struct objects_shown *one = find_shown(*shown, object, key);
+
+	if (one)
+		HASH_DEL(*shown, one);
+	free(one);
+	return one;
+}
+
+void objects_shown_free(struct objects_shown **shown)
+{
+	struct objects_shown *one, *next;
+
+	HASH_ITER(hh, *shown, one, next) {
+		HASH_DEL(*shown, one);
+		free(one);
+	}
 }

@@ -261,23 +261,32 @@ def shared(tmp_path_factory):
 ALL = os.environ.get("OBJECTS_STORES", "directory,etcd,kube-v3,kube-v1").split(",")
 
 
+def pytest_collection_modifyitems(config, items):
+    """Each test runs on one store, by its parameter or by its file."""
+    files = {"test_directory": "directory", "test_etcd": "etcd", "test_kubernetes": "kube"}
+
+    def wanted(item):
+        name = item.callspec.params["store"] if "store" in getattr(item, "fixturenames", ()) else files[item.module.__name__]
+        return any(store.startswith(name) for store in ALL)
+    left_out = [item for item in items if not wanted(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if wanted(item)]
+
+
 def get_store(name, shared, tmp_path):
-    if name not in ALL:
-        pytest.skip(f"not asked for {name} (OBJECTS_STORES)")
     if name == "directory":
         return DirectoryStore(tmp_path)
     if name.startswith("kube"):
         need_binaries()
-    return shared(name)
+    one = shared(name)
+    one.clean()
+    return one
 
 
 @pytest.fixture(params=["directory", "etcd", "kube-v3", "kube-v1"])
 def store(request, shared, tmp_path):
     """Each store in turn, without objects."""
-    one = get_store(request.param, shared, tmp_path)
-    if one.name != "directory":
-        one.clean()
-    yield one
+    return get_store(request.param, shared, tmp_path)
 
 
 @pytest.fixture

@@ -15,16 +15,12 @@ V1 = "/apis/crd.projectcalico.org/v1"
 
 @pytest.fixture
 def v1(shared, tmp_path):
-    store = get_store("kube-v1", shared, tmp_path)
-    store.clean()
-    return store
+    return get_store("kube-v1", shared, tmp_path)
 
 
 @pytest.fixture
 def v3(shared, tmp_path):
-    store = get_store("kube-v3", shared, tmp_path)
-    store.clean()
-    return store
+    return get_store("kube-v3", shared, tmp_path)
 
 
 @pytest.fixture
