@@ -41,7 +41,7 @@ struct bird {
 	struct bird_daemon heard;
 	struct bird_sessions sessions, hearing;
 	struct bird_status status;
-	char refusal[768], trouble[768];           /* of the text; of the daemon */
+	char refusal[768], trouble[512];            /* of the text; of the daemon */
 	uint64_t md5_before;
 	bool md5_known;
 	int starts_left;      /* quick polls after a start */
@@ -62,9 +62,9 @@ static int64_t now_ms(void)
 
 static void tell(struct bird *bird)
 {
-	const char *problem = bird->trouble[0] ? bird->trouble : bird->refusal;
+	const char *between = bird->refusal[0] && bird->trouble[0] ? "; " : "";
 
-	snprintf(bird->status.problem, sizeof(bird->status.problem), "%s", problem);
+	snprintf(bird->status.problem, sizeof(bird->status.problem), "%s%s%s", bird->refusal, between, bird->trouble);
 	bird->status.current = bird->has_wanted && bird->in_force;
 	if (bird->options.changed)
 		bird->options.changed(bird->options.ctx);

@@ -44,7 +44,7 @@ enum bird_state {
 struct bird_status {
 	enum bird_state state;
 	bool current;                     /* the text last put is in force */
-	char problem[768];                /* "": none. Names the line that was refused */
+	char problem[1536];               /* "": none. Names the line that was refused */
 	struct bird_daemon daemon;
 	const struct bird_session *sessions;
 	size_t session_count, established;

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes among themselves."""
+import copy
+
 from bed import Node, cluster, node
 from tullelab.wait import until
 
@@ -13,7 +15,7 @@ POOLS = [{"name": "four", "cidr": "10.244.0.0/16"}, {"name": "six", "cidr": "fd0
 def mesh(bed, **more):
     nodes = [bed.add(Node, n["name"]) for n in NODES]
     bed.switch(*[(place, "eth0", n["ipv4Address"], n["ipv6Address"]) for place, n in zip(nodes, NODES)])
-    scenario = cluster(NODES, blocks=BLOCKS, pools=POOLS, **more)
+    scenario = copy.deepcopy(cluster(NODES, blocks=BLOCKS, pools=POOLS, **more))
     for place in nodes:
         assert place.put(scenario) == ""
     return nodes, scenario
