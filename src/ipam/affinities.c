@@ -241,7 +241,20 @@ static int remove_released(struct task *task, const json_t *affinity, struct err
 	return rc == -ESTALE ? 0 : rc;
 }
 
-static int release_once(struct task *task, const struct affinity_release *what, struct err *err)
+/* Once we have marked it and it is not marked any more, the node defends its block: it lives, and has the right of way. */
+static int mark(struct task *task, json_t **affinity, bool *marked, struct err *err)
+{
+	const char *name = json_string_value(json_object_get(json_object_get(*affinity, "metadata"), "name"));
+	int rc;
+
+	if (*marked && !is_in(*affinity, PENDING_DELETION))
+		return err_set(err, -EBUSY, "BlockAffinity %s: its node uses the block", name);
+	rc = set_state(task, affinity, PENDING_DELETION, err);
+	*marked = *marked || rc == 0;
+	return rc;
+}
+
+static int release_once(struct task *task, const struct affinity_release *what, bool *marked, struct err *err)
 {
 	_cleanup_(json_cleanup) json_t *affinity = NULL;
 	_cleanup_block_ struct ipam_block *block = NULL;
@@ -255,7 +268,7 @@ static int release_once(struct task *task, const struct affinity_release *what, 
 	if (block && ipam_block_is_of(block, what->node)) {
 		rc = check_release(what, block, err);
 		if (rc == 0 && affinity)
-			rc = set_state(task, &affinity, PENDING_DELETION, err);
+			rc = mark(task, &affinity, marked, err);
 		if (rc == 0)
 			rc = give_up_block(task, block, err);
 		if (rc < 0)
@@ -266,11 +279,12 @@ static int release_once(struct task *task, const struct affinity_release *what, 
 
 int affinity_release(struct task *task, const struct affinity_release *what, struct err *err)
 {
+	bool marked = false;
 	unsigned tries = 0;
 	int rc;
 
 	do {
-		rc = release_once(task, what, err);
+		rc = release_once(task, what, &marked, err);
 		if (rc != -ESTALE)
 			return rc;
 		rc = task_retry(task, &tries, "BlockAffinity", err);

@@ -109,6 +109,8 @@ static void end(struct task *task)
 		.addrs = call->addrs,
 		.count = call->count,
 		.rcs = call->rcs,
+		.looks = call->looks,
+		.look_count = call->look_count,
 	};
 
 	DL_DELETE(call->allocator->tasks, task);
@@ -150,6 +152,9 @@ void call_free(struct ipam_call *call)
 	if (call->clean)
 		call->clean(call);
 	free(call->addrs);
+	for (size_t i = 0; i < call->look_count; i++)
+		ipam_block_free(&call->looks[i].block);
+	free(call->looks);
 	free(call->rcs);
 	free(call);
 }
@@ -167,7 +172,7 @@ int owner_copy(const struct ipam_owner *from, struct owned_owner *to)
 	return from->handle && (!to->handle || !to->attributes) ? -ENOMEM : 0;
 }
 
-void owner_free(struct owned_owner *owner)
+void owned_owner_free(struct owned_owner *owner)
 {
 	free(owner->handle);
 	json_decref(owner->attributes);

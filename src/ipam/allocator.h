@@ -38,12 +38,19 @@ size_t allocator_busy(const struct allocator *allocator);
 
 /* -- answers -- */
 
+struct ipam_look {
+	struct prefix cidr;
+	struct ipam_block *block; /* null: there is none */
+};
+
 struct ipam_result {
 	int rc;           /* 0 or negative errno; that of a store that cannot be reached means that nobody knows */
 	const char *text; /* the story; "" when rc is 0 */
 	const struct addr *addrs; /* assigned ones, also when rc is not 0: the caller keeps them or gives them back */
 	size_t count;
 	const int *rcs;   /* of a request of many parts, one each; else null */
+	const struct ipam_look *looks; /* of allocator_look; the result's own */
+	size_t look_count;
 };
 typedef void (*ipam_done)(void *ctx, const struct ipam_result *result);
 
@@ -95,3 +102,8 @@ struct ipam_call *allocator_release_block(struct allocator *allocator, const cha
  * may be; without any pool that needs it, it is released and the answer has none. */
 struct ipam_call *allocator_tunnel(struct allocator *allocator, enum ipam_tunnel tunnel, const struct addr *now,
 	ipam_done done, void *ctx);
+
+/* The blocks in which a handle has addresses (null: none), and these: as they are now. A block that is damaged is left
+ * out, and makes the answer -EINVAL when all others are there. */
+struct ipam_call *allocator_look(struct allocator *allocator, const char *handle, const struct prefix *cidrs,
+	size_t count, ipam_done done, void *ctx);

@@ -14,7 +14,7 @@ void assign_clean(struct ipam_call *call)
 {
 	struct assign *assign = (struct assign *)call;
 
-	owner_free(&assign->owner);
+	owned_owner_free(&assign->owner);
 	free((void *)assign->request.wish.pools);
 	if (assign->request.wish.namespace_labels)
 		labels_free((struct labels **)&assign->request.wish.namespace_labels);

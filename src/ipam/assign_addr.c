@@ -93,7 +93,7 @@ struct assign_addr {
 
 static void clean(struct ipam_call *call)
 {
-	owner_free(&((struct assign_addr *)call)->owner);
+	owned_owner_free(&((struct assign_addr *)call)->owner);
 }
 
 static int assign_addr_run(struct ipam_call *call, struct err *err)

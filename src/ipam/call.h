@@ -20,6 +20,8 @@ struct ipam_call {
 	struct addr *addrs;
 	size_t count;
 	int *rcs;
+	struct ipam_look *looks;
+	size_t look_count;
 };
 
 /* A request of this size, zeroed. */
@@ -34,7 +36,7 @@ struct owned_owner {
 	json_t *attributes;
 };
 int owner_copy(const struct ipam_owner *from, struct owned_owner *to);
-void owner_free(struct owned_owner *owner);
+void owned_owner_free(struct owned_owner *owner);
 struct ipam_owner owner_borrow(const struct owned_owner *owner);
 
 /* -- steps that several requests take; on the fiber -- */

@@ -27,7 +27,7 @@ static void clean(struct ipam_call *call)
 
 	for (size_t i = 0; i < change->count; i++) {
 		free(change->items[i].from);
-		owner_free(&change->items[i].to);
+		owned_owner_free(&change->items[i].to);
 	}
 	free(change->items);
 }
