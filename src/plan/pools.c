@@ -96,6 +96,11 @@ bool poolplan_any_inside(const struct addr *addrs, size_t count, const struct pr
 	return low < count && prefix_contains(prefix, &addrs[low]);
 }
 
+bool poolplan_is_local(const struct poolplan *plan, const struct addr *addr)
+{
+	return bsearch(addr, plan->local, plan->local_count, sizeof(*addr), poolplan_addr_compare);
+}
+
 bool plan_pools_has_vxlan(const struct plan_pools_input *input, int f)
 {
 	if (f == FAMILY_6 && !input->felix->ipv6)

@@ -268,6 +268,16 @@ int poolplan_judge_blocks(struct poolplan *plan)
 	return r;
 }
 
+bool poolplan_holds(const struct poolplan_block *block)
+{
+	const struct block *given = block->block;
+
+	for (size_t i = 0; i < given->guest_count && block->cidr.len == prefix_max_len(&block->cidr); i++)
+		if (addr_equal(&given->guests[i].addr, &block->cidr.addr))
+			return false;
+	return true;
+}
+
 const struct poolplan_block *poolplan_find_block(const struct poolplan *plan, const struct addr *addr)
 {
 	struct prefix host = prefix_host(addr);

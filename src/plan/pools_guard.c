@@ -36,27 +36,33 @@ static int add_claims(struct poolplan *plan, const struct node *node, const stru
 	return r;
 }
 
+static int add_guest(
+	struct poolplan *plan, const struct poolplan_block *block, const struct block_guest *guest, int f)
+{
+	struct wanted *wanted = &plan->result->wanted;
+	const struct poolplan_node *node;
+
+	if (!prefix_contains(&block->cidr, &guest->addr))
+		return 0;
+	if (strcmp(guest->node, plan->input->name) == 0)
+		return add_host(wanted, &guest->addr, &plan->input->own->address[f].addr);
+	node = poolplan_find_node(plan, guest->node);
+	if (!node || !node->usable[f] || poolplan_is_local(plan, &guest->addr))
+		return 0;
+	return add_host(wanted, &guest->addr, &node->node->address[f].addr);
+}
+
 static int add_block(struct poolplan *plan, const struct poolplan_block *block, int f)
 {
 	struct wanted *wanted = &plan->result->wanted;
-	const struct addr *own = &plan->input->own->address[f].addr;
 	int r = 0;
 
-	if (block->own)
-		r = wanted_add_source(wanted, &block->cidr, own);
-	else if (block->node && block->node->usable[f])
+	for (size_t i = 0; i < block->block->guest_count && r == 0; i++)
+		r = add_guest(plan, block, &block->block->guests[i], f);
+	if (r == 0 && block->own)
+		r = wanted_add_source(wanted, &block->cidr, &plan->input->own->address[f].addr);
+	else if (r == 0 && poolplan_holds(block) && block->node && block->node->usable[f])
 		r = wanted_add_source(wanted, &block->cidr, &block->node->node->address[f].addr);
-	for (size_t i = 0; i < block->block->guest_count && r == 0; i++) {
-		const struct block_guest *guest = &block->block->guests[i];
-		const struct poolplan_node *node = poolplan_find_node(plan, guest->node);
-
-		if (!prefix_contains(&block->cidr, &guest->addr))
-			continue;
-		if (strcmp(guest->node, plan->input->name) == 0)
-			r = add_host(wanted, &guest->addr, own);
-		else if (node && node->usable[f])
-			r = add_host(wanted, &guest->addr, &node->node->address[f].addr);
-	}
 	return r;
 }
 

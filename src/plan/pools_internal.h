@@ -62,6 +62,8 @@ int poolplan_complain(struct poolplan *plan, const char *kind, const char *name,
 bool poolplan_is_balancer_only(const struct ippool *pool);
 /* Is there one of these addresses (sorted) inside? */
 bool poolplan_any_inside(const struct addr *addrs, size_t count, const struct prefix *prefix);
+/* Is it this node's, or one of its pods'? */
+bool poolplan_is_local(const struct poolplan *plan, const struct addr *addr);
 int poolplan_addr_compare(const void *a, const void *b);
 
 /* pools_nodes.c */
@@ -71,6 +73,8 @@ struct poolplan_node *poolplan_find_node(const struct poolplan *plan, const char
 /* pools_blocks.c */
 int poolplan_sort_rings(struct poolplan *plan);
 int poolplan_judge_blocks(struct poolplan *plan);
+/* Not if it is a single address that was given to another node. */
+bool poolplan_holds(const struct poolplan_block *block);
 /* The believed block that holds the address, or null. */
 const struct poolplan_block *poolplan_find_block(const struct poolplan *plan, const struct addr *addr);
 

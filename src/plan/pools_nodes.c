@@ -45,7 +45,7 @@ static int judge_address(struct poolplan *plan, const struct poolplan_node *node
 		return 0;
 	if (!is_unicast(addr, f))
 		return refuse_addr(plan, node, f, "Address", addr, "expected a unicast address of the node");
-	if (bsearch(addr, plan->local, plan->local_count, sizeof(*addr), poolplan_addr_compare))
+	if (poolplan_is_local(plan, addr))
 		return refuse_addr(
 			plan, node, f, "Address", addr, "which belongs to this node; expected another");
 	return 1;
@@ -61,7 +61,7 @@ static int judge_tunnel(struct poolplan *plan, const struct poolplan_node *node,
 		return 0;
 	if (!is_unicast(addr, f))
 		return refuse_addr(plan, node, f, "VXLANTunnelAddr", addr, "expected a unicast address");
-	if (bsearch(addr, plan->local, plan->local_count, sizeof(*addr), poolplan_addr_compare))
+	if (poolplan_is_local(plan, addr))
 		return refuse_addr(plan, node, f, "VXLANTunnelAddr", addr,
 			"which belongs to this node; expected another");
 	if (!mac_is_set(mac) || (mac->b[0] & 1))

@@ -138,12 +138,6 @@ static int add_target(struct poolplan *plan, const struct target *target)
 	return add_plain(plan, target);
 }
 
-/* A single address of ours must stay here, whatever a block says. */
-static bool is_local(struct poolplan *plan, const struct prefix *dst)
-{
-	return dst->len == prefix_max_len(dst) && poolplan_any_inside(plan->local, plan->local_count, dst);
-}
-
 static int add_held(struct poolplan *plan, const struct poolplan_block *block, const struct prefix *dst,
 	struct poolplan_node *node)
 {
@@ -153,7 +147,7 @@ static int add_held(struct poolplan *plan, const struct poolplan_block *block, c
 
 	if (!node || !plan->active[target.f])
 		return 0;
-	if (is_local(plan, dst))
+	if (dst->len == prefix_max_len(dst) && poolplan_is_local(plan, &dst->addr))
 		return poolplan_complain(plan, "block", prefix_format(&block->cidr, name),
 			"%s is given to node %s, expected an address that this node does not have",
 			prefix_format(dst, text), node->node->name);
@@ -217,12 +211,11 @@ int poolplan_routes(struct poolplan *plan)
 	for (size_t i = 0; i < plan->kept_count && r == 0; i++) {
 		const struct poolplan_block *block = plan->kept[i];
 
-		if (block->own)
+		r = add_guests(plan, block);
+		if (r == 0 && block->own)
 			r = add_blackhole(plan, &block->cidr);
-		else
+		else if (r == 0 && poolplan_holds(block))
 			r = add_held(plan, block, &block->cidr, block->node);
-		if (r == 0)
-			r = add_guests(plan, block);
 	}
 	return r;
 }

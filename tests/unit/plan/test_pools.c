@@ -84,7 +84,7 @@ static void make_node(struct cluster *cluster, int i)
 {
 	struct node *node = &cluster->node[i];
 	struct addr base4 = addr_of("192.0.2.1"), base6 = addr_of("2001:db8::1");
-	struct addr tunnel4 = addr_of("10.0.63.0"), tunnel6 = addr_of("fd00:1::ff00");
+	struct addr tunnel4 = addr_of("10.0.0.0"), tunnel6 = addr_of("fd00:1::"); /* of some block, often */
 	int at = one_in(15) ? rand() % (i + 1) : i; /* somebody else's */
 
 	snprintf(cluster->name[i], sizeof(cluster->name[i]), "n%d", i);
@@ -93,11 +93,11 @@ static void make_node(struct cluster *cluster, int i)
 	if (i == 0 || !one_in(6))
 		node->address[FAMILY_6] = (struct prefix){addr_add(&base6, at), 64, AF_INET6};
 	if (!one_in(10))
-		node->vxlan_addr[FAMILY_4] = addr_add(&tunnel4, one_in(15) ? 0 : i);
+		node->vxlan_addr[FAMILY_4] = addr_add(&tunnel4, 64 * (one_in(15) ? rand() % (i + 1) : i));
 	if (!one_in(10))
-		node->vxlan_addr[FAMILY_6] = addr_add(&tunnel6, i);
+		node->vxlan_addr[FAMILY_6] = addr_add(&tunnel6, 64 * i);
 	for (int f = 0; f < FAMILY_COUNT; f++)
-		node->vxlan_mac[f] = node_derive_vxlan_mac(cluster->name[one_in(15) ? 0 : i], f);
+		node->vxlan_mac[f] = node_derive_vxlan_mac(cluster->name[one_in(15) ? rand() % (i + 1) : i], f);
 	cluster->nodes[i] = (struct plan_node){.node = node, .order = (uint64_t)(rand() % 4)};
 }
 
@@ -167,7 +167,7 @@ static void make_blocks(struct cluster *cluster)
 		block->guest_count = one_in(4) ? (size_t)rand() % (GUESTS_MAX + 1) : 0;
 		for (size_t g = 0; g < block->guest_count; g++)
 			block->guests[g] = (struct block_guest){
-				addr_add(&block->cidr.addr, (int64_t)g * 3 + one_in(9) * 100), random_name(cluster)};
+				addr_add(&block->cidr.addr, (int64_t)g * 5 + one_in(9) * 100), random_name(cluster)};
 		cluster->blocks[i] = (struct plan_block){.block = block, .order = (uint64_t)(rand() % 4)};
 	}
 	cluster->input.blocks = cluster->blocks;
@@ -276,7 +276,7 @@ static bool is_own(const struct plan_pools_input *input, const struct addr *addr
 
 	for (int f = 0; f < FAMILY_COUNT; f++)
 		own |= addr_equal(addr, &input->own->address[f].addr) || addr_equal(addr, &input->vxlan_addr[f]);
-	return own;
+	return own && addr_is_set(addr);
 }
 
 static void check_pods(const struct cluster *cluster, const struct wanted *wanted)
@@ -304,20 +304,39 @@ static bool has_link(const struct wanted *wanted, const char *name)
 	return strcmp(name, "eth0") == 0;
 }
 
-static const struct wanted_neigh *neigh_of(const struct wanted *wanted, const struct wanted_route *route)
+static const struct wanted_neigh *neigh_of(const struct wanted *wanted, const struct addr *addr, const char *dev)
 {
 	for (size_t i = 0; i < wanted->neigh_count; i++)
-		if (addr_equal(&wanted->neighs[i].addr, &route->via) && strcmp(wanted->neighs[i].dev, route->dev) == 0)
+		if (addr_equal(&wanted->neighs[i].addr, addr) && strcmp(wanted->neighs[i].dev, dev) == 0)
 			return &wanted->neighs[i];
 	return NULL;
 }
 
-static bool has_fdb(const struct wanted *wanted, const struct wanted_neigh *neigh)
+/* The node that packets of this route reach. */
+static struct addr node_behind(const struct wanted *wanted, const struct wanted_route *route)
 {
+	const struct addr *tunnel = addr_is_set(&route->via) ? &route->via : &route->dst.addr;
+	const struct wanted_neigh *neigh;
+
+	if (strncmp(route->dev, "vxlan", 5) != 0)
+		return route->via;
+	neigh = neigh_of(wanted, tunnel, route->dev);
+	assert_non_null(neigh);
 	for (size_t i = 0; i < wanted->fdb_count; i++)
-		if (mac_equal(&wanted->fdbs[i].mac, &neigh->mac) && strcmp(wanted->fdbs[i].dev, neigh->dev) == 0)
-			return true;
-	return false;
+		if (mac_equal(&wanted->fdbs[i].mac, &neigh->mac) && strcmp(wanted->fdbs[i].dev, route->dev) == 0)
+			return wanted->fdbs[i].dst;
+	fail_msg("no FDB entry");
+	return (struct addr){0};
+}
+
+/* What leads to a node may be sent by it, and by no other. */
+static void check_way_back(const struct wanted *wanted, const struct wanted_route *route)
+{
+	struct addr node = node_behind(wanted, route);
+
+	for (size_t i = 0; i < wanted->guard.source_count; i++)
+		if (prefix_equal(&wanted->guard.sources[i].dst, &route->dst))
+			assert_true(addr_equal(&wanted->guard.sources[i].peer, &node));
 }
 
 static bool is_own_block(const struct cluster *cluster, const struct prefix *cidr)
@@ -344,12 +363,89 @@ static void check_route(const struct cluster *cluster, const struct wanted *want
 	assert_false(host && is_own(&cluster->input, &route->dst.addr));
 	assert_false(is_own_block(cluster, &route->dst) && !host);
 	assert_false(prefix_contains(&route->dst, &cluster->input.own->address[FAMILY_4].addr));
-	if (strncmp(route->dev, "vxlan", 5) == 0 && addr_is_set(&route->via)) {
-		const struct wanted_neigh *neigh = neigh_of(wanted, route);
+	assert_false(host && addr_equal(&route->via, &route->dst.addr));
+	check_way_back(wanted, route);
+}
 
-		assert_non_null(neigh);
-		assert_true(has_fdb(wanted, neigh));
+/* Only single addresses may lie inside something else. */
+static void check_overlaps(const struct wanted *wanted)
+{
+	const struct prefix *last = NULL;
+
+	for (size_t i = 0; i < wanted->route_count; i++) {
+		const struct prefix *dst = &wanted->routes[i].dst;
+
+		assert_false(i && prefix_equal(&wanted->routes[i - 1].dst, dst));
+		if (dst->len == prefix_max_len(dst))
+			continue;
+		assert_false(last && prefix_overlaps(last, dst));
+		last = dst;
 	}
+}
+
+static bool has_blackhole(const struct wanted *wanted, const struct prefix *cidr)
+{
+	for (size_t i = 0; i < wanted->route_count; i++)
+		if (wanted->routes[i].kind == ROUTE_BLACKHOLE && prefix_equal(&wanted->routes[i].dst, cidr))
+			return true;
+	return false;
+}
+
+/* Whatever others claim: our blocks are ours, but for those that contradict each other. */
+static void check_own_blocks(const struct cluster *cluster, const struct wanted *wanted)
+{
+	for (size_t i = 0; i < cluster->input.block_count; i++) {
+		const struct block *block = &cluster->block[i];
+		bool sound = false, alone = true;
+
+		if (block->node != cluster->input.name || block->cidr.len == prefix_max_len(&block->cidr))
+			continue;
+		for (int p = 0; p < POOLS; p++)
+			sound |= prefix_contains_prefix(&cluster->pool[p].cidr, &block->cidr);
+		for (size_t j = 0; j < cluster->input.block_count; j++)
+			alone &= j == i || cluster->block[j].node != cluster->input.name ||
+				 !prefix_overlaps(&cluster->block[j].cidr, &block->cidr);
+		if (sound && alone)
+			assert_true(has_blackhole(wanted, &block->cidr));
+	}
+}
+
+/* The FDB knows one place for a MAC, and one node is behind it. */
+static void check_macs(const struct wanted *wanted)
+{
+	for (size_t i = 0; i < wanted->neigh_count; i++)
+		for (size_t j = 0; j < i && strncmp(wanted->neighs[i].dev, "vxlan", 5) == 0; j++)
+			assert_false(mac_equal(&wanted->neighs[i].mac, &wanted->neighs[j].mac) &&
+				     strcmp(wanted->neighs[i].dev, wanted->neighs[j].dev) == 0);
+	for (size_t i = 0; i < wanted->fdb_count; i++)
+		for (size_t j = 0; j < i; j++)
+			assert_false(addr_equal(&wanted->fdbs[i].dst, &wanted->fdbs[j].dst));
+}
+
+/* Nobody else may send with an address of ours, or of a pod of ours. */
+static void check_own_source(const struct cluster *cluster, const struct wanted_guard *guard, const struct addr *addr)
+{
+	int f = family_index(addr_family(addr));
+	const struct wanted_tunnel *best = NULL;
+
+	if (!addr_is_set(addr) || !(guard->vxlan[f] || (f == FAMILY_4 && guard->ipip)))
+		return;
+	for (size_t i = 0; i < guard->source_count; i++)
+		if (prefix_contains(&guard->sources[i].dst, addr) && (!best || guard->sources[i].dst.len > best->dst.len))
+			best = &guard->sources[i];
+	assert_non_null(best);
+	assert_true(addr_equal(&best->peer, &cluster->input.own->address[f].addr));
+}
+
+static void check_own_sources(const struct cluster *cluster, const struct wanted_guard *guard)
+{
+	for (int f = 0; f < FAMILY_COUNT; f++) {
+		check_own_source(cluster, guard, &cluster->input.own->address[f].addr);
+		check_own_source(cluster, guard, &cluster->input.vxlan_addr[f]);
+		for (size_t i = 0; i < cluster->input.pod_count; i++)
+			check_own_source(cluster, guard, &cluster->pods[i].addr[f]);
+	}
+	check_own_source(cluster, guard, &cluster->input.ipip_addr);
 }
 
 static void check_guard(const struct cluster *cluster, const struct wanted *wanted)
@@ -369,12 +465,7 @@ static void check_guard(const struct cluster *cluster, const struct wanted *want
 			known = addr_equal(&guard->nodes[j], &guard->sources[i].peer);
 		assert_true(known);
 	}
-	/* what leads here is ours to send from */
-	for (size_t i = 0; i < wanted->route_count; i++)
-		for (size_t j = 0; j < guard->source_count && wanted->routes[i].kind == ROUTE_BLACKHOLE; j++)
-			if (prefix_equal(&wanted->routes[i].dst, &guard->sources[j].dst))
-				assert_true(addr_equal(&guard->sources[j].peer,
-					&cluster->input.own->address[family_index(wanted->routes[i].dst.family)].addr));
+	check_own_sources(cluster, guard);
 }
 
 static void check(const struct cluster *cluster, const struct plan_pools_result *result)
@@ -382,10 +473,11 @@ static void check(const struct cluster *cluster, const struct plan_pools_result 
 	const struct wanted *wanted = &result->wanted;
 
 	check_pods(cluster, wanted);
-	for (size_t i = 0; i < wanted->route_count; i++) {
+	for (size_t i = 0; i < wanted->route_count; i++)
 		check_route(cluster, wanted, &wanted->routes[i]);
-		assert_false(i && prefix_equal(&wanted->routes[i - 1].dst, &wanted->routes[i].dst));
-	}
+	check_overlaps(wanted);
+	check_own_blocks(cluster, wanted);
+	check_macs(wanted);
 	check_guard(cluster, wanted);
 	for (size_t i = 0; i < result->complaint_count; i++) {
 		assert_true(result->complaints[i].object[0] && result->complaints[i].text[0]);
