@@ -198,17 +198,3 @@ const char *calico_not_ready(struct calico *calico)
 		return because(calico, "tunnel addresses are being allocated");
 	return NULL;
 }
-
-json_t *calico_status(const struct calico *calico)
-{
-	json_t *tunnels = json_object();
-	char text[ADDR_TEXT_MAX];
-
-	for (int i = 0; tunnels && i < IPAM_TUNNEL_COUNT; i++)
-		if (addr_is_set(&calico->tunnels[i].addr))
-			json_object_set_new(tunnels, ipam_tunnel_type(i), json_string(addr_format(&calico->tunnels[i].addr, text)));
-	return json_pack("{s:i, s:i, s:i, s:i, s:o}", "pools", calico->pools ? (int)calico->pools->count : 0, "nodes",
-		(int)collection_count(calico_store_part(calico->store, CALICO_NODES)), "blocks",
-		(int)collection_count(calico_store_part(calico->store, CALICO_BLOCKS)), "podMTU", (int)calico->pod_mtu, "tunnels",
-		tunnels);
-}

@@ -30,5 +30,5 @@ void calico_replan(struct calico *calico);
 const char *calico_not_ready(struct calico *calico);
 /* As cni_server_options.admit. */
 int calico_admit(struct calico *calico, const struct attach_request *request, struct err *err);
-/* For "tullectl status": pools, blocks, tunnel addresses. */
+/* For "tullectl status": pools, own blocks, tunnel addresses; a new object. */
 json_t *calico_status(const struct calico *calico);

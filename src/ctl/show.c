@@ -88,30 +88,61 @@ static void print_blocks(const json_t *blocks)
 	}
 }
 
+static void print_network(const json_t *json)
+{
+	const json_t *lease = json_object_get(json, "lease");
+	char text[128];
+
+	printf("Network:    %s\n", both(json, "network", "ipv6Network", text, sizeof(text)));
+	printf("Backend:    %s, pod MTU %lld\n", text_of(json, "backend"),
+		json_integer_value(json_object_get(json, "podMTU")));
+	printf("Lease:      %s", both(lease, "subnet", "ipv6Subnet", text, sizeof(text)));
+	printf(", expires %s\n", when(json_object_get(lease, "expires"), text, sizeof(text)));
+	print_blocks(json_object_get(json, "blocks"));
+	printf("Peers:      %lld\n", json_integer_value(json_object_get(json, "peers")));
+}
+
+/* Where the store speaks Calico. */
+static void print_pools(const json_t *calico)
+{
+	const json_t *pool, *block, *addr;
+	const char *name;
+	size_t i;
+
+	json_array_foreach(json_object_get(calico, "pools"), i, pool)
+		printf("Pool:       %s, %s, encapsulation %s%s%s\n", text_of(pool, "name"), text_of(pool, "cidr"),
+			text_of(pool, "encapsulation"), json_is_true(json_object_get(pool, "natOutgoing")) ? ", NAT outgoing" : "",
+			json_is_true(json_object_get(pool, "disabled")) ? ", disabled" : "");
+	json_array_foreach(json_object_get(calico, "ownBlocks"), i, block)
+		printf("Block:      %s\n", json_string_value(block));
+	json_object_foreach(json_object_get((json_t *)calico, "tunnels"), name, addr)
+		printf("Tunnel:     %s, %s\n", name, json_string_value(addr));
+	printf("Pod MTU:    %lld\n", json_integer_value(json_object_get(calico, "podMTU")));
+	printf("Cluster:    %lld nodes, %lld blocks\n", json_integer_value(json_object_get(calico, "nodes")),
+		json_integer_value(json_object_get(calico, "blocks")));
+}
+
 static int print_status(const json_t *json)
 {
 	const json_t *uplink = json_object_get(json, "uplink");
-	const json_t *lease = json_object_get(json, "lease");
+	const json_t *calico = json_object_get(json, "calico");
 	json_t *problems = json_object_get(json, "problems");
 	bool ready = json_is_true(json_object_get(json, "ready"));
+	bool read = json_is_true(json_is_object(calico) ? json_object_get(calico, "synced") : json_object_get(json, "peersSynced"));
 	const char *object;
 	json_t *problem;
 	char text[128];
 
 	printf("Node:       %s (tulled %s)\n", text_of(json, "node"), text_of(json, "version"));
 	printf("Ready:      %s%s%s\n", ready ? "yes" : "no", ready ? "" : ": ", text_of(json, "notReady"));
-	printf("Store:      %s%s\n", text_of(json, "store"),
-		json_is_true(json_object_get(json, "peersSynced")) ? "" : " (not yet read)");
-	printf("Network:    %s\n", both(json, "network", "ipv6Network", text, sizeof(text)));
-	printf("Backend:    %s, pod MTU %lld\n", text_of(json, "backend"),
-		json_integer_value(json_object_get(json, "podMTU")));
+	printf("Store:      %s%s\n", text_of(json, "store"), read ? "" : " (not yet read)");
 	printf("Uplink:     %s, %s\n", text_of(uplink, "interface"), both(uplink, "ip", "ipv6", text, sizeof(text)));
 	printf("Published:  %s\n", both(uplink, "publicIP", "publicIPv6", text, sizeof(text)));
-	printf("Lease:      %s", both(lease, "subnet", "ipv6Subnet", text, sizeof(text)));
-	printf(", expires %s\n", when(json_object_get(lease, "expires"), text, sizeof(text)));
-	print_blocks(json_object_get(json, "blocks"));
+	if (json_is_object(calico))
+		print_pools(calico);
+	else
+		print_network(json);
 	printf("Pods:       %lld\n", json_integer_value(json_object_get(json, "pods")));
-	printf("Peers:      %lld\n", json_integer_value(json_object_get(json, "peers")));
 	if (text_of(json, "forwardNote")[0])
 		printf("Forward:    %s\n", text_of(json, "forwardNote"));
 	json_object_foreach(problems, object, problem)
