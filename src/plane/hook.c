@@ -94,29 +94,36 @@ static int tcx_attach(const struct hook *hook, int prog_fd)
 	return tcx_replace(hook, prog_fd);
 }
 
-static uint32_t priority_of(const struct hook *hook)
+/* In place: libbpf refuses options whose padding is not zero, and a struct that is assigned may lose that. */
+static void tc_opts_init(const struct hook *hook, struct bpf_tc_opts *ret)
 {
-	return hook->first ? FILTER_PRIORITY_FIRST : FILTER_PRIORITY;
+	memset(ret, 0, sizeof(*ret));
+	ret->sz = sizeof(*ret);
+	ret->handle = FILTER_HANDLE;
+	ret->priority = hook->first ? FILTER_PRIORITY_FIRST : FILTER_PRIORITY;
 }
 
-static struct bpf_tc_hook tc_hook(const struct hook *hook)
+static void tc_hook_init(const struct hook *hook, struct bpf_tc_hook *ret)
 {
-	return (struct bpf_tc_hook){
-		.sz = sizeof(struct bpf_tc_hook),
-		.ifindex = (int)hook->ifindex,
-		.attach_point = hook->point == HOOK_INGRESS ? BPF_TC_INGRESS : BPF_TC_EGRESS,
-	};
+	memset(ret, 0, sizeof(*ret));
+	ret->sz = sizeof(*ret);
+	ret->ifindex = (int)hook->ifindex;
+	ret->attach_point = hook->point == HOOK_INGRESS ? BPF_TC_INGRESS : BPF_TC_EGRESS;
 }
 
 static int clsact_attach(const struct hook *hook, int prog_fd)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE, .handle = FILTER_HANDLE,
-		.priority = priority_of(hook));
-	struct bpf_tc_hook at = tc_hook(hook);
-	int r = bpf_tc_hook_create(&at);
+	struct bpf_tc_opts opts;
+	struct bpf_tc_hook at;
+	int r;
 
+	tc_hook_init(hook, &at);
+	r = bpf_tc_hook_create(&at);
 	if (r && r != -EEXIST)
 		return r;
+	tc_opts_init(hook, &opts);
+	opts.prog_fd = prog_fd;
+	opts.flags = BPF_TC_F_REPLACE;
 	return bpf_tc_attach(&at, &opts);
 }
 
@@ -132,23 +139,27 @@ int hook_attach(const struct hook *hook, int prog_fd, struct err *err)
 
 bool hook_check(const struct hook *hook)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = priority_of(hook));
-	struct bpf_tc_hook at = tc_hook(hook);
+	struct bpf_tc_opts opts;
+	struct bpf_tc_hook at;
 
 	if (hook->kind == HOOK_TCX) {
 		_cleanup_close_ int link = bpf_obj_get(hook->pin);
 
 		return link >= 0 && link_ifindex(link) == hook->ifindex;
 	}
+	tc_hook_init(hook, &at);
+	tc_opts_init(hook, &opts);
 	return !bpf_tc_query(&at, &opts);
 }
 
 int hook_detach(const struct hook *hook, struct err *err)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = priority_of(hook));
-	struct bpf_tc_hook at = tc_hook(hook);
+	struct bpf_tc_opts opts;
+	struct bpf_tc_hook at;
 	int r;
 
+	tc_hook_init(hook, &at);
+	tc_opts_init(hook, &opts);
 	if (hook->kind == HOOK_TCX)
 		r = unlink(hook->pin) ? -errno : 0; /* the link's last reference */
 	else

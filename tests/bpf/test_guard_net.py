@@ -166,10 +166,13 @@ def test_what_is_in_place_stays_until_the_list_is_complete(bed):
     one.guard(*WORDS)
 
 
-def test_a_bad_source_does_not_stop_the_others(bed):
-    text = bed[1].guard(*WORDS, "source=10.42.200.0/24=", check=False)
-    assert "bad arguments" in text
-    assert reached(bed[2].pod, bed[1].pod_addr[4])
+def test_what_finds_no_room_is_told_and_the_rest_is_entered(bed):
+    one = bed[1]
+    text = one.guard(*WORDS, *(f"external=198.18.{n // 256}.{n % 256}/32" for n in range(4200)), check=False)
+    assert "guard: writing a BPF map of 4200 entries: " in text
+    assert arrives(bed, bed[2], 4, CASES[0][2][4]) == (1, {"accepted"})
+    assert arrives(bed, bed[2], 4, CASES[2][2][4]) == (0, {"foreign"})
+    one.guard(*WORDS)
 
 
 def test_nothing_is_lost_while_agents_come_and_go(bed):
