@@ -14,6 +14,7 @@ static const struct ctl_verb verbs[] = {
 	{"leases", "", "all nodes' leases, and why one is left out", ctl_leases},
 	{"pods", "", "pods attached to this node", ctl_pods},
 	{"ipam", "show", "the node's address blocks: used, resting, free", ctl_ipam},
+	{"bgp", "status|routes|run", "BIRD's sessions, its routes; run: be BIRD once it is configured", ctl_bgp},
 	{"metrics", "", "the agent's Prometheus metrics", ctl_metrics},
 	{"config", "check FILE...", "check net-conf.json, a CNI configuration or a ConfigMap holding them", ctl_config},
 	{"cleanup", "[FLAG]...", "remove every trace of Tulle from this node; --dry-run shows it", ctl_cleanup},

@@ -175,9 +175,10 @@ class Frr(Place):
         conf = self.dir / "frr.conf"
         conf.write_text("log file " + str(self.dir / "frr.log") + "\n" + text)
         os.chmod(self.bed.dir, 0o755)
+        shutil.chown(self.dir, "frr", "frr")
         for daemon in daemons:
-            self.spawn(FRR / daemon, "-u", "root", "-g", "root", "-f", conf, "-z", self.dir / "zserv", "-i", self.dir / f"{daemon}.pid",
-                       "--vty_socket", self.dir, "-A", "127.0.0.1", *(("-n",) if daemon == "bgpd" else ()),
+            self.spawn(FRR / daemon, "-f", conf, "-z", self.dir / "zserv", "-i", self.dir / f"{daemon}.pid",
+                       "--vty_socket", self.dir, "-A", "127.0.0.1",
                        *(("--bfdctl", self.dir / "bfdd.sock") if daemon == "bfdd" else ()))
             until(lambda: (self.dir / f"{daemon}.vty").exists(), f"{self.name}: {daemon} answers", 20)
 
