@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from beds import DEADLINE, KERNEL, PEER, Node, Space, datagrams, make_wire, reached, stream, tool  # noqa: E402
 
-TOOL = tool("carrier_tool")
+TOOL, GUARD = tool("carrier_tool"), tool("guard_tool")
 MTU = 1480
 
 pytestmark = [
@@ -210,6 +210,41 @@ def test_a_process_on_a_node_cannot_forge(bed):
     before = source.counts()["forged"]
     assert counted(dst, 7005, lambda: source([*PEER, "raw-ipip", dst.outer, "10.42.1.2", dst.pod_addr[4], 7005])) == 0
     assert source.counts()["forged"] == before + 1
+
+
+@pytest.mark.parametrize("way", ["link", "filter"])
+@pytest.mark.parametrize("last", ["carrier", "guard"])
+def test_the_guard_looks_first(bed, way, last):
+    """Whichever of the two was attached last."""
+    node, peer, wire = bed[1], bed[2], bed[0]
+    env = {"CARRIER_CLSACT": "1", "GUARD_CLSACT": "1"} if way == "filter" else {}
+
+    def guard():
+        node([GUARD, "/sys/fs/bpf/t", "apply", "up0", 0, 0, "i", "pool=10.42.0.0/16", f"node={peer.outer}",
+              f"source=10.42.2.0/24={peer.outer}", f"source=10.42.1.0/24={node.outer}"], env=env)
+
+    def guarded():
+        lines = node([GUARD, "/sys/fs/bpf/t", "stats"]).splitlines()
+        return {line.split()[0]: int(line.split()[1]) for line in lines}
+
+    def received():
+        return {k: v for k, v in node.counts().items() if k.startswith(("rx_", "received"))}
+
+    wire("ip addr add 192.0.2.99/24 dev br0", check=False)
+    node([TOOL, "/sys/fs/bpf/t", "remove"])
+    try:
+        for one in ("guard", "carrier") if last == "carrier" else ("carrier", "guard"):
+            guard() if one == "guard" else node.apply(env)
+        assert reached(peer.pod, node.pod_addr[4])
+        before, carried = guarded(), received()
+        assert before["accepted"] > 0
+        assert counted(node, 7006, lambda: wire([*PEER, "raw-ipip", node.outer, "10.42.2.7", node.pod_addr[4], 7006])) == 0
+        assert guarded()["no_node"] == before["no_node"] + 1
+        assert received() == carried
+    finally:
+        node([GUARD, "/sys/fs/bpf/t", "remove"])
+        node([TOOL, "/sys/fs/bpf/t", "remove"])
+        node.apply()
 
 
 def test_removal_leaves_nothing(bed):

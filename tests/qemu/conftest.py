@@ -21,18 +21,21 @@ import machine  # noqa: E402
 
 BACKENDS = ("vxlan", "host-gw", "udp")
 SETTLING = ("vxlan",)  # the one that has all of routes, neighbours, FDB entries and devices
-PROGRAMS = ("pod", "carrier")  # tests of tests/bpf: this kernel's verifier has its own mind
+PROGRAMS = ("pod", "carrier", "guard")  # tests of tests/bpf: this kernel's verifier has its own mind
 SLOW = "5"  # times as slow as the machine outside, at least: the tests' deadlines are stretched by as much
 # Suites of tests/unit against the kernel, their seconds.
-SUITES = {"plane/test_plane_entries": 200, "plane/test_plane_links": 200, "plane/test_plane_nft": 200, "attach/test_attach": 400}
+SUITES = {"plane/test_plane_entries": 200, "plane/test_plane_links": 200, "plane/test_plane_nft": 200, "plane/test_plane_pools": 100,
+          "plane/test_plane_guard": 100, "attach/test_attach": 400}
 ARGUMENTS = {"attach/test_attach": "'*' two_hundred"}  # without that one: it takes longer than all others
+NETS = {"ipip": "kernel and not streams"}  # files of tests/bpf, what is taken of them: this kernel has the module ipip
 AGENT = {}  # files of tests/agent, what is left out of them
 if os.environ.get("TULLE_SOAK"):
     SUITES |= {"plane/test_plane_netlink": 100, "plane/test_plane_repair": 600, "attach/test_attach_crash": 600,
                "attach/test_attach_files": 200, "attach/test_takeover": 200}
     ARGUMENTS = {}
+    NETS = {"ipip": "kernel", "guard": "filter"}
     AGENT = {"repair": "nothing", "peers": "nothing", "pods": "two_hundred or killed"}  # hundreds of plugin calls take many minutes
-MODULES = """crc32c_generic libcrc32c nf_tables nft_chain_nat nft_masq nft_ct nft_compat nf_conntrack bridge veth vxlan tun sch_ingress sch_tbf
+MODULES = """crc32c_generic libcrc32c nf_tables nft_chain_nat nft_masq nft_ct nft_compat nf_conntrack bridge veth vxlan ipip tun sch_ingress sch_tbf
  sch_fq cls_bpf act_bpf xt_MASQUERADE ip_tables ip6_tables""".split()
 # Names of kernel features as the kernel's own type information spells them.
 FEATURES = {"tcx": "BPF_TCX_INGRESS", "netkit": "BPF_NETKIT_PRIMARY", "decap-l3": "BPF_F_ADJ_ROOM_DECAP_L3_IPV4",
@@ -53,6 +56,9 @@ def steps(directory: Path, build: Path) -> list:
             machine.Step("kernel", f"uname -r; {probes}", 60),
             *(machine.Step(f"bpf-{name}", f"{here}{tests}/test_{name}", 120) for name in PROGRAMS),
             *(machine.Step(step_name(suite), f"{here}{units / suite} {ARGUMENTS.get(suite, '')}", seconds) for suite, seconds in SUITES.items()),
+            *(machine.Step(f"net-{name}", f"cd {shlex.quote(str(REPOSITORY))}; CARRIER_TOOL={tests}/carrier_tool GUARD_TOOL={tests}/guard_tool "
+                           f"/usr/bin/python3 -m pytest -p no:cacheprovider -q tests/bpf/test_{name}_net.py -k '{taken}'", 600)
+              for name, taken in NETS.items()),
             *(machine.Step(f"agent-{name}", f"cd {shlex.quote(str(REPOSITORY))}; /usr/bin/python3 -m pytest -p no:cacheprovider -q "
                            f"tests/agent/test_{name}.py -k 'not ({without})'", 600) for name, without in AGENT.items()),
             *(machine.Step(f"demo-{backend}", f"{here}/usr/bin/python3 {demo} demo --backend {backend}", 180) for backend in BACKENDS),

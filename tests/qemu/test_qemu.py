@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from conftest import AGENT, BACKENDS, FEATURES, MODULES, PROGRAMS, SETTLING, SUITES, step_name
+from conftest import AGENT, BACKENDS, FEATURES, MODULES, NETS, PROGRAMS, SETTLING, SUITES, step_name
 
 
 def ended(guest, name: str):
@@ -33,7 +33,7 @@ def test_modules(guest):
     step = ended(guest, "modules")
     assert step.status == 0, step.text
     loaded = {line.split()[0] for line in step.text.splitlines() if line.strip()}
-    assert {"nf_tables", "vxlan", "veth", "bridge", "sch_tbf", "cls_bpf"} <= loaded & set(MODULES)
+    assert {"nf_tables", "vxlan", "ipip", "veth", "bridge", "sch_tbf", "cls_bpf"} <= loaded & set(MODULES)
 
 
 def succeeded(guest, name: str, sign) -> None:
@@ -50,7 +50,7 @@ def test_programs(guest, program):
     succeeded(guest, f"bpf-{program}", r"^\[  PASSED  \] [1-9]\d* test\(s\)")
 
 
-@pytest.mark.parametrize("step", [*map(step_name, SUITES), *(f"agent-{name}" for name in AGENT)])
+@pytest.mark.parametrize("step", [*map(step_name, SUITES), *(f"net-{name}" for name in NETS), *(f"agent-{name}" for name in AGENT)])
 def test_suites(guest, step):
     """This kernel takes and tells what newer ones do, as far as the plane, pod attachment and the agent need it."""
     succeeded(guest, step, r"^\[  PASSED  \] [1-9]\d* test\(s\)|^[1-9]\d* passed\b")
