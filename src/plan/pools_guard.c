@@ -23,14 +23,11 @@ static int add_claimed(struct poolplan *plan, const struct addr *addr, int f, co
 	return add_host(&plan->result->wanted, addr, peer);
 }
 
-static int add_claims(struct poolplan *plan, const struct node *node, const struct addr *ipip,
-	const struct addr *vxlan, int f)
+static int add_others(struct poolplan *plan, const struct node *node, int f)
 {
 	const struct addr *peer = &node->address[f].addr;
-	int r = add_claimed(plan, vxlan, f, peer);
+	int r = 0;
 
-	if (r == 0)
-		r = add_claimed(plan, ipip, f, peer);
 	for (size_t i = 0; i < node->other_count && r == 0; i++)
 		r = add_claimed(plan, &node->others[i], f, peer);
 	return r;
@@ -66,6 +63,18 @@ static int add_block(struct poolplan *plan, const struct poolplan_block *block, 
 	return r;
 }
 
+static int add_claims(struct poolplan *plan, const struct poolplan_node *node, int f)
+{
+	const struct addr *peer = &node->node->address[f].addr;
+	int r = 0;
+
+	if (node->vtep[f])
+		r = add_claimed(plan, &node->node->vxlan_addr[f], f, peer);
+	if (r == 0 && node->ipip)
+		r = add_claimed(plan, &node->node->ipip_addr, f, peer);
+	return r == 0 ? add_others(plan, node->node, f) : r;
+}
+
 /* Our own and our pods' addresses, whatever a block says. */
 static int add_local(struct poolplan *plan, int f)
 {
@@ -90,7 +99,7 @@ static int add_family(struct poolplan *plan, int f)
 	int r = add_local(plan, f);
 
 	if (r == 0)
-		r = add_claims(plan, input->own, &input->ipip_addr, &input->vxlan_addr[f], f);
+		r = add_others(plan, input->own, f);
 	for (size_t i = 0; i < plan->kept_count && r == 0; i++)
 		if (family_index(plan->kept[i]->cidr.family) == f)
 			r = add_block(plan, plan->kept[i], f);
@@ -103,12 +112,9 @@ static int add_family(struct poolplan *plan, int f)
 		if (r == 0)
 			r = wanted_add_node(wanted, addr);
 	}
-	for (size_t i = 0; i < plan->node_count && r == 0; i++) {
-		const struct node *node = plan->nodes[i].node;
-
+	for (size_t i = 0; i < plan->node_count && r == 0; i++)
 		if (plan->nodes[i].usable[f])
-			r = add_claims(plan, node, &node->ipip_addr, &node->vxlan_addr[f], f);
-	}
+			r = add_claims(plan, &plan->nodes[i], f);
 	return r;
 }
 

@@ -12,6 +12,7 @@ struct poolplan_node {
 	uint64_t order;
 	bool usable[FAMILY_COUNT]; /* has an address, and nobody else has it */
 	bool vtep[FAMILY_COUNT];   /* usable, and its vxlan device can be reached */
+	bool ipip;                 /* usable, and its address of tunl0 is nobody else's */
 	unsigned told;             /* bits of enum poolplan_gap and family: complained about already */
 };
 

@@ -51,19 +51,24 @@ static int judge_address(struct poolplan *plan, const struct poolplan_node *node
 	return 1;
 }
 
-static int judge_tunnel(struct poolplan *plan, const struct poolplan_node *node, int f)
+static int judge_tunnel(struct poolplan *plan, const struct poolplan_node *node, int f, const char *field,
+	const struct addr *addr)
 {
-	const struct addr *addr = &node->node->vxlan_addr[f];
-	const struct mac *mac = &node->node->vxlan_mac[f];
-	char text[MAC_TEXT_MAX];
-
 	if (!addr_is_set(addr))
 		return 0;
 	if (!is_unicast(addr, f))
-		return refuse_addr(plan, node, f, "VXLANTunnelAddr", addr, "expected a unicast address");
+		return refuse_addr(plan, node, f, field, addr, "expected a unicast address");
 	if (poolplan_is_local(plan, addr))
-		return refuse_addr(plan, node, f, "VXLANTunnelAddr", addr,
-			"which belongs to this node; expected another");
+		return refuse_addr(
+			plan, node, f, field, addr, "which belongs to this node; expected another");
+	return 1;
+}
+
+static int judge_mac(struct poolplan *plan, const struct poolplan_node *node, int f)
+{
+	const struct mac *mac = &node->node->vxlan_mac[f];
+	char text[MAC_TEXT_MAX];
+
 	if (!mac_is_set(mac) || (mac->b[0] & 1))
 		return refuse(poolplan_complain(plan, "node", node->node->name,
 			"VXLANTunnelMACAddr of %s is %s, expected a unicast MAC address",
@@ -87,7 +92,7 @@ static int seniority_compare(const void *a, const void *b)
 }
 
 /* What no two nodes may share. */
-enum claim { CLAIM_ADDRESS, CLAIM_TUNNEL, CLAIM_MAC };
+enum claim { CLAIM_ADDRESS, CLAIM_VXLAN, CLAIM_MAC, CLAIM_IPIP };
 
 struct claims {
 	enum claim claim;
@@ -99,8 +104,10 @@ static const void *claimed(const struct poolplan_node *node, const struct claims
 	switch (claims->claim) {
 	case CLAIM_ADDRESS:
 		return &node->node->address[claims->f].addr;
-	case CLAIM_TUNNEL:
+	case CLAIM_VXLAN:
 		return &node->node->vxlan_addr[claims->f];
+	case CLAIM_IPIP:
+		return &node->node->ipip_addr;
 	case CLAIM_MAC:
 		break;
 	}
@@ -123,21 +130,35 @@ static int by_claim(const void *a, const void *b, void *ctx)
 	return d ? d : one < other ? -1 : one > other;
 }
 
+/* Whether the node has it, as far as is known. */
+static bool *stands(struct poolplan_node *node, enum claim claim, int f)
+{
+	switch (claim) {
+	case CLAIM_ADDRESS:
+		return &node->usable[f];
+	case CLAIM_IPIP:
+		return &node->ipip;
+	case CLAIM_VXLAN:
+	case CLAIM_MAC:
+		break;
+	}
+	return &node->vtep[f];
+}
+
 static int refuse_claim(struct poolplan *plan, struct poolplan_node *node, const struct poolplan_node *holder,
 	const struct claims *claims)
 {
 	static const char *const fields[] = {[CLAIM_ADDRESS] = "Address",
-		[CLAIM_TUNNEL] = "VXLANTunnelAddr",
-		[CLAIM_MAC] = "VXLANTunnelMACAddr"};
+		[CLAIM_VXLAN] = "VXLANTunnelAddr",
+		[CLAIM_MAC] = "VXLANTunnelMACAddr",
+		[CLAIM_IPIP] = "IPIPTunnelAddr"};
 	char text[ADDR_TEXT_MAX];
 
 	if (claims->claim == CLAIM_MAC)
 		mac_format(&node->node->vxlan_mac[claims->f], text);
 	else
 		addr_format(claimed(node, claims), text);
-	if (claims->claim == CLAIM_ADDRESS)
-		node->usable[claims->f] = false;
-	node->vtep[claims->f] = false;
+	*stands(node, claims->claim, claims->f) = false;
 	return poolplan_complain(plan, "node", node->node->name,
 		"%s%s is %s, expected another than that of node %s", poolplan_family_name[claims->f],
 		fields[claims->claim], text, holder->node->name);
@@ -151,7 +172,7 @@ static int judge_claims(struct poolplan *plan, struct poolplan_node **some, enum
 	int r = 0;
 
 	for (size_t i = 0; i < plan->node_count; i++)
-		if (claim == CLAIM_ADDRESS ? plan->nodes[i].usable[f] : plan->nodes[i].vtep[f])
+		if (*stands(&plan->nodes[i], claim, f))
 			some[n++] = &plan->nodes[i];
 	qsort_r(some, n, sizeof(*some), by_claim, &claims);
 	for (size_t i = 0; i < n && r == 0; i++) {
@@ -165,6 +186,41 @@ static int judge_claims(struct poolplan *plan, struct poolplan_node **some, enum
 
 /* -- all -- */
 
+static int judge_vxlan(struct poolplan *plan, struct poolplan_node **some, int f)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < plan->node_count && r >= 0; i++) {
+		struct poolplan_node *node = &plan->nodes[i];
+
+		r = node->usable[f]
+			    ? judge_tunnel(plan, node, f, "VXLANTunnelAddr", &node->node->vxlan_addr[f])
+			    : 0;
+		if (r > 0)
+			r = judge_mac(plan, node, f);
+		node->vtep[f] = r > 0;
+	}
+	if (r >= 0)
+		r = judge_claims(plan, some, CLAIM_VXLAN, f);
+	return r < 0 ? r : judge_claims(plan, some, CLAIM_MAC, f);
+}
+
+/* No route needs it. It only says whose it is. */
+static int judge_ipip(struct poolplan *plan, struct poolplan_node **some)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < plan->node_count && r >= 0; i++) {
+		struct poolplan_node *node = &plan->nodes[i];
+
+		r = node->usable[FAMILY_4]
+			    ? judge_tunnel(plan, node, FAMILY_4, "IPIPTunnelAddr", &node->node->ipip_addr)
+			    : 0;
+		node->ipip = r > 0;
+	}
+	return r < 0 ? r : judge_claims(plan, some, CLAIM_IPIP, FAMILY_4);
+}
+
 static int judge_family(struct poolplan *plan, struct poolplan_node **some, int f)
 {
 	int r = 0;
@@ -175,17 +231,11 @@ static int judge_family(struct poolplan *plan, struct poolplan_node **some, int 
 	}
 	if (r >= 0)
 		r = judge_claims(plan, some, CLAIM_ADDRESS, f);
-	if (r < 0 || !plan->vxlan[f])
-		return r;
-	for (size_t i = 0; i < plan->node_count && r >= 0; i++) {
-		if (!plan->nodes[i].usable[f])
-			continue;
-		r = judge_tunnel(plan, &plan->nodes[i], f);
-		plan->nodes[i].vtep[f] = r > 0;
-	}
-	if (r >= 0)
-		r = judge_claims(plan, some, CLAIM_TUNNEL, f);
-	return r < 0 ? r : judge_claims(plan, some, CLAIM_MAC, f);
+	if (r == 0 && plan->vxlan[f])
+		r = judge_vxlan(plan, some, f);
+	if (r == 0 && f == FAMILY_4 && plan->ipip)
+		r = judge_ipip(plan, some);
+	return r;
 }
 
 /* What no block may take away. */
