@@ -40,6 +40,7 @@ enum kind {
 	KIND_SERVICE,
 	KIND_ENDPOINT_SLICE,
 	KIND_SECRET,
+	KIND_LEASE, /* coordination.k8s.io: who does what only one should do; not a lease of addresses */
 	KIND_COUNT
 };
 

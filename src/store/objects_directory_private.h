@@ -88,6 +88,7 @@ struct objects_directory {
 	struct directory_call *calls;
 	struct directory_call *running; /* null, or the one whose callbacks run now */
 	bool running_gone;              /* it was cancelled meanwhile */
+	bool swept;                     /* of what killed agents left, once */
 	unsigned lock_tries;
 	int64_t locked_since_ms;
 };

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "store/directory_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -205,6 +206,22 @@ static int remove_object(struct objects_directory *directory, const struct direc
 	return 0;
 }
 
+/* Nobody is writing while we hold the lock: a temporary file was left by an agent that was killed. */
+static void sweep(const struct objects_directory *directory, const struct watched_dir *dir)
+{
+	char full[FULL_PATH_MAX];
+	struct dirent *entry;
+	DIR *stream;
+
+	full_path(directory, dir->path, full);
+	stream = *dir->path ? opendir(full) : NULL;
+	while (stream && (entry = readdir(stream)))
+		if (*entry->d_name == '.' && strstr(entry->d_name, ".tmp-"))
+			unlinkat(dirfd(stream), entry->d_name, 0);
+	if (stream)
+		closedir(stream);
+}
+
 static int perform(struct objects_directory *directory, const struct directory_write *write, struct err *err)
 {
 	char title[OBJECT_TITLE_MAX];
@@ -212,6 +229,9 @@ static int perform(struct objects_directory *directory, const struct directory_w
 
 	if (rc < 0)
 		return translate(rc);
+	for (size_t i = 0; i < directory->dir_count && !directory->swept; i++)
+		sweep(directory, &directory->dirs[i]);
+	directory->swept = true;
 	objects_title(write->kind, write->namespace, write->name, title);
 	if (write->verb == OBJECTS_CREATE)
 		return create(directory, write, title, err);

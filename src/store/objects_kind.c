@@ -27,6 +27,7 @@ static const struct kind_info kinds[KIND_COUNT] = {
 	[KIND_SERVICE] = CORE("Service", "services", "v1", true),
 	[KIND_ENDPOINT_SLICE] = CORE("EndpointSlice", "endpointslices", "discovery.k8s.io/v1", true),
 	[KIND_SECRET] = CORE("Secret", "secrets", "v1", true),
+	[KIND_LEASE] = CORE("Lease", "leases", "coordination.k8s.io/v1", true),
 };
 
 const struct kind_info *kind_info(enum kind kind)

@@ -74,7 +74,7 @@ class Watch:
 class Probe:
     def __init__(self, *args):
         self.watches, self.answers, self.others = [], {}, []
-        self.requests = 0
+        self.requests, self.killed = 0, False
         self.process = subprocess.Popen([PROBE, *map(str, args)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
@@ -139,6 +139,8 @@ class Probe:
 
     def stop(self):
         """In peace: it must neither crash nor leak."""
+        if self.killed:
+            return
         if self.process.poll() is None:
             self.tell("quit")
         assert self.process.wait(DEADLINE) == 0

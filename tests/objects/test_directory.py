@@ -202,6 +202,38 @@ def test_where_tulle_writes(directory, probes):
     assert not path.exists()
 
 
+def test_what_killed_agents_left(directory, probes):
+    """A file that was being written is no manifest, and goes with the next writer."""
+    made = directory.path / "objects/ippools"
+    made.mkdir(parents=True)
+    (made / ".one.json.tmp-4711").write_text('{"apiV')
+    probe = probes(directory)
+    watch = probe.watch("IPPool")
+    watch.wait_names()
+    probe.create("IPPool", pool("one"))
+    watch.wait_names("one")
+    assert [p.name for p in made.iterdir()] == ["one.json"] and not watch.problems
+
+
+def test_agents_that_are_killed(directory, probes):
+    """At any moment: every file is whole, nothing that was confirmed is lost."""
+    watch = probes(directory).watch("IPAMHandle")
+    probes(directory).create("IPAMHandle", make("IPAMHandle", "h", {"count": 0}))
+    for i in range(10):
+        victim = probes(directory)
+        victim.ask("count", "IPAMHandle", "h", "100000")
+        seen = watch.objects.get("h", {"spec": {"count": 0}})["spec"]["count"]
+        wait_for("some counting", lambda: watch.objects["h"]["spec"]["count"] > seen + i)
+        victim.process.kill()
+        victim.process.wait()
+        victim.killed = True
+    last = watch.objects["h"]["spec"]["count"]
+    survivor = probes(directory)
+    assert survivor.get("IPAMHandle", "h")["spec"]["count"] >= last
+    assert survivor.do("count", "IPAMHandle", "h", "10")["rc"] == 0
+    assert not watch.problems and not watch.gone
+
+
 def test_long_names(directory, probes):
     probe = probes(directory)
     names = ["n" * 250 + end for end in ("a", "b")]
