@@ -49,3 +49,5 @@ int call_assign_addr(struct task *task, const struct addr *addr, enum pool_use u
 	struct err *err);
 /* All addresses of a handle, and the handle itself (3.6). */
 int call_release_handle(struct task *task, const char *handle, struct err *err);
+/* One address, guarded. As ipam_block_release. */
+int call_release_addr(struct task *task, const struct ipam_claim *claim, struct err *err);

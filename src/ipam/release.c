@@ -29,6 +29,50 @@ static int write_released(struct task *task, struct ipam_block *block, struct er
 	return block_write(task, block, err);
 }
 
+static struct prefix block_of(const struct task *task, const struct addr *addr)
+{
+	const struct ipam_pool *pool = ipam_world_pool_of(task->world, addr);
+
+	/* without a pool: as it most likely was when the pool was there */
+	return ipam_block_of(addr, pool ? pool->block_len : addr_is_4(addr) ? 26 : 122);
+}
+
+static int release_addr_once(
+	struct task *task, const struct ipam_claim *claim, struct ipam_block **block, struct err *err)
+{
+	struct prefix cidr = block_of(task, &claim->addr);
+	int rc = block_get(task, &cidr, block, err);
+
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	rc = ipam_block_release(*block, claim, task_now_seconds(task));
+	if (rc <= 0)
+		return rc == -ESTALE ? -EPERM : rc;
+	rc = write_released(task, *block, err);
+	return rc < 0 ? rc : 1;
+}
+
+int call_release_addr(struct task *task, const struct ipam_claim *claim, struct err *err)
+{
+	unsigned tries = 0;
+	int rc;
+
+	do {
+		_cleanup_block_ struct ipam_block *block = NULL;
+
+		rc = release_addr_once(task, claim, &block, err);
+		if (rc == 1) {
+			if (claim->handle)
+				handle_lower(task, claim->handle, &block->cidr, 1, NULL);
+			call_tidy_block(task, block);
+		}
+		if (rc != -ESTALE)
+			return rc == -EPERM ? -ESTALE : rc;
+		rc = task_retry(task, &tries, "IPAMBlock", err);
+	} while (rc == 0);
+	return rc;
+}
+
 /* -- addresses, each guarded -- */
 
 struct release {
@@ -161,14 +205,6 @@ static int release_block(struct release *release, const struct prefix *cidr, str
 	return rc == -EPERM ? 0 : rc;
 }
 
-/* The block that an address lies in: the pool's, or as it was when the pool was there. */
-static struct prefix find_block(const struct release *release, const struct addr *addr)
-{
-	const struct ipam_pool *pool = ipam_world_pool_of(release->call.task.world, addr);
-
-	return ipam_block_of(addr, pool ? pool->block_len : addr_is_4(addr) ? 26 : 122);
-}
-
 static int release_run(struct ipam_call *call, struct err *err)
 {
 	struct release *release = (struct release *)call;
@@ -182,7 +218,7 @@ static int release_run(struct ipam_call *call, struct err *err)
 
 		if (call->rcs[i] != INT32_MIN)
 			continue;
-		cidr = find_block(release, &release->claims[i].addr);
+		cidr = block_of(&call->task, &release->claims[i].addr);
 		one = release_block(release, &cidr, err);
 		rc = rc < 0 ? rc : one;
 	}

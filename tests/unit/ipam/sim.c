@@ -151,6 +151,14 @@ void sim_put(struct sim *sim, enum kind kind, const json_t *object)
 	store(find_or_add(sim, kind, name_of(object)), object);
 }
 
+void sim_remove(struct sim *sim, enum kind kind, const char *name)
+{
+	struct thing *thing = find(sim, kind, name);
+
+	if (thing)
+		store(thing, NULL);
+}
+
 uint64_t sim_hash(const struct sim *sim)
 {
 	uint64_t hash = 14695981039346656037u;

@@ -38,8 +38,9 @@ void sim_drop(struct objects *door);
 /* Borrowed; null: there is none. */
 json_t *sim_object(const struct sim *sim, enum kind kind, const char *name);
 void sim_each(const struct sim *sim, enum kind kind, void (*each)(void *ctx, json_t *object), void *ctx);
-/* Puts an object as somebody else would. */
+/* Puts an object, or removes it, as somebody else would. */
 void sim_put(struct sim *sim, enum kind kind, const json_t *object);
+void sim_remove(struct sim *sim, enum kind kind, const char *name);
 /* Of all that is stored. */
 uint64_t sim_hash(const struct sim *sim);
 /* Of all that this agent's requests were answered, and whether it still holds; what a request (its objects_done's ctx)
