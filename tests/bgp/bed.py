@@ -70,7 +70,9 @@ class Place:
         return [int(pid) for pid in run("ip", "netns", "pids", self.ns).split()]
 
     def stop(self):
-        """What runs in there is ours."""
+        """What runs in there is ours. Once more does no harm."""
+        if not os.path.exists(f"/run/netns/{self.ns}"):
+            return
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

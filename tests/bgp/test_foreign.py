@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from bed import FRR, Frr, Gobgp, Node, cluster, node
+from bed import FRR, Frr, Gobgp, Node, Place, PlainBird, cluster, node
 from tullelab.wait import until
 
 needs_frr = pytest.mark.skipif(not (FRR / "bgpd").exists(), reason="needs FRR (Debian's frr)")
@@ -169,7 +169,6 @@ protocol bgp { local 10.0.0.254 as 65001; neighbor 10.0.0.1 as 64512; connect de
 
 
 def test_a_flood_is_limited(bed):
-    from bed import PlainBird
     a, flooder = bed.add(Node, "a"), bed.add(PlainBird, "flooder")
     bed.switch((a, "eth0", "10.0.0.1/24"), (flooder, "eth0", "10.0.0.254/24"))
     a.put(cluster([node("a", "10.0.0.1/24")], peers=[{"name": "flooder", "peerIP": "10.0.0.254", "asNumber": 65001}], importLimit=20000))
@@ -182,6 +181,43 @@ def test_a_flood_is_limited(bed):
     assert len(a.kernel()) <= 20002
     listing = a.routes(50)
     assert len(listing["routes"]) == 50 and listing["more"]
+
+
+GARBAGE = """
+import random, socket, sys
+random.seed(7)
+server = socket.create_server(("10.0.0.254", 179))
+marker = b"\\xff" * 16
+while True:
+    peer, _ = server.accept()
+    what = random.choice([b"GET / HTTP/1.1\\r\\n\\r\\n", marker + b"\\xff\\xff\\x01" + b"A" * 5000, marker + b"\\0\\x13\\x09",
+                          marker + b"\\0\\x1d\\x01\\x05" + b"\\0" * 9, random.randbytes(4000), b""])
+    try:
+        peer.sendall(what)
+        peer.settimeout(1)
+        while peer.recv(4096):
+            pass
+    except OSError:
+        pass
+    peer.close()
+"""
+
+
+def test_a_malformed_peer_harms_nobody(bed):
+    a, b, other = bed.add(Node, "a"), bed.add(Node, "b"), bed.add(Place, "other")
+    bed.switch((a, "eth0", "10.0.0.1/24"), (b, "eth0", "10.0.0.2/24"), (other, "eth0", "10.0.0.254/24"))
+    other.spawn("/usr/bin/python3", "-c", GARBAGE)
+    scenario = cluster([node("a", "10.0.0.1/24"), node("b", "10.0.0.2/24")], blocks=BLOCKS, peers=[
+        {"name": "broken", "node": "a", "peerIP": "10.0.0.254", "asNumber": 65001}])
+    a.put(scenario)
+    b.put(scenario)
+    since = a.established("Mesh_10_0_0_2")["Mesh_10_0_0_2"]["since"]
+    session = until(lambda: a.sessions()["Node_10_0_0_254"]["error"] and a.sessions()["Node_10_0_0_254"], "what is wrong with it", 60,
+                    detail=lambda: str(a.status()))
+    assert session["error"] in session["problem"] and session["description"] == "BGPPeer broken"
+    errors = set()
+    until(lambda: errors.add(a.sessions()["Node_10_0_0_254"]["error"]) or len(errors) > 1, "another thing wrong with it", 90)
+    assert a.sessions()["Mesh_10_0_0_2"]["since"] == since and a.status()["state"] == "running"
 
 
 @needs_gobgp
