@@ -95,6 +95,8 @@ class Fake:
                     self.close_connection = True
 
         class Server(http.server.ThreadingHTTPServer):
+            request_queue_size = 128
+
             def handle_error(self, *args):
                 pass
 

@@ -483,7 +483,8 @@ users: [{{name: u, user: {{token: secret-token}}}}]
     watches = [probe.watch(MAPS) for _ in range(5)]
     for watch in watches:
         wait_for("the list", lambda: watch.ends)
-    assert probe.next("burst", f"burst 100 {MAPS}")["failed"] == 0
+    burst = probe.next("burst", f"burst 100 {MAPS}")
+    assert burst["failed"] == 0, burst
     assert all(r.headers["Authorization"] == "Bearer secret-token" for r in fake.requests)
     assert all(r.headers["User-Agent"].startswith("tulle/") for r in fake.requests)
 
