@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tullectl bgp: BIRD's sessions and routes as the agent sees them (/v1/bgp/status, /v1/bgp/routes), and "run", which
- * is what a DaemonSet or a unit starts in BIRD's place: it waits for the agent's first configuration and becomes BIRD.
+ * tullectl bgp: BIRD's sessions and routes as the agent sees them (/v1/bgp/status, /v1/bgp/routes), and for those
+ * who start BIRD, a DaemonSet or a unit: "run" waits for the agent's first configuration and becomes BIRD, "alive" is
+ * its probe.
  */
 #include "ctl/ctl.h"
 
@@ -17,6 +18,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static const char *text_of(const json_t *object, const char *key)
@@ -156,11 +160,10 @@ static void wait_for(const char *directory, const char *conf)
 
 static int run(const char *directory)
 {
+	const char *program = access("/usr/sbin/bird", X_OK) == 0 ? "/usr/sbin/bird" : "bird";
 	char conf[200], socket[200], pid[200], started[200];
 	struct err err = ERR_INIT;
 
-	if (directory[0] != '/' || strlen(directory) > 90)
-		return ctl_fail(CTL_USAGE, "bgp run: expected an absolute path of at most 90 characters, got %s", directory);
 	snprintf(conf, sizeof(conf), "%s/bird.conf", directory);
 	snprintf(socket, sizeof(socket), "%s/bird.ctl", directory);
 	snprintf(pid, sizeof(pid), "%s/bird.pid", directory);
@@ -168,8 +171,47 @@ static int run(const char *directory)
 	if (file_make_dirs(directory, 0700, &err) < 0)
 		return ctl_fail(CTL_FAILED, "%s", err_text(&err));
 	wait_for(directory, conf);
-	execlp("bird", "bird", "-f", "-c", conf, "-s", socket, "-P", pid, access(started, F_OK) == 0 ? "-R" : NULL, NULL);
+	execlp(program, "bird", "-f", "-c", conf, "-s", socket, "-P", pid, access(started, F_OK) == 0 ? "-R" : NULL, NULL);
 	return ctl_fail(CTL_FAILED, "bird: cannot be started: %s (Debian's package is bird2)", strerror(errno));
+}
+
+/* -- alive -- */
+
+static bool answers(const char *path)
+{
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
+	struct timeval patience = {4, 0};
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char greeting[64] = "";
+
+	snprintf(name.sun_path, sizeof(name.sun_path), "%.100s", path);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
+		connect(fd, (struct sockaddr *)&name, sizeof(name)) < 0 || read(fd, greeting, sizeof(greeting) - 1) <= 0)
+		return false;
+	return strncmp(greeting, "0001 ", 5) == 0;
+}
+
+/* For a probe: one that still waits for its configuration is well. */
+static int alive(const char *directory)
+{
+	char conf[200], socket_path[200];
+
+	snprintf(conf, sizeof(conf), "%s/bird.conf", directory);
+	snprintf(socket_path, sizeof(socket_path), "%s/bird.ctl", directory);
+	if (access(conf, F_OK) < 0 || answers(socket_path))
+		return CTL_OK;
+	return ctl_fail(CTL_FAILED, "%s: no BIRD answers", socket_path);
+}
+
+/* run and alive are about a directory; a socket in it needs a short name. */
+static int with_directory(const struct ctl *ctl, int (*act)(const char *directory))
+{
+	const char *directory = ctl->argc == 2 ? ctl->argv[1] : BIRD_DIRECTORY;
+
+	if (ctl->argc > 2 || directory[0] != '/' || strlen(directory) > 90)
+		return ctl_fail(CTL_USAGE, "bgp %s: expected one absolute path of at most 90 characters", ctl->argv[0]);
+	return act(directory);
 }
 
 int ctl_bgp(const struct ctl *ctl)
@@ -180,7 +222,9 @@ int ctl_bgp(const struct ctl *ctl)
 		return show(ctl, "/v1/bgp/status", print_status);
 	if (ctl->argc == 1 && strcmp(verb, "routes") == 0)
 		return show(ctl, "/v1/bgp/routes", print_routes);
-	if (strcmp(verb, "run") == 0 && ctl->argc <= 2)
-		return run(ctl->argc == 2 ? ctl->argv[1] : BIRD_DIRECTORY);
-	return ctl_fail(CTL_USAGE, "usage: tullectl bgp status|routes, or tullectl bgp run [DIRECTORY]");
+	if (strcmp(verb, "run") == 0)
+		return with_directory(ctl, run);
+	if (strcmp(verb, "alive") == 0)
+		return with_directory(ctl, alive);
+	return ctl_fail(CTL_USAGE, "usage: tullectl bgp status|routes, or tullectl bgp run|alive [DIRECTORY]");
 }

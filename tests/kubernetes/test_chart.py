@@ -120,3 +120,12 @@ def test_every_value_is_used():
     assert values and not [name for name in values if not re.search(rf"\.Values\.{name}\b", templates)]
     used = set(re.findall(r"\.Values\.(\w+)", templates))
     assert used == set(values)
+
+
+def test_bgp(render):
+    """BIRD's DaemonSet is the manifest too, and the agent's image is not BIRD's."""
+    manifest, = objects((REPOSITORY / "deploy" / "bird.yaml").read_text()).values()
+    before = render()
+    found = render(bgp={"enabled": True}, image={"tag": "v2"})
+    assert found.pop(("DaemonSet", "tulle-bird")) == manifest and set(found) == set(before)
+    assert agent(found)["image"].endswith(":v2")
