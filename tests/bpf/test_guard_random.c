@@ -266,12 +266,14 @@ static enum verdict judge(const struct view *view)
 {
 	enum verdict verdict = OTHER;
 	struct addr dst = {0};
+	bool v6 = be16(view, 12) == 0x86dd;
 
 	if (be16(view, 12) == 0x0800)
 		verdict = outer4(view, &dst);
-	else if (be16(view, 12) == 0x86dd)
+	else if (v6)
 		verdict = outer6(view, &dst);
-	return verdict == DROP && is_forwarded(&dst) ? OTHER : verdict;
+	/* the kernel looks for no route where the source is a group */
+	return verdict == DROP && is_forwarded(&dst) && !(v6 && view->b[ETH + 8] == 0xff) ? OTHER : verdict;
 }
 
 /* -- making packets: a good one, then some bytes of it put wrong -- */
