@@ -11,6 +11,7 @@
 #include "cni_server/cni_files.h"
 #include "ctl/client.h"
 #include "plan/plan.h"
+#include "plan/pools.h"
 #include "plan/wanted.h"
 #include "plane/plane.h"
 
@@ -176,12 +177,18 @@ static bool has_our_route(const struct plane_link *link, const struct plane_rout
 	return false;
 }
 
+static bool has_calicos_name(const struct plane_link *link)
+{
+	return is_named(link, "cali") || strcmp(link->name, PLAN_TUNNEL_VXLAN) == 0 ||
+	       strcmp(link->name, PLAN_TUNNEL_VXLAN6) == 0;
+}
+
 /* Pods' host-side interfaces and the devices between nodes. Interfaces with Calico's names may be Calico's. */
 static bool is_ours(const struct plane_link *link, const struct plane_route *routes, size_t count)
 {
 	if (is_named(link, "tul"))
 		return true;
-	if (is_named(link, "cali"))
+	if (has_calicos_name(link))
 		return has_our_route(link, routes, count);
 	return plan_is_tunnel_name(link->name) && (strcmp(link->kind, "vxlan") == 0 || strcmp(link->kind, "veth") == 0);
 }

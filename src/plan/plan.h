@@ -75,5 +75,5 @@ void plan_result_free(struct plan_result *result);
  * interface's name may be (flanneld fails there): fl.<VNI>, fl-v6.<VNI>. */
 void plan_vxlan_name(uint32_t vni, int family_index, char name[IFNAMSIZ]);
 #define PLAN_CARRIER_NAME "flannel0"
-/* Is it one of these names, of whatever VNI? */
+/* Is it one of these names, of whatever VNI, or one of Calico's (pools.h)? */
 bool plan_is_tunnel_name(const char *name);

@@ -4,6 +4,7 @@
  * stands for its block, an FDB entry that says where its MAC lives, and a route.
  */
 #include "plan/plan_internal.h"
+#include "plan/pools.h"
 
 #include "base/cleanup.h"
 
@@ -22,6 +23,8 @@ void plan_vxlan_name(uint32_t vni, int family_index, char name[IFNAMSIZ])
 bool plan_is_tunnel_name(const char *name)
 {
 	static const char *const starts[] = {"flannel.", "flannel-v6.", "fl.", "fl-v6."};
+	static const char *const names[] = {
+		PLAN_CARRIER_NAME, PLAN_TUNNEL_IPIP, PLAN_TUNNEL_VXLAN, PLAN_TUNNEL_VXLAN6};
 
 	for (size_t i = 0; i < ARRAY_SIZE(starts); i++) {
 		size_t len = strlen(starts[i]);
@@ -29,7 +32,10 @@ bool plan_is_tunnel_name(const char *name)
 		if (strncmp(name, starts[i], len) == 0 && name[len] && !name[len + strspn(name + len, "0123456789")])
 			return true;
 	}
-	return strcmp(name, PLAN_CARRIER_NAME) == 0;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
 }
 
 static int add_device(const struct plan_input *input, int f, const char *name, struct wanted *wanted)

@@ -238,6 +238,19 @@ static void names(void **state)
 	assert_string_equal(name, "fl-v6.16777215");
 }
 
+static void own_names_are_known(void **state)
+{
+	static const char *const own[] = {"flannel.1", "flannel-v6.4096", "fl.16777215", "fl-v6.16777215", "flannel0",
+		"tunl0", "vxlan.calico", "vxlan-v6.calico"};
+	static const char *const others[] = {"eth0", "flannel.", "flannel.x", "flannel.1x", "tunl1", "vxlan.calico2",
+		"tul0123456789a", "cali123", "vxlan100", ""};
+
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		assert_true(plan_is_tunnel_name(own[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_false(plan_is_tunnel_name(others[i]));
+}
+
 /* The carrier has one address of each family and none of one that our lease lacks. */
 static void carrier_follows_the_lease(void **state)
 {
@@ -266,6 +279,7 @@ int main(void)
 		cmocka_unit_test(five_thousand_peers),
 		cmocka_unit_test(finish_sorts_and_keeps_the_first),
 		cmocka_unit_test(names),
+		cmocka_unit_test(own_names_are_known),
 		cmocka_unit_test(carrier_follows_the_lease),
 	};
 
