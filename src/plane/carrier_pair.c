@@ -41,13 +41,14 @@ static int create(struct nl *nl, const struct wanted_link *link, const char *pee
 	return r < 0 ? err_wrap(err, "cannot create the veth pair"), r : 0;
 }
 
-/* Nothing of IPv6 may speak on the inner end: what comes out of it would be taken for pod traffic. */
-static void silence(const char *peer)
+/* Nothing of IPv6 may speak on the inner end: what comes out of it would be taken for pod traffic. On the other one only if
+ * the network has IPv6: what it says of itself there can only be dropped. */
+static void set_ipv6(const char *name, bool enabled)
 {
 	char path[64 + IFNAMSIZ];
 
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", peer);
-	file_put(path, "1");
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
+	file_put(path, enabled ? "0" : "1");
 }
 
 /* Both ends, if they are a pair; -ENODEV when there is none of the name, -EEXIST when it is something else. */
@@ -83,7 +84,7 @@ static int ensure_pair(struct nl *nl, const struct wanted_link *link, const char
 	if (r < 0)
 		return r;
 	outcome->changed = outcome->created = true;
-	silence(peer);
+	set_ipv6(peer, false);
 	return get_pair(nl, link->name, peer, ret, err);
 }
 
@@ -114,8 +115,10 @@ int carrier_pair_apply(struct nl *nl, const struct wanted_link *link, struct lin
 
 	if (r == 0)
 		r = ensure_pair(nl, link, peer, ends, ret, err);
-	if (r == 0)
+	if (r == 0) {
+		set_ipv6(link->name, prefix_is_set(&link->addr[FAMILY_6]));
 		r = link_addrs_apply(nl, link, ends[0].index, ret, err);
+	}
 	for (int i = 1; r == 0 && i >= 0; i--)
 		r = adjust_end(nl, &ends[i], link->mtu, ret, err);
 	return r;

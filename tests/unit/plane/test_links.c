@@ -212,6 +212,15 @@ static void test_carrier_pair(void **state)
 	bed->wanted.links[0].mtu = 1400;
 	bed_apply(bed);
 	assert_int_equal(bed_count("mtu 1400", "ip link show flannel0p"), 1);
+	/* without IPv6 it says nothing of itself */
+	bed->wanted.links[0].addr[FAMILY_6] = (struct prefix){0};
+	bed_apply(bed);
+	assert_int_equal(bed_count("inet6", "ip addr show flannel0"), 0);
+	bed_settle(bed);
+	bed->wanted.links[0].addr[FAMILY_6] = bed_prefix("fd00:42::/128");
+	bed_apply(bed);
+	assert_int_equal(bed_count("fd00:42::/128", "ip addr show flannel0"), 1);
+	bed_settle(bed);
 	assert_int_equal(index_of("flannel0", NULL), index);
 }
 
