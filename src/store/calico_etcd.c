@@ -345,6 +345,8 @@ static json_t *named_of_key(enum kind kind, const char *key)
 		snprintf(namespace, sizeof(namespace), "%.*s", (int)(slash - name), name);
 		name = slash + 1;
 	}
+	if (slash && !object_name_is_good(namespace))
+		return NULL;
 	return object_name_is_good(name) ? object_of(kind, namespace, name, NULL) : NULL;
 }
 
@@ -383,14 +385,26 @@ static const char *rename_member(enum kind kind, const char *key, bool to_etcd)
 	return key;
 }
 
-/* IPAM's values are bare specs, without what the key says already; a block says its cidr in both. */
+/* IPAM's values are bare specs. What the key says already, it alone says. */
 static void fill_spec(enum kind kind, json_t *spec, const json_t *value)
 {
 	const char *key;
 	json_t *member;
 
 	json_object_foreach((json_t *)value, key, member)
-		json_object_set(spec, rename_member(kind, key, false), member);
+		if (!json_object_get(spec, key))
+			json_object_set(spec, rename_member(kind, key, false), member);
+}
+
+/* Of a block, the value says it once more: a writer of one of the two would not meet that of the other. */
+static int check_cidr(const char *key, const json_t *object, const json_t *value, struct err *err)
+{
+	const char *said = text_of(value, "cidr");
+	struct prefix a, b;
+
+	if (!*said || (prefix_parse(said, &a) == 0 && prefix_parse(spec_text(object, "cidr"), &b) == 0 && prefix_equal(&a, &b)))
+		return 0;
+	return err_set(err, -EINVAL, "%s: cidr is \"%.60s\", expected that of the key, %s", key, said, spec_text(object, "cidr"));
 }
 
 static json_t *bare_spec(enum kind kind, const json_t *spec)
@@ -440,6 +454,10 @@ int calico_from_etcd(enum kind kind, const char *key, const char *value, size_t 
 		return rc;
 	if (!json_is_object(json))
 		return err_set(err, -EINVAL, "%s: the value is no object, expected that of a %s", key, kind_name(kind));
+	if (kind == KIND_IPAM_BLOCK)
+		rc = check_cidr(key, object, json, err);
+	if (rc < 0)
+		return rc;
 	if (kind_info(kind)->ipam)
 		fill_spec(kind, json_object_get(object, "spec"), json);
 	else

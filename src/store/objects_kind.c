@@ -90,7 +90,7 @@ bool object_name_is_good(const char *name)
 	if (!*name || *name == '.' || strlen(name) > OBJECT_NAME_MAX)
 		return false;
 	for (const char *p = name; *p; p++)
-		if ((unsigned char)*p <= 0x20 || *p == 0x7f || *p == '/')
+		if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f || *p == '/')
 			return false;
 	return true;
 }

@@ -321,6 +321,7 @@ static void etcd_foreign_keys(void **state)
 		assert_int_equal(calico_from_etcd(cases[i].kind, cases[i].key, "{}", 2, 1, &object, NULL), -ENOENT);
 	assert_int_equal(calico_from_etcd(KIND_IPPOOL, stored[0].key, "[]", 2, 1, &object, NULL), -EINVAL);
 	assert_int_equal(calico_from_etcd(KIND_IPPOOL, stored[0].key, "{", 1, 1, &object, NULL), -EINVAL);
+	assert_int_equal(calico_from_etcd(KIND_IPAM_BLOCK, stored[1].key, "{\"cidr\":\"10.0.0.0/26\"}", 22, 1, &object, NULL), -EINVAL);
 	assert_null(object);
 }
 
