@@ -340,3 +340,134 @@ def test_settings(tmp_path):
             assert sender_seen(pod, target, OUTSIDE)[0] == EXTERNAL
     finally:
         bed.close()
+
+
+# -- routes --
+
+class PlannedNode(Space):
+    """A node that holds what the plan says, put there by ip, bridge and nft."""
+
+    def __init__(self, name, number, wire, pods):
+        super().__init__()
+        self.name, self.pods, self.spaces = name, pods, []
+        plug(wire, f"port{number}", self, "eth0")
+        wire(f"ip link set port{number} master br0")
+        self(f"ip addr add 192.0.2.{number}/24 dev eth0")
+        self(f"ip addr add 2001:db8::{number}/64 dev eth0 nodad")
+        self("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+        for i, addrs in enumerate(pods):
+            pod = Space()
+            self.spaces.append(pod)
+            plug(self, f"cali{i}", pod, "eth0")
+            mac = json.loads(self(f"ip -j link show dev cali{i}"))[0]["address"]
+            for addr in addrs:
+                pod(f"ip addr add {addr}/{128 if ':' in addr else 32} dev eth0 {'nodad' if ':' in addr else ''}")
+            pod("ip route add 169.254.1.1 dev eth0")
+            pod("ip route add default via 169.254.1.1")
+            pod(f"ip neigh add 169.254.1.1 lladdr {mac} dev eth0 nud permanent")
+            pod(f"ip -6 neigh add fe80::1 lladdr {mac} dev eth0 nud permanent")
+            pod("ip -6 route add default via fe80::1 dev eth0")
+
+    def pod_lines(self):
+        for i, (space, addrs) in enumerate(zip(self.spaces, self.pods)):
+            mac = json.loads(space("ip -j link show dev eth0"))[0]["address"]
+            yield f"pod cali{i} {mac} {' '.join(addrs)}"
+
+    def apply(self, folder, cluster, tunnels):
+        scenario = folder / f"{self.name}.in"
+        scenario.write_text("\n".join([f"name {self.name}", cluster, *tunnels, *self.pod_lines()]) + "\n")
+        out = subprocess.run([PLAN, "--print", str(scenario)], capture_output=True, text=True, check=True).stdout
+        state, rules = out.split("add table inet tulle", 1)
+        assert "complaint" not in rules
+        (folder / "rules.nft").write_text("add table inet tulle" + rules[:rules.index("pod mtu")])
+        self(f"nft -f {folder / 'rules.nft'}")
+        for line in state.splitlines():
+            self.apply_line(line.split())
+
+    def apply_line(self, words):
+        kind, rest = words[0], words[1:]
+        value = dict(zip(rest[1:], rest[2:]))
+        if kind == "link":
+            self(["ip", "link", "add", rest[0], "mtu", value["mtu"], "address", value["mac"], "type", "vxlan", "id", value["vni"],
+                  "dstport", value["port"], "local", value["local"], "dev", value["lower"], "nolearning",
+                  *(["udp6zerocsumrx"] if ":" in value["local"] else [])])
+            self(f"ip addr add {value['addr']} dev {rest[0]}" + (" nodad" if ":" in value["addr"] else ""))
+            self(f"ip link set {rest[0]} up")
+        elif kind == "neigh":
+            self(f"ip neigh replace {rest[0]} lladdr {value['mac']} dev {value['dev']} nud permanent")
+        elif kind == "fdb":
+            self(f"bridge fdb append {rest[0]} dst {value['dst']} dev {value['dev']}")
+        elif kind in ("route", "blackhole"):
+            self(["ip", "route", "replace", *([kind] if kind == "blackhole" else []), *rest,
+                  *(["metric", 4294901760] if kind == "blackhole" else [])])
+
+    def close(self):
+        for space in self.spaces:
+            space.close()
+        super().close()
+
+
+def pings(space, addr, *options):
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if " 0% packet loss" in space(["ping", "-c", 1, "-W", 1, *options, addr], check=False):
+            return True
+    return False
+
+
+def cluster_of(mode):
+    return f"""
+node n1 192.0.2.1/24 2001:db8::1/64 vxlan 10.244.1.0 vxlan fd00:244::100
+node n2 192.0.2.2/24 2001:db8::2/64 vxlan 10.244.2.0 vxlan fd00:244::200
+pool four 10.244.0.0/16 {mode} nat
+pool six fd00:244::/64 {mode} nat
+block 10.244.1.0/26 n1 guest 10.244.1.9 n2
+block 10.244.2.0/26 n2
+block 10.244.3.3/32 n2
+block fd00:244::100/122 n1 guest fd00:244::109 n2
+block fd00:244::200/122 n2
+uplink eth0 mtu 1500 on-link 192.0.2.0/24 on-link 2001:db8::/64
+option random-fully
+complete
+"""
+
+
+@pytest.fixture
+def pair():
+    wire = Space()
+    wire("ip link add br0 type bridge mcast_snooping 0")
+    wire("ip link set br0 up")
+    nodes = [PlannedNode("n1", 1, wire, [["10.244.1.1", "fd00:244::101"]]),
+             PlannedNode("n2", 2, wire, [["10.244.2.1", "fd00:244::201"], ["10.244.1.9", "fd00:244::109"], ["10.244.3.3"]])]
+    yield nodes
+    for space in (*nodes, wire):
+        space.close()
+
+
+@pytest.mark.parametrize("mode", ["vxlan always", "vxlan cross-subnet", ""])
+def test_pods_reach_each_other(tmp_path, pair, mode):
+    one, two = pair
+    for number, node in enumerate(pair, 1):
+        # without its tunnel addresses the node has no device, and both families need none where all is on-link
+        tunnels = [f"tunnel vxlan 10.244.{number}.0", f"tunnel vxlan fd00:244::{number}00"] if mode else []
+        node.apply(tmp_path, cluster_of(mode), tunnels)
+    for addr in ("10.244.2.1", "10.244.1.9", "10.244.3.3", "fd00:244::201", "fd00:244::109"):
+        assert pings(one.spaces[0], addr), f"{mode}: {addr} from a pod"
+        assert pings(one, addr), f"{mode}: {addr} from its node"
+    for addr in ("10.244.1.1", "fd00:244::101"):
+        assert pings(two.spaces[1], addr), f"{mode}: {addr} from a pod with a borrowed address"
+    through = int(json.loads(one("ip -s -j link show dev vxlan.calico"))[0]["stats64"]["tx"]["packets"]) if mode else 0
+    assert (through > 0) == (mode == "vxlan always")
+
+
+def test_nothing_goes_in_circles(tmp_path, pair):
+    """What no pod has ends at the node that holds the block."""
+    one, two = pair
+    for number, node in enumerate(pair, 1):
+        node.apply(tmp_path, cluster_of("vxlan always"), [f"tunnel vxlan 10.244.{number}.0", f"tunnel vxlan fd00:244::{number}00"])
+        node("ip route add default via 192.0.2.%d" % (3 - number))
+    assert pings(one.spaces[0], "10.244.2.1")
+    before = json.loads(two("ip -s -j link show dev eth0"))[0]["stats64"]["tx"]["packets"]
+    assert "exceeded" not in one.spaces[0](["ping", "-c", 3, "-i", 0.2, "-W", 1, "10.244.2.55"], check=False)
+    after = json.loads(two("ip -s -j link show dev eth0"))[0]["stats64"]["tx"]["packets"]
+    assert after - before < 20
