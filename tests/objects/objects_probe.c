@@ -5,7 +5,7 @@
  *   get KIND [NAMESPACE/]NAME     list KIND [LABELS]            create KIND JSON    update KIND JSON    delete KIND JSON
  *   annotate KIND [NAMESPACE/]NAME JSON    watch KIND [field=…] [label=…]    free WATCH
  *   count KIND [NAMESPACE/]NAME TIMES   adds 1 to spec.count so often, each by get and update until it succeeds
- *   cancel (a get that is taken back at once)    quit
+ *   cancel KIND (a get that is taken back at once, and a list when its first object comes)    quit
  * Each request has the number of its command, from 0; so has each watch, from 0.
  * Usage: objects_probe directory PATH
  *        objects_probe etcd ENDPOINTS [key=FILE] [cert=FILE] [ca=FILE] [user=NAME] [password=TEXT]
@@ -219,15 +219,30 @@ static bool ask(const char *word, enum kind kind, char *rest)
 	return objects_get(probe.objects, &key, on_done, request_new());
 }
 
-static bool take_back(void)
+static void on_never(void *ctx, const struct objects_answer *answer)
 {
-	struct object_key key = {KIND_IPPOOL, NULL, "nobody"};
-	struct request request = {0};
-	struct objects_call *call = objects_get(probe.objects, &key, on_done, &request);
+	failed("an answer to what was taken back");
+}
 
-	objects_cancel(call);
+static void on_first(void *ctx, const json_t *object)
+{
+	struct objects_call **list = ctx;
+
+	if (!*list)
+		failed("an object of a list that was taken back");
+	objects_cancel(*list);
+	*list = NULL;
 	print(json_pack("{s:s}", "event", "cancelled"));
-	return call;
+}
+
+static bool take_back(enum kind kind)
+{
+	static struct objects_call *list;
+	struct object_key key = {kind, NULL, "nobody"};
+
+	objects_cancel(objects_get(probe.objects, &key, on_never, NULL));
+	list = objects_list(probe.objects, kind, NULL, on_first, on_never, &list);
+	return list;
 }
 
 /* -- watches -- */
@@ -310,14 +325,14 @@ static bool command(char *line)
 		event_base_loopbreak(probe.base);
 		return true;
 	}
-	if (strcmp(word, "cancel") == 0)
-		return take_back();
 	if (strcmp(word, "free") == 0)
 		return free_watch(rest);
 	name = strsep(&rest, " ");
 	kind = name ? kind_of(name) : KIND_COUNT;
 	if (kind == KIND_COUNT)
 		return false;
+	if (strcmp(word, "cancel") == 0)
+		return take_back(kind);
 	return strcmp(word, "watch") == 0 ? watch(kind, rest) : ask(word, kind, rest);
 }
 

@@ -203,8 +203,26 @@ def test_bad_requests(store, probes):
     assert unread["rc"] == -errno.EINVAL and "resourceVersion" in unread["text"]
     assert probe.do("list", "IPPool", "a in (b)")["rc"] == -errno.EINVAL
     assert probe.do("annotate", "IPPool", "one", {"a": "b"})["rc"] == -errno.EINVAL
-    probe.tell("cancel")
+
+
+def test_cancel(store, probes):
+    """Nothing comes of what was taken back, also from within its own list."""
+    probe = probes(store)
+    for i in range(5):
+        probe.create("IPPool", pool(f"p-{i}", f"10.{i}.0.0/16"))
+    probe.tell("cancel", "IPPool")
     wait_for("the cancelling", lambda: {"event": "cancelled"} in probe.others)
+    assert len(probe.list("IPPool")) == 5
+    assert not [event for event in probe.others if event["event"] == "error"]
+
+
+def test_end_with_requests_under_way(store, probes):
+    probe = probes(store)
+    probe.create("IPPool", pool("one"))
+    probe.watch("IPPool")
+    for _ in range(20):
+        probe.tell("cancel", "IPPool")
+    probe.stop()
 
 
 # -- watches --

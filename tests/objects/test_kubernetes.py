@@ -4,10 +4,11 @@ the v3 one (deploy/crds)."""
 
 import errno
 import json
+import subprocess
 
 import pytest
 
-from conftest import ROOT, V3, KubeStore, crds, get_store, make, need_binaries, pool, wait_for
+from conftest import BINARIES, ROOT, V3, KubeStore, crds, get_store, make, need_binaries, pool, wait_for
 
 WRAP = "projectcalico.org/metadata"
 V1 = "/apis/crd.projectcalico.org/v1"
@@ -242,6 +243,36 @@ def test_defaults_of_our_definitions(v3, probes):
     for spec in ({"cidr": "10.1.0.0/16"}, {"blockSize": 27}, {"allowedUses": ["LoadBalancer"]}):
         answer = probe.do("update", "IPPool", {**made, "spec": {**made["spec"], **spec}})
         assert answer["rc"] == -errno.EINVAL and "changed" in answer["text"]
+
+
+EXAMPLE = """\
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata:
+  name: default-ipv4-ippool
+spec:
+  cidr: 10.244.0.0/16
+  ipipMode: Never
+  natOutgoing: true
+  nodeSelector: all()
+"""
+
+
+def test_kubectl(v3, probes):
+    """The published example, columns, short names, and a member that there is not."""
+    def kubectl(*args, text=None):
+        return subprocess.run([BINARIES / "cluster", "kubectl", "--kubeconfig", v3.cluster.admin_kubeconfig(), *args], input=text,
+                              capture_output=True, text=True)
+    watch = probes(v3).watch("IPPool")
+    watch.wait_names()
+    done = kubectl("apply", "-f", "-", text=EXAMPLE)
+    assert done.returncode == 0, done.stderr
+    watch.wait_names("default-ipv4-ippool")
+    assert watch.objects["default-ipv4-ippool"]["spec"]["natOutgoing"] is True
+    assert "10.244.0.0/16" in kubectl("get", "ippools").stdout
+    assert kubectl("get", "affinities").returncode == 0 and kubectl("get", "clusterinfo").returncode == 0
+    done = kubectl("apply", "-f", "-", text=EXAMPLE.replace("natOutgoing", "natOutgoin"))
+    assert done.returncode and "natOutgoin" in done.stderr
 
 
 def test_names_of_our_definitions():
