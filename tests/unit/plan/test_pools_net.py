@@ -132,7 +132,8 @@ class Bed:
         self.load(folder, SCENARIO + extra)
 
     def tunnels(self):
-        self.node(f"ip link add vxlan.calico address 66:00:00:00:00:01 type vxlan id 4096 dstport 4789 local {NODE} dev eth0 nolearning")
+        self.node(f"ip link add vxlan.calico address 66:00:00:00:00:01 type vxlan id 4096 dstport 4789 local {NODE} dev eth0 "
+                  "nolearning")
         self.node(f"ip link add vxlan-v6.calico address 66:00:00:00:06:01 type vxlan id 4096 dstport 4789 local {NODE6} dev eth0 "
                   "nolearning udp6zerocsumrx")
         self.node(f"ip link add other type vxlan id 77 dstport 4789 local {NODE} dev eth0 nolearning")
