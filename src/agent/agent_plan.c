@@ -19,6 +19,7 @@ static void plan_options(const struct agent *agent, struct plan_options *options
 		.random_fully = !agent->options.random_fully_disable,
 		.forward_rules = agent->options.forward_rules,
 		.blackhole = agent->options.blackhole,
+		.vxlan_guard = agent->options.vxlan_guard,
 		.non_masquerade = agent->non_masquerade,
 		.non_masquerade_count = agent->non_masquerade_count,
 		.mark_mask = 0x4000,

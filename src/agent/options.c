@@ -59,6 +59,8 @@ static const struct option_spec specs[] = {
 	B("ip-masq-fully-random-disable", random_fully_disable, "false", "do not use fully-random source ports"),
 	L("non-masquerade-cidr", non_masquerade_cidr, "CIDR", "destination that is never masqueraded; repeatable"),
 	B("iptables-forward-rules", forward_rules, "true", "let pod traffic through the forward hook"),
+	B("vxlan-guard", vxlan_guard, "false", "Flannel's vxlan: take packets from nodes' published addresses only, and each node's pods from "
+		"that node only (needs nodes that send from the address that they publish)"),
 	B("ip-blackhole-route", blackhole, "false", "keep a blackhole route for the own subnet also with backend alloc (others always have it)"),
 	S("healthz-ip", healthz_ip, "0.0.0.0", "IP", "listen address of /healthz, /readyz and /metrics"),
 	I("healthz-port", healthz_port, "0", 0, 65535, "PORT", "its port; 0 = none"),

@@ -30,7 +30,7 @@ struct options {
 	char *kube_api_url, *kubeconfig_file, *kube_annotation_prefix, *net_config_path;
 	bool set_node_network_unavailable;
 	int iptables_resync;         /* seconds */
-	bool forward_rules, blackhole;
+	bool forward_rules, blackhole, vxlan_guard;
 	char *healthz_ip;
 	int healthz_port;
 	bool version, help;

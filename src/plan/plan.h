@@ -31,6 +31,7 @@ struct plan_options {
 	bool random_fully;                   /* unless --ip-masq-fully-random-disable */
 	bool forward_rules;                  /* --iptables-forward-rules */
 	bool blackhole;                      /* --ip-blackhole-route: also where somebody else routes (alloc) */
+	bool vxlan_guard;                    /* --vxlan-guard: Flannel's vxlan only from nodes' public addresses */
 	const struct prefix *non_masquerade; /* destinations that are never masqueraded */
 	size_t non_masquerade_count;
 	uint32_t mark_mask; /* of kube-proxy: 0x4000 */

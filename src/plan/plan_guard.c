@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The guard of Flannel's vxlan: which node may send from which addresses. Flannel itself lets every host that reaches
- * the port put packets on the overlay.
+ * The guard of Flannel's vxlan, if it is asked for: which node may send from which addresses. Flannel itself lets every
+ * host that reaches the port put packets on the overlay, and a lease does not say from which address its node sends: it is
+ * not the published one where that is made by address translation.
  */
 #include "plan/plan_internal.h"
 
@@ -43,6 +44,8 @@ int plan_guard(const struct plan_input *input, const struct plan_peer *peers, si
 	struct wanted_guard *guard = &result->wanted.guard;
 	int r = 0;
 
+	if (!input->options.vxlan_guard)
+		return 0;
 	guard->port = network_port(input->network);
 	guard->vni = input->network->vni;
 	guard->keep_stale = !input->peers_complete;

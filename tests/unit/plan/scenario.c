@@ -160,6 +160,7 @@ static int read_option(struct scenario *scenario, char *rest, struct err *err)
 		{"random-fully", &options->random_fully},
 		{"forward-rules", &options->forward_rules},
 		{"blackhole", &options->blackhole},
+		{"vxlan-guard", &options->vxlan_guard},
 	};
 	char *name = scenario_word(&rest);
 
