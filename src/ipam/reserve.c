@@ -92,6 +92,7 @@ static void timer_ran(evutil_socket_t fd, short what, void *ctx)
 	struct reserve *reserve = ctx;
 
 	reserve->paused = false;
+	reserve_tell(reserve); /* something may have rested for long enough */
 	reserve_step(reserve);
 }
 
@@ -314,6 +315,7 @@ int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t
 	}
 	if (demand->failed && demand->failed + FAILED_MS > reserve_now(reserve))
 		return err_set(err, demand->err.code == -EINVAL ? -EINVAL : -ENOSPC, "%s", err_text(&demand->err));
+	reserve->starved = true;
 	reserve_step(reserve);
 	return err_set(err, -EAGAIN, "no address at hand, the store is being asked for more");
 }
@@ -323,6 +325,7 @@ static int fetch(struct reserve *reserve, const struct addr *addr, enum pool_use
 	struct fetch *fetch;
 	char text[ADDR_TEXT_MAX];
 
+	reserve->starved = true;
 	DL_FOREACH(reserve->fetches, fetch)
 	{
 		if (addr_equal(&fetch->addr, addr))
@@ -357,6 +360,7 @@ int reserve_take_wish(struct reserve *reserve, const struct addr *addr, enum poo
 		return err_set(err, -EEXIST, "requested address %s: in use by another pod", text);
 	if (slot->lost || (!slot->shown && !slot->doubt))
 		return err_set(err, -EEXIST, "requested address %s: somebody has it already", text);
+	reserve->starved = !slot_is_ready(reserve, slot, true) || reserve->starved;
 	if (!slot_is_ready(reserve, slot, true))
 		return err_set(err, -EAGAIN, "requested address %s: it was released just now", text);
 	return give(reserve, slot, owner, pod, err);

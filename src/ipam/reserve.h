@@ -24,7 +24,8 @@ struct reserve_options {
 	int64_t (*now)(void *ctx); /* milliseconds of a clock that never goes back; null: CLOCK_BOOTTIME */
 	/* Somebody else has this address in the store now, though the owner uses it. Once for each. May be null. */
 	void (*lost)(void *ctx, const struct addr *addr, uint64_t owner);
-	/* Addresses came, or it is known that none will: who got -EAGAIN may try again. May be null. */
+	/* Who got -EAGAIN may try again: addresses came, or have rested, or it is known that there are none. Called only
+	 * when somebody got it since the last time. May be null. */
 	void (*ready)(void *ctx);
 	/* For the log, "": that trouble is over. May be null. */
 	void (*report)(void *ctx, const char *text);

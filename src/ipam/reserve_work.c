@@ -61,9 +61,12 @@ static void succeeded(struct reserve *reserve)
 	reserve->failures = 0;
 }
 
-static void tell_ready(struct reserve *reserve)
+void reserve_tell(struct reserve *reserve)
 {
-	if (reserve->options.ready)
+	bool starved = reserve->starved;
+
+	reserve->starved = false;
+	if (starved && reserve->options.ready)
 		reserve->options.ready(reserve->options.ctx);
 }
 
@@ -169,7 +172,7 @@ static void looked(void *ctx, const struct ipam_result *result)
 	} else {
 		succeeded(reserve);
 	}
-	tell_ready(reserve);
+	reserve_tell(reserve);
 	reserve_step(reserve);
 }
 
@@ -237,7 +240,7 @@ static void filled(void *ctx, const struct ipam_result *result)
 	/* its pools are gone or closed: whoever still wants them says so again */
 	if (result->rc == -EINVAL && !demand->wanted)
 		demand_free(reserve, demand);
-	tell_ready(reserve);
+	reserve_tell(reserve);
 	reserve_step(reserve);
 }
 
@@ -309,7 +312,7 @@ static void fetched(void *ctx, const struct ipam_result *result)
 	}
 	DL_DELETE(reserve->fetches, fetch);
 	free(fetch);
-	tell_ready(reserve);
+	reserve_tell(reserve);
 	reserve_step(reserve);
 }
 
@@ -363,6 +366,7 @@ static void changed(void *ctx, const struct ipam_result *result)
 		failed(reserve, result->text);
 	else
 		succeeded(reserve);
+	reserve_tell(reserve);
 	reserve_step(reserve);
 }
 
@@ -466,6 +470,8 @@ static void sleep_until_due(struct reserve *reserve)
 {
 	struct timeval wait = {.tv_sec = 1};
 
+	if (reserve->starved)
+		wait = (struct timeval){.tv_usec = 100000};
 	if (reserve->slots || reserve->demands)
 		evtimer_add(reserve->timer, &wait);
 }

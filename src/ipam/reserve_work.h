@@ -60,6 +60,7 @@ struct reserve {
 	struct demand *filling;
 	struct fetch *fetching;
 	bool started, look_all, paused;
+	bool starved; /* somebody got -EAGAIN since ready() was called */
 	unsigned failures;
 };
 
@@ -76,4 +77,6 @@ void demand_free(struct reserve *reserve, struct demand *demand);
 
 /* Begins whatever is to be done next, if nothing is under way. */
 void reserve_step(struct reserve *reserve);
+/* Calls ready() if somebody waits for it. */
+void reserve_tell(struct reserve *reserve);
 void reserve_report(struct reserve *reserve, const char *text);
