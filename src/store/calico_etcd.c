@@ -128,7 +128,8 @@ static void block_key(const char *head, const struct prefix *cidr, char ret[stat
 	snprintf(ret, CALICO_KEY_MAX, "%sipv%c/block/%s", head, cidr->family == AF_INET ? '4' : '6', text);
 }
 
-static void affinity_key(const char *type, const char *node, const struct prefix *cidr, char ret[static CALICO_KEY_MAX])
+static void affinity_key(const char *type, const char *node, const struct prefix *cidr,
+	char ret[static CALICO_KEY_MAX])
 {
 	char head[CALICO_KEY_MAX / 2];
 
@@ -143,8 +144,8 @@ static int object_cidr(enum kind kind, const json_t *object, struct prefix *ret,
 	const char *cidr = spec_text(object, "cidr");
 
 	if (prefix_parse(cidr, ret) < 0 && (*cidr || !parse_name(object_name(object), ret)))
-		return err_set(err, -EINVAL, "%s %s: spec.cidr is \"%.60s\", expected a prefix such as 10.0.0.0/26", kind_name(kind),
-			object_name(object), cidr);
+		return err_set(err, -EINVAL, "%s %s: spec.cidr is \"%.60s\", expected a prefix such as 10.0.0.0/26",
+			kind_name(kind), object_name(object), cidr);
 	return 0;
 }
 
@@ -157,8 +158,8 @@ static int affinity_object_key(const json_t *object, char ret[static CALICO_KEY_
 	if (rc < 0)
 		return rc;
 	if (!object_name_is_good(node))
-		return err_set(err, -EINVAL, "BlockAffinity %s: spec.node is \"%.260s\", expected a node's name", object_name(object),
-			node);
+		return err_set(err, -EINVAL, "BlockAffinity %s: spec.node is \"%.260s\", expected a node's name",
+			object_name(object), node);
 	affinity_key(spec_text(object, "type"), node, &cidr, ret);
 	return 0;
 }
@@ -174,7 +175,8 @@ static void named_key(enum kind kind, const char *namespace, const char *name, c
 static int handle_key(const char *handle, char ret[static CALICO_KEY_MAX], struct err *err)
 {
 	if (strlen(handle) >= CALICO_KEY_MAX - sizeof(HANDLES))
-		return err_set(err, -EINVAL, "IPAMHandle: spec.handleID has %zu characters, expected fewer", strlen(handle));
+		return err_set(err, -EINVAL, "IPAMHandle: spec.handleID has %zu characters, expected fewer",
+			strlen(handle));
 	snprintf(ret, CALICO_KEY_MAX, HANDLES "%s", handle);
 	return 0;
 }
@@ -196,7 +198,8 @@ int calico_etcd_key(enum kind kind, const json_t *object, char ret[static CALICO
 	} else if (kind == KIND_IPAM_CONFIG) {
 		strcpy(ret, CONFIG);
 		if (strcmp(object_name(object), "default") != 0)
-			rc = err_set(err, -EINVAL, "IPAMConfiguration %s: metadata.name must be \"default\"", object_name(object));
+			rc = err_set(err, -EINVAL, "IPAMConfiguration %s: metadata.name must be \"default\"",
+				object_name(object));
 	} else {
 		named_key(kind, kind_is_namespaced(kind) ? object_namespace(object) : "", object_name(object), ret);
 	}
@@ -250,8 +253,8 @@ static json_t *object_of(enum kind kind, const char *namespace, const char *name
 
 	if (*namespace)
 		json_object_set_new(metadata, "namespace", json_string(namespace));
-	return json_pack("{s:s, s:s, s:o, s:o*}", "apiVersion", kind_info(kind)->api_version, "kind", kind_name(kind), "metadata",
-		metadata, "spec", spec);
+	return json_pack("{s:s, s:s, s:o, s:o*}", "apiVersion", kind_info(kind)->api_version, "kind",
+		kind_name(kind), "metadata", metadata, "spec", spec);
 }
 
 static json_t *block_of_key(const char *key)
@@ -402,9 +405,11 @@ static int check_cidr(const char *key, const json_t *object, const json_t *value
 	const char *said = text_of(value, "cidr");
 	struct prefix a, b;
 
-	if (!*said || (prefix_parse(said, &a) == 0 && prefix_parse(spec_text(object, "cidr"), &b) == 0 && prefix_equal(&a, &b)))
+	if (!*said || (prefix_parse(said, &a) == 0 && prefix_parse(spec_text(object, "cidr"), &b) == 0 &&
+		prefix_equal(&a, &b)))
 		return 0;
-	return err_set(err, -EINVAL, "%s: cidr is \"%.60s\", expected that of the key, %s", key, said, spec_text(object, "cidr"));
+	return err_set(err, -EINVAL, "%s: cidr is \"%.60s\", expected that of the key, %s", key, said,
+		spec_text(object, "cidr"));
 }
 
 static json_t *bare_spec(enum kind kind, const json_t *spec)
@@ -427,7 +432,8 @@ static json_t *bare_spec(enum kind kind, const json_t *spec)
 /* What the value says, under the name that the key says. */
 static void fill_object(enum kind kind, json_t *object, const json_t *value)
 {
-	_cleanup_(json_cleanup) json_t *neutral = kind == KIND_NODE ? calico_node_from_etcd(value) : json_copy((json_t *)value);
+	_cleanup_(json_cleanup) json_t *neutral = kind == KIND_NODE ?
+		calico_node_from_etcd(value) : json_copy((json_t *)value);
 	json_t *metadata = json_object_get(object, "metadata"), *member;
 	json_t *said = json_object_get(neutral, "metadata");
 	const char *key;
@@ -480,7 +486,8 @@ json_t *calico_to_etcd(enum kind kind, const json_t *object)
 	metadata = json_copy(json_object_get(ret, "metadata"));
 	json_object_del(metadata, "resourceVersion");
 	json_object_set_new(ret, "metadata", metadata);
-	json_object_set_new(ret, "apiVersion", json_string(kind == KIND_NODE ? CALICO_V3 : kind_info(kind)->api_version));
+	json_object_set_new(ret, "apiVersion", json_string(kind == KIND_NODE ?
+		CALICO_V3 : kind_info(kind)->api_version));
 	json_object_set_new(ret, "kind", json_string(kind_name(kind)));
 	return ret;
 }

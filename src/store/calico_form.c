@@ -235,7 +235,8 @@ static json_t *spec_to_v1(enum kind kind, const json_t *spec)
 	json_t *ret = json_copy((json_t *)spec);
 
 	if (kind == KIND_BLOCK_AFFINITY) {
-		json_object_set_new(ret, "deleted", json_string(json_is_true(json_object_get(spec, "deleted")) ? "true" : "false"));
+		json_object_set_new(ret, "deleted", json_string(json_is_true(json_object_get(spec, "deleted")) ?
+			"true" : "false"));
 	} else if (kind == KIND_IPAM_BLOCK) {
 		set_default(ret, "strictAffinity", json_false());
 		set_default(ret, "deleted", json_false());

@@ -56,7 +56,8 @@ static void config_gone(void *ctx, const Etcd__KeyValue *kv)
 	config_absent(etcd);
 }
 
-static const struct etcd_watch_events config_events = {config_begin, config_end, config_put, config_gone, on_problem};
+static const struct etcd_watch_events config_events = {config_begin, config_end, config_put, config_gone,
+	on_problem};
 
 /* -- the leases -- */
 
@@ -110,7 +111,8 @@ static void leases_gone(void *ctx, const Etcd__KeyValue *kv)
 	etcd->kv.events->gone(etcd->kv.ctx, key, (uint64_t)kv->mod_revision);
 }
 
-static const struct etcd_watch_events lease_events = {leases_begin, leases_end, leases_put, leases_gone, on_problem};
+static const struct etcd_watch_events lease_events = {leases_begin, leases_end, leases_put, leases_gone,
+	on_problem};
 
 /* -- life cycle -- */
 
@@ -167,7 +169,8 @@ static int set_keys(struct etcd *etcd, const char *prefix, struct err *err)
 	return 0;
 }
 
-static int etcd_open(struct etcd *etcd, const struct store_etcd_options *options, struct event_base *base, struct err *err)
+static int etcd_open(struct etcd *etcd, const struct store_etcd_options *options, struct event_base *base,
+	struct err *err)
 {
 	const struct etcd_client_options client = {
 		.endpoints = options->endpoints,
@@ -190,8 +193,8 @@ static int etcd_open(struct etcd *etcd, const struct store_etcd_options *options
 	return 0;
 }
 
-int etcd_new(const struct store_etcd_options *options, struct event_base *base, const struct kv_events *events, void *ctx,
-	struct kv **ret, struct err *err)
+int etcd_new(const struct store_etcd_options *options, struct event_base *base,
+	const struct kv_events *events, void *ctx, struct kv **ret, struct err *err)
 {
 	struct etcd *etcd = calloc(1, sizeof(*etcd));
 	int rc;

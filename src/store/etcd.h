@@ -12,5 +12,5 @@
 #include "store/kv.h"
 #include "store/store.h"
 
-int etcd_new(const struct store_etcd_options *options, struct event_base *base, const struct kv_events *events, void *ctx,
-	struct kv **ret, struct err *err);
+int etcd_new(const struct store_etcd_options *options, struct event_base *base,
+	const struct kv_events *events, void *ctx, struct kv **ret, struct err *err);

@@ -121,8 +121,8 @@ static void take_end(void *ctx, const struct grpc_status *status)
 	rpc_finish(rpc, status);
 }
 
-struct etcd_rpc *etcd_rpc_new(struct etcd_client *client, const struct etcd_method *method, const ProtobufCMessage *request,
-	etcd_answered answered, void *ctx)
+struct etcd_rpc *etcd_rpc_new(struct etcd_client *client, const struct etcd_method *method,
+	const ProtobufCMessage *request, etcd_answered answered, void *ctx)
 {
 	struct etcd_rpc *rpc = calloc(1, sizeof(*rpc));
 

@@ -45,8 +45,8 @@ struct etcd_method {
 extern const struct etcd_method etcd_range, etcd_txn, etcd_lease_grant, etcd_lease_revoke, etcd_lease_ttl;
 
 /* Null when there is no memory: answered() is not called. Freed by itself after answered(). */
-struct etcd_rpc *etcd_rpc_new(struct etcd_client *client, const struct etcd_method *method, const ProtobufCMessage *request,
-	etcd_answered answered, void *ctx);
+struct etcd_rpc *etcd_rpc_new(struct etcd_client *client, const struct etcd_method *method,
+	const ProtobufCMessage *request, etcd_answered answered, void *ctx);
 void etcd_rpc_cancel(struct etcd_rpc *rpc); /* null is fine */
 /* Must a new token be had before this may work? If so, the one that was used is forgotten. */
 bool etcd_auth_expired(struct etcd_client *client, const struct grpc_status *status, unsigned generation);

@@ -343,8 +343,8 @@ static void on_alive(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-int etcd_watch_init(struct etcd_watch *watch, struct etcd_client *client, const struct etcd_watch_events *events, void *ctx,
-	const char *name)
+int etcd_watch_init(struct etcd_watch *watch, struct etcd_client *client,
+	const struct etcd_watch_events *events, void *ctx, const char *name)
 {
 	watch->client = client;
 	watch->events = events;

@@ -49,7 +49,7 @@ struct etcd_watch {
 	struct event *retry, *alive;
 };
 
-int etcd_watch_init(struct etcd_watch *watch, struct etcd_client *client, const struct etcd_watch_events *events, void *ctx,
-	const char *name);
+int etcd_watch_init(struct etcd_watch *watch, struct etcd_client *client,
+	const struct etcd_watch_events *events, void *ctx, const char *name);
 void etcd_watch_list(struct etcd_watch *watch); /* at first, and again */
 void etcd_watch_done(struct etcd_watch *watch);

@@ -9,7 +9,8 @@
 #include <time.h>
 #include <utlist.h>
 
-const char *objects_title(enum kind kind, const char *namespace, const char *name, char ret[static OBJECT_TITLE_MAX])
+const char *objects_title(enum kind kind, const char *namespace, const char *name,
+	char ret[static OBJECT_TITLE_MAX])
 {
 	snprintf(ret, OBJECT_TITLE_MAX, "%s %.260s%s%.260s", kind_name(kind), namespace, *namespace ? "/" : "", name);
 	return ret;
@@ -48,7 +49,8 @@ static void on_later(evutil_socket_t fd, short what, void *arg)
 	free(later);
 }
 
-struct objects_call *objects_answer_later(struct objects *objects, int rc, const char *text, objects_done done, void *ctx)
+struct objects_call *objects_answer_later(struct objects *objects, int rc, const char *text,
+	objects_done done, void *ctx)
 {
 	size_t len = strlen(text);
 	struct objects_answer_later *later = calloc(1, sizeof(*later) + len + 1);
@@ -83,8 +85,8 @@ int objects_add_birth(json_t *metadata, struct err *err)
 		return err_set(err, -EIO, "no random numbers for a UID");
 	b[6] = (b[6] & 0x0f) | 0x40; /* RFC 4122, version 4 */
 	b[8] = (b[8] & 0x3f) | 0x80;
-	snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2],
-		b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+	snprintf(text, sizeof(text), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+		b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
 	json_object_set_new(metadata, "uid", json_string(text));
 	gmtime_r(&now, &tm);
 	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
@@ -118,7 +120,8 @@ bool objects_request_copy(struct objects_request *to, const struct objects_reque
 	to->name = strdup(from->name);
 	to->label_selector = from->label_selector ? strdup(from->label_selector) : NULL;
 	to->object = from->object ? json_deep_copy(from->object) : NULL;
-	return to->namespace && to->name && !to->label_selector == !from->label_selector && !to->object == !from->object;
+	return to->namespace && to->name && !to->label_selector == !from->label_selector &&
+		!to->object == !from->object;
 }
 
 void objects_request_done(struct objects_request *request)
@@ -137,13 +140,15 @@ static int check_name(const struct objects_request *request, struct err *err)
 		return objects_label_check(request->label_selector, err);
 	objects_title(request->kind, request->namespace, request->name, title);
 	if (!object_name_is_good(request->name))
-		return err_set(err, -EINVAL, "%s: metadata.name is \"%.260s\", expected a name of at most %d characters", title,
-			request->name, OBJECT_NAME_MAX);
+		return err_set(err, -EINVAL,
+			"%s: metadata.name is \"%.260s\", expected a name of at most %d characters", title, request->name,
+			OBJECT_NAME_MAX);
 	if (kind_is_namespaced(request->kind) && !object_name_is_good(request->namespace))
 		return err_set(err, -EINVAL, "%s: metadata.namespace is \"%.260s\", expected the name of one", title,
 			request->namespace);
 	if ((request->verb == OBJECTS_UPDATE || request->verb == OBJECTS_DELETE) && !*object_version(request->object))
-		return err_set(err, -EINVAL, "%s: metadata.resourceVersion is missing, expected that which was read", title);
+		return err_set(err, -EINVAL, "%s: metadata.resourceVersion is missing, expected that which was read",
+			title);
 	if (request->verb == OBJECTS_ANNOTATE && request->kind != KIND_NODE && request->kind != KIND_POD)
 		return err_set(err, -EINVAL, "%s: has no annotations beside it, expected a Node or a Pod", title);
 	return 0;
@@ -182,7 +187,8 @@ static struct objects_call *begin_object(struct objects *objects, enum objects_v
 	return begin_key(objects, verb, &key, object, done, ctx);
 }
 
-struct objects_call *objects_get(struct objects *objects, const struct object_key *key, objects_done done, void *ctx)
+struct objects_call *objects_get(struct objects *objects, const struct object_key *key, objects_done done,
+	void *ctx)
 {
 	return begin_key(objects, OBJECTS_GET, key, NULL, done, ctx);
 }
@@ -204,23 +210,26 @@ struct objects_call *objects_list(struct objects *objects, enum kind kind, const
 	return begin(objects, &request);
 }
 
-struct objects_call *objects_create(struct objects *objects, enum kind kind, const json_t *object, objects_done done, void *ctx)
+struct objects_call *objects_create(struct objects *objects, enum kind kind, const json_t *object,
+	objects_done done, void *ctx)
 {
 	return begin_object(objects, OBJECTS_CREATE, kind, object, done, ctx);
 }
 
-struct objects_call *objects_update(struct objects *objects, enum kind kind, const json_t *object, objects_done done, void *ctx)
+struct objects_call *objects_update(struct objects *objects, enum kind kind, const json_t *object,
+	objects_done done, void *ctx)
 {
 	return begin_object(objects, OBJECTS_UPDATE, kind, object, done, ctx);
 }
 
-struct objects_call *objects_annotate(struct objects *objects, const struct object_key *key, const json_t *annotations,
-	objects_done done, void *ctx)
+struct objects_call *objects_annotate(struct objects *objects, const struct object_key *key,
+	const json_t *annotations, objects_done done, void *ctx)
 {
 	return begin_key(objects, OBJECTS_ANNOTATE, key, annotations, done, ctx);
 }
 
-struct objects_call *objects_delete(struct objects *objects, enum kind kind, const json_t *object, objects_done done, void *ctx)
+struct objects_call *objects_delete(struct objects *objects, enum kind kind, const json_t *object,
+	objects_done done, void *ctx)
 {
 	return begin_object(objects, OBJECTS_DELETE, kind, object, done, ctx);
 }

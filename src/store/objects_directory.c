@@ -96,7 +96,8 @@ static void read_out(struct objects_directory *directory, struct directory_call 
 		return;
 	}
 	object = index_entry_object(index_entry_find(directory, request->kind, request->namespace, request->name));
-	snprintf(text, sizeof(text), "%s: is not there", objects_title(request->kind, request->namespace, request->name, title));
+	snprintf(text, sizeof(text), "%s: is not there", objects_title(request->kind, request->namespace,
+		request->name, title));
 	answer(call, object ? 0 : -ENOENT, object, text);
 }
 
@@ -120,7 +121,8 @@ static void wait_for_lock(struct objects_directory *directory)
 static bool run(struct objects_directory *directory, struct directory_call *call)
 {
 	const struct objects_request *request = &call->request;
-	const struct directory_write write = {request->verb, request->kind, request->namespace, request->name, request->object};
+	const struct directory_write write = {request->verb, request->kind, request->namespace, request->name,
+		request->object};
 	bool reads = request->verb == OBJECTS_GET || request->verb == OBJECTS_LIST;
 	struct err err = ERR_INIT;
 	json_t *object = NULL;
@@ -209,7 +211,8 @@ int objects_directory_new(const char *path, struct event_base *base, struct obje
 	int rc;
 
 	if (!path || !*path || strlen(path) >= PATH_LIMIT)
-		return err_set(err, -EINVAL, "directory store: path is \"%.100s\", expected that of a directory", path ? path : "");
+		return err_set(err, -EINVAL, "directory store: path is \"%.100s\", expected that of a directory",
+			path ? path : "");
 	directory = calloc(1, sizeof(*directory));
 	if (!directory)
 		return err_set(err, -ENOMEM, "directory %s: no memory", path);

@@ -52,7 +52,8 @@ static void entry_key(enum kind kind, const char *namespace, const char *name, c
 	snprintf(ret, ENTRY_KEY_MAX, "%d/%s/%s", (int)kind, namespace, name);
 }
 
-struct entry *index_entry_find(struct objects_directory *directory, enum kind kind, const char *namespace, const char *name)
+struct entry *index_entry_find(struct objects_directory *directory, enum kind kind, const char *namespace,
+	const char *name)
 {
 	char key[ENTRY_KEY_MAX];
 	struct entry *entry;
@@ -140,7 +141,8 @@ static void set_version(const struct manifest_file *file, json_t *object)
 	json_object_set_new(json_object_get(object, "metadata"), "resourceVersion", json_string(version));
 }
 
-static void add_claim(struct objects_directory *directory, struct manifest_file *file, struct manifest_object *object)
+static void add_claim(struct objects_directory *directory, struct manifest_file *file,
+	struct manifest_object *object)
 {
 	struct claim *claim = &file->claims[file->count];
 	struct entry *entry = entry_get(directory, object);

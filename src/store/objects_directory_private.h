@@ -109,7 +109,8 @@ struct manifest_file *index_file_get(struct objects_directory *directory, const 
 void index_file_take(struct objects_directory *directory, struct manifest_file *file, struct manifest *manifest);
 void index_file_forget(struct objects_directory *directory, struct manifest_file *file);
 void index_file_trouble(struct manifest_file *file, const char *text); /* "" ends it */
-struct entry *index_entry_find(struct objects_directory *directory, enum kind kind, const char *namespace, const char *name);
+struct entry *index_entry_find(struct objects_directory *directory, enum kind kind, const char *namespace,
+	const char *name);
 struct entry *index_next_touched(struct objects_directory *directory);
 /* Frees it if nothing is left of it. */
 void index_entry_settle(struct objects_directory *directory, struct entry *entry);
@@ -132,7 +133,8 @@ struct directory_write {
 	const json_t *object; /* annotate: the annotations */
 };
 /* -EWOULDBLOCK: somebody else holds the lock. Else as objects_answer.rc; ret: borrowed from the index. */
-int write_perform(struct objects_directory *directory, const struct directory_write *write, json_t **ret, struct err *err);
+int write_perform(struct objects_directory *directory, const struct directory_write *write, json_t **ret,
+	struct err *err);
 
 /* -- objects_directory_watch.c -- */
 struct objects_watch *directory_watch_new(struct objects *objects, const struct objects_watch_options *options,

@@ -51,7 +51,8 @@ static void take_text(struct objects_directory *directory, struct manifest_file 
 
 	file->digest = directory_file_digest(buf);
 	if (!buf->len && file->count) { /* as it is while somebody begins to write it */
-		index_file_trouble(file, "the file is empty: what it held stays in force until the file is filled or removed");
+		index_file_trouble(file,
+			"the file is empty: what it held stays in force until the file is filled or removed");
 		return;
 	}
 	if (manifest_parse(buf_text(buf), buf->len, file->path, &manifest, &err) < 0) {
@@ -348,7 +349,8 @@ int scan_init(struct objects_directory *directory, struct err *err)
 	directory->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (directory->inotify < 0)
 		return err_set(err, -errno, "directory %s: cannot be watched: %s", directory->path, strerror(errno));
-	directory->readable = event_new(directory->objects.base, directory->inotify, EV_READ | EV_PERSIST, on_readable, directory);
+	directory->readable = event_new(directory->objects.base, directory->inotify, EV_READ | EV_PERSIST,
+		on_readable, directory);
 	directory->settle = event_new(directory->objects.base, -1, 0, on_settle, directory);
 	if (!directory->readable || !directory->settle)
 		return err_set(err, -ENOMEM, "directory %s: no memory", directory->path);

@@ -176,7 +176,8 @@ static void tell_doubles(struct objects_directory *directory, const struct entry
 	char title[OBJECT_TITLE_MAX], text[OBJECT_TITLE_MAX + 700];
 
 	objects_title(entry->kind, object_namespace(object), object_name(object), title);
-	snprintf(text, sizeof(text), "%s is in %.300s and in %.300s: expected one file for it, the first one counts", title,
+	snprintf(text, sizeof(text),
+		"%s is in %.300s and in %.300s: expected one file for it, the first one counts", title,
 		first->file->path, first->next->file->path);
 	tell_story(directory, entry->kind, title, text);
 }
@@ -187,7 +188,8 @@ static void tell_lock(struct objects_directory *directory)
 
 	if (!directory->locked_since_ms || directory_now_ms() - directory->locked_since_ms < LOCK_PATIENCE_MS)
 		return;
-	snprintf(text, sizeof(text), "%s/" OBJECTS_DIR "/" DIRECTORY_LOCK ": another process has held the lock for more than "
+	snprintf(text, sizeof(text),
+		"%s/" OBJECTS_DIR "/" DIRECTORY_LOCK ": another process has held the lock for more than "
 		"%d seconds", directory->path, LOCK_PATIENCE_MS / 1000);
 	tell_story(directory, KIND_COUNT, OBJECTS_DIR "/" DIRECTORY_LOCK, text);
 }

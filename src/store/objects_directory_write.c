@@ -22,14 +22,15 @@ static void own_path(const struct directory_write *write, char ret[static PATH_M
 	struct buf text = {.data = full};
 	uint64_t digest;
 
-	text.len = (size_t)snprintf(full, sizeof(full), "%s%s%s", write->namespace, *write->namespace ? "_" : "", write->name);
+	text.len = (size_t)snprintf(full, sizeof(full), "%s%s%s", write->namespace, *write->namespace ? "_" : "",
+		write->name);
 	if (text.len < NAME_ROOM) {
 		snprintf(ret, PATH_MAX, OBJECTS_DIR "/%s/%s.json", kind_info(write->kind)->plural, full);
 		return;
 	}
 	digest = directory_file_digest(&text);
-	snprintf(ret, PATH_MAX, OBJECTS_DIR "/%s/%.*s_%016llx.json", kind_info(write->kind)->plural, NAME_ROOM - 20, full,
-		(unsigned long long)digest);
+	snprintf(ret, PATH_MAX, OBJECTS_DIR "/%s/%.*s_%016llx.json", kind_info(write->kind)->plural,
+		NAME_ROOM - 20, full, (unsigned long long)digest);
 }
 
 static void full_path(const struct objects_directory *directory, const char *path, char ret[static FULL_PATH_MAX])
@@ -73,7 +74,8 @@ static json_t *with_version(const json_t *object, unsigned long long count)
 
 /* -- create -- */
 
-static int create(struct objects_directory *directory, const struct directory_write *write, const char *title, struct err *err)
+static int create(struct objects_directory *directory, const struct directory_write *write, const char *title,
+	struct err *err)
 {
 	_cleanup_(json_cleanup) json_t *object = NULL;
 	char path[PATH_MAX], full[FULL_PATH_MAX], *slash;
@@ -125,7 +127,8 @@ static int find_file(struct objects_directory *directory, const struct directory
 	if (file->trouble)
 		return err_set(err, -EINVAL, "%s: its file cannot be rewritten: %s", title, file->trouble);
 	if (file->documents != 1)
-		return err_set(err, -EINVAL, "%s: its file %s/%s holds several manifests, expected one in each file that Tulle "
+		return err_set(err, -EINVAL,
+			"%s: its file %s/%s holds several manifests, expected one in each file that Tulle "
 			"has to change", title, directory->path, path);
 	*ret = file;
 	return 0;
@@ -157,7 +160,8 @@ static json_t *next_version(const json_t *now, const json_t *wanted)
 	return next;
 }
 
-static int replace(struct objects_directory *directory, const struct directory_write *write, const char *title, struct err *err)
+static int replace(struct objects_directory *directory, const struct directory_write *write,
+	const char *title, struct err *err)
 {
 	_cleanup_(json_cleanup) json_t *next = NULL, *wanted = NULL;
 	struct manifest_file *file = NULL;
@@ -184,8 +188,8 @@ static int replace(struct objects_directory *directory, const struct directory_w
 	return rc;
 }
 
-static int remove_object(struct objects_directory *directory, const struct directory_write *write, const char *title,
-	struct err *err)
+static int remove_object(struct objects_directory *directory, const struct directory_write *write,
+	const char *title, struct err *err)
 {
 	struct manifest_file *file = NULL;
 	int rc = find_file(directory, write, title, &file, err);
@@ -240,7 +244,8 @@ static int perform(struct objects_directory *directory, const struct directory_w
 	return replace(directory, write, title, err);
 }
 
-int write_perform(struct objects_directory *directory, const struct directory_write *write, json_t **ret, struct err *err)
+int write_perform(struct objects_directory *directory, const struct directory_write *write, json_t **ret,
+	struct err *err)
 {
 	char full[FULL_PATH_MAX];
 	int rc;

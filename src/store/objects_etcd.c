@@ -52,7 +52,8 @@ static void finish_with(struct etcd_objects_call *call, int rc, const char *what
 	const struct objects_request *request = &call->request;
 	char title[OBJECT_TITLE_MAX], text[OBJECT_TITLE_MAX + 64];
 
-	snprintf(text, sizeof(text), "%s: %s", objects_title(request->kind, request->namespace, request->name, title), what);
+	snprintf(text, sizeof(text), "%s: %s", objects_title(request->kind, request->namespace, request->name,
+		title), what);
 	etcd_objects_finish(call, rc, NULL, text);
 }
 
@@ -89,14 +90,15 @@ int etcd_objects_parse(enum kind kind, const Etcd__KeyValue *kv, json_t **ret, s
 
 	if (!etcd_objects_key(kv, key))
 		return -ENOENT;
-	return calico_from_etcd(kind, key, kv->value.len ? (const char *)kv->value.data : "", kv->value.len, kv->mod_revision, ret,
-		err);
+	return calico_from_etcd(kind, key, kv->value.len ? (const char *)kv->value.data : "", kv->value.len,
+		kv->mod_revision, ret, err);
 }
 
 /* -- reading one object -- */
 
 /* The first of the answers that is the object. -ENOENT: none. */
-static int find(const struct objects_request *request, const Etcd__TxnResponse *answer, json_t **ret, struct err *err)
+static int find(const struct objects_request *request, const Etcd__TxnResponse *answer, json_t **ret,
+	struct err *err)
 {
 	int rc = -ENOENT;
 
@@ -104,7 +106,8 @@ static int find(const struct objects_request *request, const Etcd__TxnResponse *
 		const Etcd__RangeResponse *range = answer->responses[i]->response_range;
 		json_t *object = NULL;
 
-		if (answer->responses[i]->response_case != ETCD__RESPONSE_OP__RESPONSE_RESPONSE_RANGE || !range || !range->n_kvs)
+		if (answer->responses[i]->response_case != ETCD__RESPONSE_OP__RESPONSE_RESPONSE_RANGE || !range ||
+			!range->n_kvs)
 			continue;
 		rc = etcd_objects_parse(request->kind, range->kvs[0], &object, err);
 		if (rc == 0 && strcmp(object_name(object), request->name) == 0)
@@ -224,8 +227,8 @@ static void on_changed(void *ctx, const struct grpc_status *status, const Protob
 		return;
 	}
 	if (call->value)
-		rc = calico_from_etcd(call->request.kind, call->key, call->value, strlen(call->value), answer->header->revision,
-			&object, NULL);
+		rc = calico_from_etcd(call->request.kind, call->key, call->value, strlen(call->value),
+			answer->header->revision, &object, NULL);
 	etcd_objects_finish(call, rc < 0 ? -EIO : 0, object, "etcd: what was written cannot be read");
 }
 
@@ -369,7 +372,8 @@ static const struct objects_ops etcd_ops = {
 	.free = etcd_objects_free,
 };
 
-int objects_etcd_new(const struct etcd_client_options *options, struct event_base *base, struct objects **ret, struct err *err)
+int objects_etcd_new(const struct etcd_client_options *options, struct event_base *base, struct objects **ret,
+	struct err *err)
 {
 	struct objects_etcd *etcd = calloc(1, sizeof(*etcd));
 	int rc;

@@ -17,7 +17,8 @@ static void take(struct etcd_objects_call *call, const Etcd__KeyValue *kv)
 	_cleanup_(json_cleanup) json_t *object = NULL;
 
 	/* A damaged value is a watch's story; here it counts as absent. */
-	if (etcd_objects_parse(request->kind, kv, &object, NULL) == 0 && objects_label_match(request->label_selector, object))
+	if (etcd_objects_parse(request->kind, kv, &object, NULL) == 0 &&
+		objects_label_match(request->label_selector, object))
 		request->each(request->ctx, object);
 }
 

@@ -157,7 +157,8 @@ static int on_item(void *ctx, const char *text, size_t len, bool oversize, struc
 	if (call->cancelled)
 		return -ECANCELED;
 	if (oversize)
-		return err_set(err, -EFBIG, "a %s of the list is larger than %u bytes", kind_name(request->kind), OBJECT_MAX);
+		return err_set(err, -EFBIG, "a %s of the list is larger than %u bytes", kind_name(request->kind),
+			OBJECT_MAX);
 	object = json_loadb(text, len, 0, NULL);
 	if (!json_is_object(object))
 		return err_set(err, -EINVAL, "a %s of the list is no object", kind_name(request->kind));
@@ -214,11 +215,13 @@ static void on_list_done(void *ctx, const struct kube_answer *answer)
 static bool send_list(struct kube_objects_call *call)
 {
 	static const char *const drop[] = {"metadata.managedFields", NULL};
-	const struct json_split_options split = {.list = true, .drop = drop, .object_max = OBJECT_MAX, .object = on_item, .ctx = call};
+	const struct json_split_options split = {.list = true, .drop = drop, .object_max = OBJECT_MAX,
+		.object = on_item, .ctx = call};
 	const char *labels = call->request.label_selector;
 	struct objects_kube *kube = kube_of(call->call.objects);
 	_cleanup_(buf_free) struct buf path = BUF_INIT(65536);
-	struct kube_request http = {.method = "GET", .timeout_ms = 4 * REQUEST_MS, .data = on_data, .done = on_list_done, .ctx = call};
+	struct kube_request http = {.method = "GET", .timeout_ms = 4 * REQUEST_MS, .data = on_data,
+		.done = on_list_done, .ctx = call};
 
 	json_split_free(call->split);
 	call->split = NULL;
@@ -284,8 +287,8 @@ static json_t *wire_body(const struct objects_kube *kube, const struct objects_r
 
 static bool send_one(struct kube_objects_call *call)
 {
-	static const char *const methods[] = {[OBJECTS_GET] = "GET", [OBJECTS_CREATE] = "POST", [OBJECTS_UPDATE] = "PUT",
-		[OBJECTS_ANNOTATE] = "PATCH", [OBJECTS_DELETE] = "DELETE"};
+	static const char *const methods[] = {[OBJECTS_GET] = "GET", [OBJECTS_CREATE] = "POST",
+		[OBJECTS_UPDATE] = "PUT", [OBJECTS_ANNOTATE] = "PATCH", [OBJECTS_DELETE] = "DELETE"};
 	const struct objects_request *request = &call->request;
 	struct objects_kube *kube = kube_of(call->call.objects);
 	_cleanup_(json_cleanup) json_t *body = wire_body(kube, request);
@@ -413,7 +416,8 @@ static const struct objects_ops kube_ops = {
 	.free = kube_objects_free,
 };
 
-int objects_kube_new(struct kube *kube, const char *group, struct event_base *base, struct objects **ret, struct err *err)
+int objects_kube_new(struct kube *kube, const char *group, struct event_base *base, struct objects **ret,
+	struct err *err)
 {
 	struct objects_kube *made = calloc(1, sizeof(*made));
 

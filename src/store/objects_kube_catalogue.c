@@ -45,7 +45,8 @@ int catalogue_has(const struct objects_kube *kube, enum kind kind)
 
 static bool ask(struct objects_kube *kube, const char *path, void (*done)(void *, const struct kube_answer *))
 {
-	const struct kube_request request = {.method = "GET", .path = path, .timeout_ms = READ_MS, .done = done, .ctx = kube};
+	const struct kube_request request = {.method = "GET", .path = path, .timeout_ms = READ_MS, .done = done,
+		.ctx = kube};
 
 	kube->catalogue.call = kube_call_new(kube->kube, &request);
 	return kube->catalogue.call;

@@ -67,8 +67,8 @@ static int check_metadata(const struct reading *reading, enum kind kind, const j
 		json_t *map = json_object_get(metadata, maps[i]);
 
 		if (map && !json_is_null(map) && !json_is_object(map))
-			return err_set(err, -EINVAL, "%s: %s %s: metadata.%s is no mapping, expected one of texts", reading->where,
-				kind_name(kind), object_name(object), maps[i]);
+			return err_set(err, -EINVAL, "%s: %s %s: metadata.%s is no mapping, expected one of texts",
+				reading->where, kind_name(kind), object_name(object), maps[i]);
 		json_object_foreach(map, key, value)
 			if (!json_is_string(value))
 				return err_set(err, -EINVAL, "%s: %s %s: metadata.%s: value of \"%.200s\" is no text, expected "
@@ -97,7 +97,8 @@ static int take_object(struct reading *reading, const json_t *object, struct err
 	int rc;
 
 	if (kind == KIND_COUNT && strstr(version, "projectcalico.org/") && kind_find(CALICO_V3, name) != KIND_COUNT)
-		return err_set(err, -EINVAL, "%s: %s: apiVersion is \"%.100s\", expected " CALICO_V3, reading->where, name, version);
+		return err_set(err, -EINVAL, "%s: %s: apiVersion is \"%.100s\", expected " CALICO_V3, reading->where,
+			name, version);
 	if (kind == KIND_COUNT)
 		return 0;
 	rc = check_metadata(reading, kind, object, err);

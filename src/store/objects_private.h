@@ -62,11 +62,13 @@ struct objects_watch {
 };
 
 /* An answer that is known at once, given from the loop. */
-struct objects_call *objects_answer_later(struct objects *objects, int rc, const char *text, objects_done done, void *ctx);
+struct objects_call *objects_answer_later(struct objects *objects, int rc, const char *text,
+	objects_done done, void *ctx);
 
 /* "IPPool default-ipv4-ippool", "Pod default/web-0" */
 #define OBJECT_TITLE_MAX 600
-const char *objects_title(enum kind kind, const char *namespace, const char *name, char ret[static OBJECT_TITLE_MAX]);
+const char *objects_title(enum kind kind, const char *namespace, const char *name,
+	char ret[static OBJECT_TITLE_MAX]);
 
 /* A new object's uid and creationTimestamp. */
 int objects_add_birth(json_t *metadata, struct err *err);

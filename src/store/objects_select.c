@@ -64,8 +64,9 @@ static int check(const char *selector, const char *what, bool fields, struct err
 
 	for (const char *at = selector; at && *at;)
 		if (!next_term(&at, &term) || (fields && (term.what == TERM_EXISTS || term.what == TERM_ABSENT)))
-			return err_set(err, -EINVAL, "%s selector is \"%.200s\", expected terms such as \"%s\", joined by commas",
-				what, selector, fields ? "metadata.name=a" : "a=b");
+			return err_set(err, -EINVAL,
+				"%s selector is \"%.200s\", expected terms such as \"%s\", joined by commas", what, selector,
+				fields ? "metadata.name=a" : "a=b");
 	return 0;
 }
 
@@ -134,7 +135,8 @@ struct objects_shown {
 	char key[];
 };
 
-static struct objects_shown *find_shown(struct objects_shown *shown, const json_t *object, char key[static 2 * OBJECT_NAME_MAX + 2])
+static struct objects_shown *find_shown(struct objects_shown *shown, const json_t *object,
+	char key[static 2 * OBJECT_NAME_MAX + 2])
 {
 	struct objects_shown *found;
 

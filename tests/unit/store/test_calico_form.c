@@ -382,8 +382,8 @@ static void yaml_means_the_same(void **state)
 		"'true'", "'Yes'", "'null'", "'~'", "''", "'12'", "'1.5'", "'0x1f'", "' leading'", "'trailing '", "'a: b'", "'#c'",
 		"'two\\nlines\\n'", "'\\ttab'", "'quote \\\" quote'", "'\\u00e4'", "'-'", "'2026-08-01T10:00:00Z'", "true", "null", "0", "-5",
 		"9223372036854775807", "1.25", "[]", "{}", "[1,[2,[]],{'a':null}]", "{'a':{'b':['c']},'12':'x','':1}",
-		"'a very long text of many words that an emitter would like to fold over several lines, which must stay one text, "
-		"whatever its width is'",
+		("'a very long text of many words that an emitter would like to fold over several lines, which must stay one text, "
+		"whatever its width is'"),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
