@@ -319,11 +319,16 @@ def test_two_writers(store, probes, rounds):
     one, two = probes(store), probes(store)
     handle = make("IPAMHandle", "race", {"handleID": "race", "block": {}, "deleted": False, "count": 0})
     one.create("IPAMHandle", handle)
-    numbers = [(probe, probe.ask("count", "IPAMHandle", "race", str(rounds))) for probe in (one, two)]
-    answers = [probe.answer(number) for probe, number in numbers]
-    assert [answer["rc"] for answer in answers] == [0, 0], answers
-    assert one.get("IPAMHandle", "race")["spec"]["count"] == 2 * rounds
-    assert sum(answer["stale"] for answer in answers) > 0, "they never met: this tested nothing"
+    met = 0
+    for attempt in range(1, 6):
+        numbers = [(probe, probe.ask("count", "IPAMHandle", "race", str(rounds))) for probe in (one, two)]
+        answers = [probe.answer(number) for probe, number in numbers]
+        assert [answer["rc"] for answer in answers] == [0, 0], answers
+        assert one.get("IPAMHandle", "race")["spec"]["count"] == 2 * rounds * attempt
+        met += sum(answer["stale"] for answer in answers)
+        if met:
+            break
+    assert met, "they never met: this tested nothing"
 
 
 def test_many_creators(store, probes):
