@@ -23,7 +23,7 @@ from cluster import wait_for  # noqa: E402
 
 PROBE = os.environ.get("IPAM_PROBE", str(HERE.parents[1] / "build/tests/ipam/ipam_probe"))
 SOAK = bool(os.environ.get("TULLE_SOAK"))
-ALLOCATIONS = 100_000 if SOAK else 1_000
+ALLOCATIONS = int(os.environ.get("TULLE_ALLOCATIONS", 100_000 if SOAK else 1_000))
 AGENTS = 20
 PODS = 30  # of one node at a time
 POOL, BLOCK_LEN = "10.0.0.0/22", "27"  # 32 blocks
@@ -158,7 +158,7 @@ def run(store, trouble):
     try:
         for agent in storm.agents:
             storm.ask(agent, f"node {agent.name}", "done")
-        end = time.monotonic() + (7200 if SOAK else 300)
+        end = time.monotonic() + max(300, ALLOCATIONS / 10)
         while storm.given < ALLOCATIONS:
             assert time.monotonic() < end, f"{storm.given} of {ALLOCATIONS} allocations"
             storm.turn()
