@@ -351,6 +351,8 @@ static void test_cleanup(void **state)
 	want_forward(bed);
 	want_nft(bed, RULES);
 	bed_apply(bed);
+	bed_settle(bed);
+	bed_wait(bed, addresses_settled);
 	bed_stop(bed);
 	full = bed_dump();
 	if (plane_cleanup(&cleanup, &bed->err) < 0)
