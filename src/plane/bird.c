@@ -199,7 +199,8 @@ static void sessions_done(void *ctx, int rc, int code, const char *text)
 		lost(bird, rc, text);
 	else
 		publish_sessions(bird);
-	sleep_for(bird, bird->options.poll_ms);
+	/* thousands of sessions are long to list */
+	sleep_for(bird, bird->options.poll_ms + (int)bird->sessions.count);
 	next(bird);
 }
 

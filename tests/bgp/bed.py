@@ -148,7 +148,7 @@ class Node(Place):
             route = self.kernel(family="-6" if ":" in destination else "-4").get(destination)
             return route if route and all(route.get(key) == value for key, value in fields.items()) else None
         return until(there, f"{self.name}: {destination} {fields}", 40,
-                     detail=lambda: str(self.kernel()) + json.dumps(self.status()))
+                     detail=lambda: f"{self.kernel()} {self.kernel(family='-6')} {json.dumps(self.status())}")
 
     def lacks(self, destination):
         until(lambda: destination not in self.kernel(family="-6" if ":" in destination else "-4"), f"{self.name}: no {destination}", 40)

@@ -17,8 +17,7 @@ BLOCKS = [{"cidr": "10.244.1.0/26", "node": "a"}, {"cidr": "10.244.2.0/26", "nod
 
 def tor(asn, *neighbors, more=""):
     """neighbors: (address, AS, further words after "neighbor ADDRESS")."""
-    lines = [f"router bgp {asn}", f" bgp router-id 1.1.{asn % 250}.1", " no bgp ebgp-requires-policy", " no bgp network import-check", " timers bgp 5 15",
-             " bgp graceful-restart"]
+    lines = [f"router bgp {asn}", f" bgp router-id 1.1.{asn % 250}.1", " no bgp ebgp-requires-policy", " no bgp network import-check", " timers bgp 5 15"]
     for address, peer_as, *words in neighbors:
         lines.append(f" neighbor {address} remote-as {peer_as}")
         lines += [f" neighbor {address} {word}" for word in words]
@@ -60,6 +59,56 @@ def test_racks_that_know_only_what_bgp_tells(bed):
     assert set(learnt) == {"10.0.1.0/24", "10.0.2.0/24", "192.0.2.0/24", "10.244.1.0/26", "10.244.2.0/26"}
     route = next(r for r in a.routes()["routes"] if r["prefix"] == "10.244.2.0/26")
     assert route["asPath"] == "65001 65002 64513"
+
+
+@needs_frr
+def test_two_spines(bed):
+    """eBGP everywhere, a private AS number each; one spine dies."""
+    a, b = bed.add(Node, "a"), bed.add(Node, "b")
+    tors = [bed.add(Frr, f"tor{n}") for n in (1, 2)]
+    spines = [bed.add(Frr, f"spine{n}") for n in (1, 2)]
+    bed.switch((a, "eth0", "10.0.1.1/24", "fd00:1::1/64"), (tors[0], "rack", "10.0.1.254/24", "fd00:1::fe/64"))
+    bed.switch((b, "eth0", "10.0.2.1/24", "fd00:2::1/64"), (tors[1], "rack", "10.0.2.254/24", "fd00:2::fe/64"))
+    for t, router in enumerate(tors, 1):
+        for s, spine in enumerate(spines, 1):
+            bed.switch((router, f"up{s}", f"10.9.{t}{s}.1/24", f"fd00:9:{t}{s}::1/64"), (spine, f"down{t}", f"10.9.{t}{s}.2/24", f"fd00:9:{t}{s}::2/64"))
+    both = " address-family ipv6 unicast\n" + "  neighbor {} activate\n" * 3 + "  network {}\n"
+    for t, router in enumerate(tors, 1):
+        neighbors = [(f"10.0.{t}.1", 64600 + t), (f"fd00:{t}::1", 64600 + t)]
+        neighbors += [(f"10.9.{t}{s}.2", 65100 + s) for s in (1, 2)] + [(f"fd00:9:{t}{s}::2", 65100 + s) for s in (1, 2)]
+        router.begin(tor(65000 + t, *neighbors, more=" bgp bestpath as-path multipath-relax\n address-family ipv4 unicast\n"
+                         f"  network 10.0.{t}.0/24\n exit-address-family\n" + both.format(
+                             f"fd00:{t}::1", f"fd00:9:{t}1::2", f"fd00:9:{t}2::2", f"fd00:{t}::/64")))
+    for s, router in enumerate(spines, 1):
+        neighbors = [(f"10.9.{t}{s}.1", 65000 + t) for t in (1, 2)] + [(f"fd00:9:{t}{s}::1", 65000 + t) for t in (1, 2)]
+        router.begin(tor(65100 + s, *neighbors, more=" address-family ipv6 unicast\n" + "".join(
+            f"  neighbor fd00:9:{t}{s}::1 activate\n" for t in (1, 2))))
+    for t, place in enumerate((a, b), 1):
+        place.ip("route", "add", "default", "via", f"10.0.{t}.254")
+        place.ip("-6", "route", "add", "default", "via", f"fd00:{t}::fe")
+    scenario = cluster([dict(A, asNumber=64601, ipv6Address="fd00:1::1/64"), dict(B, asNumber=64602, ipv6Address="fd00:2::1/64")],
+                       pools=[{"name": "four", "cidr": "10.244.0.0/16"}, {"name": "six", "cidr": "fd00:244::/32"}],
+                       blocks=BLOCKS + [{"cidr": "fd00:244:1::/122", "node": "a"}, {"cidr": "fd00:244:2::/122", "node": "b"}],
+                       config={"nodeToNodeMeshEnabled": False}, peers=[
+                           {"name": f"{'ab'[t - 1]}-{kind}", "node": "ab"[t - 1], "peerIP": address, "asNumber": 65000 + t}
+                           for t in (1, 2) for kind, address in (("four", f"10.0.{t}.254"), ("six", f"fd00:{t}::fe"))])
+    assert a.put(scenario) == "" and b.put(scenario) == ""
+    a.reaches("10.244.2.0/26", gateway="10.0.1.254")
+    a.reaches("fd00:244:2::/122", dev="eth0", protocol="bird")  # by the link-local address that the router names beside its other
+    a.ip("addr", "add", "10.244.1.5/32", "dev", "lo")
+    b.ip("addr", "add", "10.244.2.5/32", "dev", "lo")
+    a.ip("addr", "add", "fd00:244:1::5/128", "dev", "lo")
+    b.ip("addr", "add", "fd00:244:2::5/128", "dev", "lo")
+    until(lambda: len(tors[0].kernel().get("10.244.2.0/26", {}).get("nexthops", [])) == 2, "the rack's router uses both spines", 40)
+
+    def pings():
+        return a.run("ping", "-c1", "-W1", "-I", "10.244.1.5", "10.244.2.5") and \
+            a.run("ping", "-c1", "-W1", "-I", "fd00:244:1::5", "fd00:244:2::5")
+    until(pings, "pod to pod over the spines", 40)
+    for t in (1, 2):
+        spines[0].ip("link", "set", f"down{t}", "down")
+    until(pings, "pod to pod over the other spine", 60)
+    assert a.sessions()["Node_10_0_1_254"]["state"] == "Established"
 
 
 @needs_frr
