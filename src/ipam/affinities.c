@@ -36,7 +36,8 @@ static int get(struct task *task, const char *node, const struct prefix *cidr, j
 {
 	_cleanup_(json_cleanup) json_t *object = NULL;
 	char name[IPAM_NAME_MAX];
-	int rc = task_get(task, KIND_BLOCK_AFFINITY, NULL, ipam_affinity_name(node, cidr, name), &object, err);
+	int rc =
+		task_get(task, KIND_BLOCK_AFFINITY, NULL, ipam_affinity_name(node, cidr, name), &object, err);
 
 	if (rc < 0)
 		return rc;
@@ -52,13 +53,13 @@ static int create(struct task *task, const struct prefix *cidr, json_t **ret, st
 {
 	char name[IPAM_NAME_MAX], text[PREFIX_TEXT_MAX], hash[IPAM_HOSTNAME_HASH_MAX];
 	const char *node = task->env->node;
-	_cleanup_(json_cleanup) json_t *object = json_pack(
-		"{s:s, s:s, s:{s:s, s:{s:s, s:s, s:s}}, s:{s:s, s:s, s:s, s:s, s:b}}", "apiVersion",
-		"projectcalico.org/v3", "kind", "BlockAffinity", "metadata", "name",
-		ipam_affinity_name(node, cidr, name), "labels", IPAM_LABEL_HOSTNAME_HASH,
-		ipam_hostname_hash(node, hash), IPAM_LABEL_AFFINITY_TYPE, "host", IPAM_LABEL_IP_VERSION,
-		cidr->family == AF_INET ? "4" : "6", "spec", "state", PENDING, "node", node, "type", "host", "cidr",
-		prefix_format(cidr, text), "deleted", 0);
+	_cleanup_(json_cleanup) json_t *object =
+		json_pack("{s:s, s:s, s:{s:s, s:{s:s, s:s, s:s}}, s:{s:s, s:s, s:s, s:s, s:b}}", "apiVersion",
+			"projectcalico.org/v3", "kind", "BlockAffinity", "metadata", "name",
+			ipam_affinity_name(node, cidr, name), "labels", IPAM_LABEL_HOSTNAME_HASH,
+			ipam_hostname_hash(node, hash), IPAM_LABEL_AFFINITY_TYPE, "host",
+			IPAM_LABEL_IP_VERSION, cidr->family == AF_INET ? "4" : "6", "spec", "state", PENDING,
+			"node", node, "type", "host", "cidr", prefix_format(cidr, text), "deleted", 0);
 	int rc;
 
 	if (!object)
@@ -86,7 +87,8 @@ static int set_state(struct task *task, json_t **object, const char *state, stru
 	return 0;
 }
 
-/* The block is another's, so the affinity says nothing; whoever changes it at the same time will see that too. */
+/* The block is another's, so the affinity says nothing; whoever changes it at the same time will see that
+ * too. */
 static int drop_stale(struct task *task, const json_t *object, const struct prefix *cidr, struct err *err)
 {
 	char text[PREFIX_TEXT_MAX];
@@ -113,8 +115,8 @@ static int confirm(struct task *task, const struct prefix *cidr, json_t **object
 	return is_in(now, CONFIRMED) ? 0 : err_set(err, -ESTALE, "the block's affinity is being released");
 }
 
-static int block_make(
-	struct task *task, const struct prefix *cidr, const json_t *affinity, struct ipam_block **ret, struct err *err)
+static int block_make(struct task *task, const struct prefix *cidr, const json_t *affinity,
+	struct ipam_block **ret, struct err *err)
 {
 	_cleanup_block_ struct ipam_block *block = NULL;
 	int rc = block_create(task, cidr, &block, err);
@@ -132,8 +134,8 @@ static int block_make(
 }
 
 /* Steps 2 and 3, once the affinity is there. */
-static int finish_claim(
-	struct task *task, const struct prefix *cidr, json_t **affinity, struct ipam_block **ret, struct err *err)
+static int finish_claim(struct task *task, const struct prefix *cidr, json_t **affinity,
+	struct ipam_block **ret, struct err *err)
 {
 	_cleanup_block_ struct ipam_block *block = NULL;
 	int rc = block_make(task, cidr, *affinity, &block, err);
@@ -146,8 +148,8 @@ static int finish_claim(
 }
 
 /* An affinity was there, as read. */
-static int go_on(
-	struct task *task, const struct prefix *cidr, json_t **affinity, struct ipam_block **ret, struct err *err)
+static int go_on(struct task *task, const struct prefix *cidr, json_t **affinity, struct ipam_block **ret,
+	struct err *err)
 {
 	bool settled = is_in(*affinity, CONFIRMED) || is_in(*affinity, "");
 	_cleanup_block_ struct ipam_block *block = NULL;
@@ -241,7 +243,8 @@ static int remove_released(struct task *task, const json_t *affinity, struct err
 	return rc == -ESTALE ? 0 : rc;
 }
 
-/* Once we have marked it and it is not marked any more, the node defends its block: it lives, and has the right of way. */
+/* Once we have marked it and it is not marked any more, the node defends its block: it lives, and has the
+ * right of way. */
 static int mark(struct task *task, json_t **affinity, bool *marked, struct err *err)
 {
 	const char *name = json_string_value(json_object_get(json_object_get(*affinity, "metadata"), "name"));
@@ -310,9 +313,9 @@ static void collect(void *ctx, const json_t *object)
 	const char *type = json_string_value(json_object_get(spec_of(object), "type"));
 	struct affinity *items, item;
 
-	if (!cidr || !node || strcmp(node, collect->node) != 0 || (type && *type && strcmp(type, "host") != 0) ||
-		prefix_parse(cidr, &item.cidr) < 0 || family_index(item.cidr.family) != collect->family_index ||
-		is_deleted(object))
+	if (!cidr || !node || strcmp(node, collect->node) != 0 ||
+		(type && *type && strcmp(type, "host") != 0) || prefix_parse(cidr, &item.cidr) < 0 ||
+		family_index(item.cidr.family) != collect->family_index || is_deleted(object))
 		return;
 	items = realloc(into->items, (into->count + 1) * sizeof(*items));
 	if (items)
@@ -329,12 +332,14 @@ static int by_cidr(const void *a, const void *b)
 	return prefix_compare(&((const struct affinity *)a)->cidr, &((const struct affinity *)b)->cidr);
 }
 
-int affinities_list(struct task *task, const char *node, int family_index, struct affinities *ret, struct err *err)
+int affinities_list(
+	struct task *task, const char *node, int family_index, struct affinities *ret, struct err *err)
 {
 	char labels[IPAM_AFFINITY_LABELS_MAX];
 	struct affinities affinities = {0};
 	struct collect ctx = {.into = &affinities, .node = node, .family_index = family_index};
-	int rc = task_list(task, KIND_BLOCK_AFFINITY, ipam_affinity_labels(node, family_index, labels), collect, &ctx, err);
+	int rc = task_list(task, KIND_BLOCK_AFFINITY, ipam_affinity_labels(node, family_index, labels),
+		collect, &ctx, err);
 
 	if (rc == 0 && ctx.rc < 0)
 		rc = err_set(err, ctx.rc, "no memory for %zu affinities", affinities.count);

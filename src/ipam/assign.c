@@ -115,7 +115,8 @@ static int use_own(struct assign *assign, const struct affinities *affinities, s
 
 static size_t block_limit(const struct assign *assign)
 {
-	size_t request = assign->request.max_blocks, node = assign->call.task.world->config.max_blocks_per_host;
+	size_t request = assign->request.max_blocks,
+	       node = assign->call.task.world->config.max_blocks_per_host;
 
 	if (request && node)
 		return request < node ? request : node;
@@ -168,7 +169,8 @@ static int use_new(struct assign *assign, struct err *err)
 	rc = survey(assign, err);
 	while (rc == 0 && assign_missing(assign) > 0) {
 		if (assign->own_blocks >= block_limit(assign))
-			return err_set(err, -ENOSPC, "node %s: its %zu blocks are full, which is as many as it may have",
+			return err_set(err, -ENOSPC,
+				"node %s: its %zu blocks are full, which is as many as it may have",
 				task->env->node, assign->own_blocks);
 		rc = claim_new(assign, err);
 		if (rc == -EBUSY)
@@ -188,11 +190,12 @@ int assign_work(struct assign *assign, struct err *err)
 {
 	struct task *task = &assign->call.task;
 	struct affinities affinities = {0};
-	int rc = ipam_world_choose(
-		task->world, &assign->request.wish, task->env->node, &assign->pools, &assign->pool_count, err);
+	int rc = ipam_world_choose(task->world, &assign->request.wish, task->env->node, &assign->pools,
+		&assign->pool_count, err);
 
 	if (rc == 0)
-		rc = affinities_list(task, task->env->node, assign->request.wish.family_index, &affinities, err);
+		rc = affinities_list(
+			task, task->env->node, assign->request.wish.family_index, &affinities, err);
 	if (rc < 0)
 		return rc;
 	give_up_strays(assign, &affinities);

@@ -32,7 +32,8 @@ static int take(struct task *task, struct ipam_block *block, const struct addr *
 
 	addr_format(addr, text);
 	if (task->world->config.strict_affinity && !ipam_block_is_of(block, task->env->node))
-		return err_set(err, -EPERM, "address %s: its block is not of node %s, and strictAffinity is on", text,
+		return err_set(err, -EPERM,
+			"address %s: its block is not of node %s, and strictAffinity is on", text,
 			task->env->node);
 	rc = ipam_block_take_addr(block, addr, owner);
 	if (rc == -EEXIST)
@@ -59,8 +60,8 @@ static int assign_in(struct task *task, const struct prefix *cidr, const struct 
 	return rc;
 }
 
-int call_assign_addr(struct task *task, const struct addr *addr, enum pool_use use, const struct ipam_owner *owner,
-	struct err *err)
+int call_assign_addr(struct task *task, const struct addr *addr, enum pool_use use,
+	const struct ipam_owner *owner, struct err *err)
 {
 	const struct ipam_pool *pool = ipam_world_pool_of(task->world, addr);
 	char text[ADDR_TEXT_MAX];
@@ -107,8 +108,8 @@ static int assign_addr_run(struct ipam_call *call, struct err *err)
 	return rc;
 }
 
-struct ipam_call *allocator_assign_addr(struct allocator *allocator, const struct addr *addr, enum pool_use use,
-	const struct ipam_owner *owner, ipam_done done, void *ctx)
+struct ipam_call *allocator_assign_addr(struct allocator *allocator, const struct addr *addr,
+	enum pool_use use, const struct ipam_owner *owner, ipam_done done, void *ctx)
 {
 	struct assign_addr *assign = call_new(sizeof(*assign), allocator, done, ctx);
 

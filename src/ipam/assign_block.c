@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SETTLE_S 60            /* an empty block is left to who claimed it for this long */
-#define RESERVED_SKIPS 65536u  /* blocks of a pool that are reserved and looked past */
+#define SETTLE_S 60           /* an empty block is left to who claimed it for this long */
+#define RESERVED_SKIPS 65536u /* blocks of a pool that are reserved and looked past */
 
 size_t assign_missing(const struct assign *assign)
 {
@@ -20,7 +20,8 @@ size_t assign_missing(const struct assign *assign)
 
 static size_t wanted_from(const struct assign *assign, const struct ipam_block *block, bool own)
 {
-	size_t want = own ? assign->request.count + assign->request.extra - assign->call.count : assign_missing(assign);
+	size_t want = own ? assign->request.count + assign->request.extra - assign->call.count
+			  : assign_missing(assign);
 	size_t free = ipam_block_count_free(block, ipam_world_reserves, assign->call.task.world);
 
 	return want < free ? want : free;
@@ -94,7 +95,8 @@ int assign_from(struct assign *assign, struct ipam_block **block, bool own, stru
 		assign->call.count += (size_t)rc;
 	/* when it is not known whether the block was written, the handle had better count too many */
 	if (rc >= 0 || rc == -EAGAIN || rc == -EDQUOT)
-		handle_lower(&assign->call.task, assign->owner.handle, &cidr, raised - (size_t)(rc > 0 ? rc : 0), NULL);
+		handle_lower(&assign->call.task, assign->owner.handle, &cidr,
+			raised - (size_t)(rc > 0 ? rc : 0), NULL);
 	return rc < 0 ? rc : 0;
 }
 
@@ -105,7 +107,8 @@ static uint64_t start_of(const struct assign *assign, const struct ipam_pool *po
 	const struct task *task = &assign->call.task;
 	uint64_t count = ipam_block_count(&pool->cidr, pool->block_len);
 
-	/* single addresses: the place does not matter later on, and nodes that start there together collide */
+	/* single addresses: the place does not matter later on, and nodes that start there together collide
+	 */
 	if (pool->block_len == prefix_max_len(&pool->cidr))
 		return (uint64_t)task_now(task) % count;
 	return ipam_start_index(task->env->node, count);
@@ -113,7 +116,8 @@ static uint64_t start_of(const struct assign *assign, const struct ipam_pool *po
 
 static bool is_of(const struct survey_block *block, const char *node)
 {
-	return block->affinity && strncmp(block->affinity, "host:", 5) == 0 && strcmp(block->affinity + 5, node) == 0;
+	return block->affinity && strncmp(block->affinity, "host:", 5) == 0 &&
+	       strcmp(block->affinity + 5, node) == 0;
 }
 
 static bool find_free_in(const struct assign *assign, const struct ipam_pool *pool, struct prefix *ret)
@@ -124,7 +128,8 @@ static bool find_free_in(const struct assign *assign, const struct ipam_pool *po
 
 	for (uint64_t i = 0; i < count && skipped < RESERVED_SKIPS; i++) {
 		uint64_t left = count - start;
-		struct prefix cidr = ipam_block_at(&pool->cidr, pool->block_len, i < left ? start + i : i - left);
+		struct prefix cidr =
+			ipam_block_at(&pool->cidr, pool->block_len, i < left ? start + i : i - left);
 		const struct survey_block *block = survey_find(&assign->survey, &cidr);
 
 		if (!block && !ipam_world_reserves_all(task->world, &cidr)) {
@@ -132,7 +137,8 @@ static bool find_free_in(const struct assign *assign, const struct ipam_pool *po
 			return true;
 		}
 		skipped += !block;
-		if (block && prefix_equal(&block->cidr, &cidr) && is_of(block, task->env->node) && block->space) {
+		if (block && prefix_equal(&block->cidr, &cidr) && is_of(block, task->env->node) &&
+			block->space) {
 			*ret = cidr;
 			return true;
 		}
@@ -254,6 +260,7 @@ int assign_borrow(struct assign *assign, struct err *err)
 	}
 	if (assign_missing(assign) == 0)
 		return 0;
-	return err_set(err, -ENOSPC, "node %s: %zu of %zu addresses could be had, all blocks of its pools are full",
+	return err_set(err, -ENOSPC,
+		"node %s: %zu of %zu addresses could be had, all blocks of its pools are full",
 		assign->call.task.env->node, assign->call.count, assign->request.count);
 }

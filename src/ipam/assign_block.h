@@ -24,13 +24,13 @@ void assign_clean(struct ipam_call *call);
 
 /* Wanted and not there yet. */
 size_t assign_missing(const struct assign *assign);
-/* Takes what is missing, or as much as the block has, in as many tries as it needs; own: the block must be this node's,
- * and gives extra ones too. The block may be read again. */
+/* Takes what is missing, or as much as the block has, in as many tries as it needs; own: the block must be
+ * this node's, and gives extra ones too. The block may be read again. */
 int assign_from(struct assign *assign, struct ipam_block **block, bool own, struct err *err);
 /* A block that does not exist yet, or is this node's and has room. */
 bool assign_find_free(struct assign *assign, struct prefix *ret);
-/* Takes an empty block away from the node that has it. -EBUSY: this one could not be had, try again; -ENOSPC: there is
- * none. */
+/* Takes an empty block away from the node that has it. -EBUSY: this one could not be had, try again; -ENOSPC:
+ * there is none. */
 int assign_reclaim(struct assign *assign, struct prefix *ret, struct err *err);
 /* Single addresses of whatever blocks exist. -ENOSPC: still too few. */
 int assign_borrow(struct assign *assign, struct err *err);

@@ -8,7 +8,8 @@
 #include "ipam/ipam_block.h"
 #include "ipam/task.h"
 
-/* What has cooled down is free in it already. -ENOENT: there is none (one that is marked deleted is removed first). */
+/* What has cooled down is free in it already. -ENOENT: there is none (one that is marked deleted is removed
+ * first). */
 int block_get(struct task *task, const struct prefix *cidr, struct ipam_block **ret, struct err *err);
 /* The same from an object of a list; -ENOENT: marked deleted. */
 int block_read(struct task *task, const json_t *object, struct ipam_block **ret, struct err *err);

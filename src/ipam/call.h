@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What requests to the allocator have in common: the task that does it, the answer that grows meanwhile, the way back
- * to the caller. Used inside src/ipam only.
+ * What requests to the allocator have in common: the task that does it, the answer that grows meanwhile, the
+ * way back to the caller. Used inside src/ipam only.
  */
 #pragma once
 
@@ -41,12 +41,12 @@ struct ipam_owner owner_borrow(const struct owned_owner *owner);
 
 /* -- steps that several requests take; on the fiber -- */
 
-/* After addresses of a block were released: one that is nobody's and empty goes, one of this node that its pool does
- * not give it any more is given up when empty (3.6). Best effort. */
+/* After addresses of a block were released: one that is nobody's and empty goes, one of this node that its
+ * pool does not give it any more is given up when empty (3.6). Best effort. */
 void call_tidy_block(struct task *task, struct ipam_block *block);
 /* One address under an owner (3.5). */
-int call_assign_addr(struct task *task, const struct addr *addr, enum pool_use use, const struct ipam_owner *owner,
-	struct err *err);
+int call_assign_addr(struct task *task, const struct addr *addr, enum pool_use use,
+	const struct ipam_owner *owner, struct err *err);
 /* All addresses of a handle, and the handle itself (3.6). */
 int call_release_handle(struct task *task, const char *handle, struct err *err);
 /* One address, guarded. As ipam_block_release. */

@@ -39,7 +39,8 @@ static const char *handle_of(const struct change *change, size_t i, bool to)
 	return to ? change->items[i].to.handle : change->items[i].from;
 }
 
-/* Of the changes that pass: how many have the handle of the i-th; 0 when an earlier one of them has it too. */
+/* Of the changes that pass: how many have the handle of the i-th; 0 when an earlier one of them has it too.
+ */
 static size_t count_handle(const struct change *change, size_t i, bool to, bool (*passes)(int rc))
 {
 	const char *handle = handle_of(change, i, to);
@@ -76,7 +77,9 @@ static int raise_handles(struct change *change, struct err *err)
 {
 	for (size_t i = 0; i < change->count; i++) {
 		size_t by = count_handle(change, i, true, any);
-		int rc = by ? handle_raise(&change->call.task, change->items[i].to.handle, &change->cidr, by, 0, err) : 0;
+		int rc = by ? handle_raise(&change->call.task, change->items[i].to.handle, &change->cidr, by,
+				      0, err)
+			    : 0;
 
 		if (rc < 0)
 			return rc;

@@ -18,9 +18,9 @@ struct election {
 	struct election_options options; /* strings are copies */
 	struct event *timer;
 	struct ipam_call *call;
-	char *seen;          /* holder and time of renewal, as last read; null: nothing */
-	int64_t seen_since;  /* seconds, CLOCK_BOOTTIME */
-	int64_t asked;       /* when the round under way began */
+	char *seen;         /* holder and time of renewal, as last read; null: nothing */
+	int64_t seen_since; /* seconds, CLOCK_BOOTTIME */
+	int64_t asked;      /* when the round under way began */
 	int64_t won_until;
 	bool troubled;
 };
@@ -70,9 +70,9 @@ static void sign(struct elect_round *round, json_t *spec, bool taken_over)
 
 static int create(struct elect_round *round, struct err *err)
 {
-	_cleanup_(json_cleanup) json_t *object = json_pack("{s:s, s:s, s:{s:s, s:s}, s:{}}", "apiVersion",
-		"coordination.k8s.io/v1", "kind", "Lease", "metadata", "namespace", round->namespace, "name",
-		round->name, "spec");
+	_cleanup_(json_cleanup) json_t *object =
+		json_pack("{s:s, s:s, s:{s:s, s:s}, s:{}}", "apiVersion", "coordination.k8s.io/v1", "kind",
+			"Lease", "metadata", "namespace", round->namespace, "name", round->name, "spec");
 
 	if (!object)
 		return err_set(err, -ENOMEM, "no memory for a lease");
@@ -99,7 +99,8 @@ static int renew(struct elect_round *round, const json_t *object, struct err *er
 	bool unchanged = seen && round->seen && strcmp(seen, round->seen) == 0;
 
 	if (!spec || !seen)
-		return err_set(err, -EINVAL, "Lease %s/%s: spec: expected an object", round->namespace, round->name);
+		return err_set(
+			err, -EINVAL, "Lease %s/%s: spec: expected an object", round->namespace, round->name);
 	free(round->seen);
 	round->seen = TAKE_PTR(seen);
 	if (!own && holder && *holder && !(unchanged && round->stale))
@@ -179,7 +180,8 @@ static void begin(evutil_socket_t fd, short what, void *ctx)
 	round->name = strdup(election->options.name);
 	round->seen = election->seen ? strdup(election->seen) : NULL;
 	round->duration_s = election->options.duration_s;
-	round->stale = election->seen && election->seen_since + election->options.duration_s <= election->asked;
+	round->stale =
+		election->seen && election->seen_since + election->options.duration_s <= election->asked;
 	if (round->namespace && round->name)
 		election->call = call_start(&round->call);
 	else

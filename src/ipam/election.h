@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which agent does what one agent does for all: a Lease object (coordination.k8s.io) that its holder renews by
- * compare-and-swap, and that another takes over when it was not renewed for its duration, by the other's own clock. Two
- * may believe to hold it for a moment (a clock that runs slow, an agent that was stopped): it saves work, and nothing
- * may depend on it for being right. Used by repair.h.
+ * Which agent does what one agent does for all: a Lease object (coordination.k8s.io) that its holder renews
+ * by compare-and-swap, and that another takes over when it was not renewed for its duration, by the other's
+ * own clock. Two may believe to hold it for a moment (a clock that runs slow, an agent that was stopped): it
+ * saves work, and nothing may depend on it for being right. Used by repair.h.
  *
  * Life cycle: election_new, rounds begin by themselves; election_free before the allocator.
  */

@@ -75,7 +75,8 @@ static void prepare(struct fiber *fiber)
 	fiber->inside.uc_stack.ss_sp = fiber->map + fiber->guard;
 	fiber->inside.uc_stack.ss_size = STACK_SIZE;
 	fiber->inside.uc_link = NULL;
-	makecontext(&fiber->inside, (void (*)(void))enter, 2, (unsigned)(number >> 16 >> 16), (unsigned)number);
+	makecontext(
+		&fiber->inside, (void (*)(void))enter, 2, (unsigned)(number >> 16 >> 16), (unsigned)number);
 }
 
 struct fiber *fiber_new(void (*run)(void *ctx), void *ctx)

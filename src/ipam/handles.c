@@ -39,10 +39,12 @@ int handle_blocks(const json_t *object, struct prefix **ret, size_t *ret_count, 
 
 	if (!blocks)
 		return err_set(err, -ENOMEM, "no memory for a handle");
-	json_object_foreach(counts, key, value) {
+	json_object_foreach (counts, key, value) {
 		if (prefix_parse(key, &blocks[count]) < 0)
 			return err_set(err, -EINVAL, "IPAMHandle %s: spec.block[\"%s\"]: expected a prefix",
-				json_string_value(json_object_get(json_object_get(object, "metadata"), "name")), key);
+				json_string_value(
+					json_object_get(json_object_get(object, "metadata"), "name")),
+				key);
 		count++;
 	}
 	*ret = TAKE_PTR(blocks);
@@ -53,9 +55,10 @@ int handle_blocks(const json_t *object, struct prefix **ret, size_t *ret_count, 
 static int create(struct task *task, const char *handle, const char *cidr, size_t by, struct err *err)
 {
 	char name[IPAM_HANDLE_MAX];
-	_cleanup_(json_cleanup) json_t *object = json_pack("{s:s, s:s, s:{s:s}, s:{s:s, s:{s:I}, s:b}}", "apiVersion",
-		"projectcalico.org/v3", "kind", "IPAMHandle", "metadata", "name", ipam_handle_name(handle, name), "spec",
-		"handleID", handle, "block", cidr, (json_int_t)by, "deleted", 0);
+	_cleanup_(json_cleanup) json_t *object =
+		json_pack("{s:s, s:s, s:{s:s}, s:{s:s, s:{s:I}, s:b}}", "apiVersion", "projectcalico.org/v3",
+			"kind", "IPAMHandle", "metadata", "name", ipam_handle_name(handle, name), "spec",
+			"handleID", handle, "block", cidr, (json_int_t)by, "deleted", 0);
 
 	if (!object)
 		return err_set(err, -ENOMEM, "no memory for a handle");
@@ -68,7 +71,7 @@ static size_t count_family(const json_t *counts, const struct prefix *cidr)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)counts, key, value) {
+	json_object_foreach ((json_t *)counts, key, value) {
 		struct prefix other;
 
 		if (prefix_parse(key, &other) == 0 && other.family == cidr->family)
@@ -77,8 +80,8 @@ static size_t count_family(const json_t *counts, const struct prefix *cidr)
 	return count;
 }
 
-static int raise_existing(
-	struct task *task, const char *handle, const struct prefix *cidr, size_t by, size_t limit, struct err *err)
+static int raise_existing(struct task *task, const char *handle, const struct prefix *cidr, size_t by,
+	size_t limit, struct err *err)
 {
 	_cleanup_(json_cleanup) json_t *object = NULL;
 	char text[PREFIX_TEXT_MAX];
@@ -113,9 +116,10 @@ int handle_raise(struct task *task, const char *handle, const struct prefix *cid
 		if (rc == -EEXIST)
 			rc = raise_existing(task, handle, cidr, by, limit, err);
 		if (rc == -ENOENT && limit)
-			rc = by > limit ? err_set(err, -EDQUOT, "handle %s: %zu addresses, expected at most %zu", handle,
-						  by, limit)
-					: create(task, handle, text, by, err);
+			rc = by > limit
+				     ? err_set(err, -EDQUOT, "handle %s: %zu addresses, expected at most %zu",
+					       handle, by, limit)
+				     : create(task, handle, text, by, err);
 		if (rc != -ESTALE && rc != -ENOENT && rc != -EEXIST)
 			return rc;
 		rc = task_retry(task, &tries, "IPAMHandle", err);
@@ -123,7 +127,8 @@ int handle_raise(struct task *task, const char *handle, const struct prefix *cid
 	return rc;
 }
 
-static int lower_once(struct task *task, const char *handle, const struct prefix *cidr, size_t by, struct err *err)
+static int lower_once(
+	struct task *task, const char *handle, const struct prefix *cidr, size_t by, struct err *err)
 {
 	_cleanup_(json_cleanup) json_t *object = NULL;
 	char text[PREFIX_TEXT_MAX];

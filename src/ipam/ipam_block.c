@@ -146,8 +146,8 @@ static int attr_append(struct ipam_block *block, json_t *json, const char *handl
 	return (int)block->attr_count++;
 }
 
-/* One entry for all addresses of the same owner. Entries with members beyond handle and attributes are left alone: what
- * they say of their addresses need not be true of ours. */
+/* One entry for all addresses of the same owner. Entries with members beyond handle and attributes are left
+ * alone: what they say of their addresses need not be true of ours. */
 static int attr_find(struct ipam_block *block, const struct ipam_owner *owner)
 {
 	for (size_t i = 0; i < block->attr_count; i++) {
@@ -168,7 +168,8 @@ static int attr_get(struct ipam_block *block, const struct ipam_owner *owner)
 
 	if (index >= 0)
 		return index;
-	json = json_pack("{s:s, s:o}", "handle_id", owner->handle, "secondary", json_deep_copy(owner->attributes));
+	json = json_pack(
+		"{s:s, s:o}", "handle_id", owner->handle, "secondary", json_deep_copy(owner->attributes));
 	return attr_append(block, json, json_string_value(json_object_get(json, "handle_id")), 0);
 }
 
@@ -351,9 +352,11 @@ bool ipam_block_collect(struct ipam_block *block, int64_t now, unsigned cooldown
 	for (size_t i = 0; i < block->count; i++) {
 		const struct ipam_attr *attr = ipam_block_owner(block, (unsigned)i);
 
-		/* a writer whose clock is ahead does not keep it cooling for longer than the time that was set */
+		/* a writer whose clock is ahead does not keep it cooling for longer than the time that was
+		 * set */
 		if (!attr || attr->released_at == 0 ||
-			(attr->released_at + cooldown_s > now && attr->released_at <= now + IPAM_COOLDOWN_MAX))
+			(attr->released_at + cooldown_s > now &&
+				attr->released_at <= now + IPAM_COOLDOWN_MAX))
 			continue;
 		block->allocations[i] = -1;
 		block->sequences[i] = 0;

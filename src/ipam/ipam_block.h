@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A whole IPAMBlock (reference/calico.md 2.15, 3.4, 3.6): which address of a block is whose. Used by the rest of
- * src/ipam, and by whoever shows or checks IPAM. Pure.
+ * A whole IPAMBlock (reference/calico.md 2.15, 3.4, 3.6): which address of a block is whose. Used by the rest
+ * of src/ipam, and by whoever shows or checks IPAM. Pure.
  *
- * Life cycle: decoded from an object or made new, changed in memory, encoded into the object that replaces the old one
- * by compare-and-swap. Members that nobody here knows stay as they were. A block that contradicts itself is refused:
- * what is not understood is never rewritten.
+ * Life cycle: decoded from an object or made new, changed in memory, encoded into the object that replaces
+ * the old one by compare-and-swap. Members that nobody here knows stay as they were. A block that contradicts
+ * itself is refused: what is not understood is never rewritten.
  */
 #pragma once
 
@@ -39,10 +39,10 @@ struct ipam_block {
 	int64_t claim_time; /* seconds since the epoch; 0: not known */
 	uint64_t sequence;
 	bool deleted;
-	size_t count;              /* addresses */
-	int *allocations;          /* of each: index into attrs, -1 free */
-	uint64_t *sequences;       /* of each: block's sequence number when it was given; 0: none */
-	unsigned *unallocated;     /* free ordinals, the one to be given next first */
+	size_t count;          /* addresses */
+	int *allocations;      /* of each: index into attrs, -1 free */
+	uint64_t *sequences;   /* of each: block's sequence number when it was given; 0: none */
+	unsigned *unallocated; /* free ordinals, the one to be given next first */
 	size_t free_count;
 	struct ipam_attr *attrs;
 	size_t attr_count;
@@ -81,8 +81,8 @@ size_t ipam_block_held(const struct ipam_block *block, const char *handle);
 /* Which addresses nobody is given unasked. */
 typedef bool (*ipam_reserved)(const void *ctx, const struct addr *addr);
 
-/* Up to want free addresses, in turn; reserved ones keep their place. Returns how many; negative: -ENOMEM, and nothing
- * happened. reserved may be null. */
+/* Up to want free addresses, in turn; reserved ones keep their place. Returns how many; negative: -ENOMEM,
+ * and nothing happened. reserved may be null. */
 int ipam_block_take(struct ipam_block *block, const struct ipam_owner *owner, ipam_reserved reserved,
 	const void *ctx, size_t want, struct addr *ret);
 /* This very one. -EEXIST: somebody has it, or it cools down; -ERANGE: not of this block. */
@@ -97,8 +97,8 @@ struct ipam_claim {
 	uint64_t sequence;
 };
 
-/* 1: it cools down from now on (ipam_block_collect makes it free); 0: nobody has it, or it cools down already; -ESTALE:
- * it is another's, or has been given anew since; -ERANGE. now: seconds since the epoch. */
+/* 1: it cools down from now on (ipam_block_collect makes it free); 0: nobody has it, or it cools down
+ * already; -ESTALE: it is another's, or has been given anew since; -ERANGE. now: seconds since the epoch. */
 int ipam_block_release(struct ipam_block *block, const struct ipam_claim *claim, int64_t now);
 /* All of this handle. Returns how many, or -ENOMEM. */
 int ipam_block_release_handle(struct ipam_block *block, const char *handle, int64_t now);

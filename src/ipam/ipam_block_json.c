@@ -26,14 +26,14 @@ static int decode_cidr(const json_t *object, const char *where, struct prefix *r
 	struct prefix cidr;
 
 	if (!text || prefix_parse(text, &cidr) < 0 || prefix_has_host_bits(&cidr))
-		return err_set(err, -EINVAL, "%s: spec.cidr: \"%s\", expected a prefix without host bits", where,
-			text ? text : "");
+		return err_set(err, -EINVAL, "%s: spec.cidr: \"%s\", expected a prefix without host bits",
+			where, text ? text : "");
 	if (prefix_max_len(&cidr) - cidr.len > 12)
-		return err_set(err, -EINVAL, "%s: spec.cidr: %s, expected a block of at most %u addresses", where,
-			text, IPAM_BLOCK_MAX);
+		return err_set(err, -EINVAL, "%s: spec.cidr: %s, expected a block of at most %u addresses",
+			where, text, IPAM_BLOCK_MAX);
 	if (!name || strcmp(name, ipam_cidr_name(&cidr, expected)) != 0)
-		return err_set(err, -EINVAL, "%s: spec.cidr: %s, expected the prefix that the object is named after",
-			where, text);
+		return err_set(err, -EINVAL,
+			"%s: spec.cidr: %s, expected the prefix that the object is named after", where, text);
 	*ret = cidr;
 	return 0;
 }
@@ -54,11 +54,13 @@ static int decode_affinity(const json_t *spec, const char *where, struct ipam_bl
 			return err_set(err, -ENOMEM, "%s: no memory", where);
 	}
 	if (time && ipam_time_parse(time, &block->claim_time) < 0)
-		return err_set(err, -EINVAL, "%s: affinityClaimTime: \"%s\", expected an RFC 3339 time", where, time);
+		return err_set(err, -EINVAL, "%s: affinityClaimTime: \"%s\", expected an RFC 3339 time",
+			where, time);
 	return 0;
 }
 
-static int decode_attr(const json_t *json, const char *where, size_t i, struct ipam_attr *ret, struct err *err)
+static int decode_attr(
+	const json_t *json, const char *where, size_t i, struct ipam_attr *ret, struct err *err)
 {
 	struct ipam_attr attr = {0};
 	const char *released = NULL;
@@ -71,7 +73,8 @@ static int decode_attr(const json_t *json, const char *where, size_t i, struct i
 		json_get_string(json, name, "releasedAt", &released, err) < 0)
 		return err->code;
 	if (released && ipam_time_parse(released, &attr.released_at) < 0)
-		return err_set(err, -EINVAL, "%s: releasedAt: \"%s\", expected an RFC 3339 time", name, released);
+		return err_set(
+			err, -EINVAL, "%s: releasedAt: \"%s\", expected an RFC 3339 time", name, released);
 	if (released && attr.released_at == 0)
 		attr.released_at = 1;
 	attr.json = json_incref((json_t *)json);
@@ -92,7 +95,7 @@ static int decode_attrs(const json_t *spec, const char *where, struct ipam_block
 	block->attrs = calloc(json_array_size(array) + 1, sizeof(*block->attrs));
 	if (!block->attrs)
 		return err_set(err, -ENOMEM, "%s: no memory", where);
-	json_array_foreach(array, i, json) {
+	json_array_foreach (array, i, json) {
 		if (decode_attr(json, where, i, &block->attrs[i], err) < 0)
 			return err->code;
 		block->attr_count++;
@@ -100,7 +103,8 @@ static int decode_attrs(const json_t *spec, const char *where, struct ipam_block
 	return 0;
 }
 
-static int decode_allocations(const json_t *spec, const char *where, struct ipam_block *block, struct err *err)
+static int decode_allocations(
+	const json_t *spec, const char *where, struct ipam_block *block, struct err *err)
 {
 	json_t *array = NULL, *json;
 	size_t i;
@@ -110,21 +114,22 @@ static int decode_allocations(const json_t *spec, const char *where, struct ipam
 	if (json_array_size(array) != block->count)
 		return err_set(err, -EINVAL, "%s: spec.allocations: %zu entries, expected %zu", where,
 			json_array_size(array), block->count);
-	json_array_foreach(array, i, json) {
+	json_array_foreach (array, i, json) {
 		json_int_t value = json_integer_value(json);
 
 		if (json_is_null(json))
 			continue;
 		if (!json_is_integer(json) || value < 0 || (size_t)value >= block->attr_count)
 			return err_set(err, -EINVAL,
-				"%s: spec.allocations[%zu]: %lld, expected null or one of %zu attributes", where, i,
-				(long long)value, block->attr_count);
+				"%s: spec.allocations[%zu]: %lld, expected null or one of %zu attributes",
+				where, i, (long long)value, block->attr_count);
 		block->allocations[i] = (int)value;
 	}
 	return 0;
 }
 
-static int decode_unallocated(const json_t *spec, const char *where, struct ipam_block *block, struct err *err)
+static int decode_unallocated(
+	const json_t *spec, const char *where, struct ipam_block *block, struct err *err)
 {
 	_cleanup_free_ bool *seen = calloc(block->count, sizeof(*seen));
 	json_t *array = NULL, *json;
@@ -134,12 +139,14 @@ static int decode_unallocated(const json_t *spec, const char *where, struct ipam
 		return err_set(err, -ENOMEM, "%s: no memory", where);
 	if (json_get_array(spec, where, "unallocated", &array, err) < 0)
 		return err->code;
-	json_array_foreach(array, i, json) {
+	json_array_foreach (array, i, json) {
 		json_int_t value = json_is_integer(json) ? json_integer_value(json) : -1;
 
-		if (value < 0 || (size_t)value >= block->count || seen[value] || block->allocations[value] >= 0)
+		if (value < 0 || (size_t)value >= block->count || seen[value] ||
+			block->allocations[value] >= 0)
 			return err_set(err, -EINVAL,
-				"%s: spec.unallocated[%zu]: %lld, expected an address of the block that is free and "
+				"%s: spec.unallocated[%zu]: %lld, expected an address of the block that is "
+				"free and "
 				"named once",
 				where, i, (long long)value);
 		seen[value] = true;
@@ -148,7 +155,8 @@ static int decode_unallocated(const json_t *spec, const char *where, struct ipam
 	for (i = 0; i < block->count; i++) {
 		if (!seen[i] && block->allocations[i] < 0)
 			return err_set(err, -EINVAL,
-				"%s: spec.unallocated: %zu is missing, though spec.allocations[%zu] is null", where, i, i);
+				"%s: spec.unallocated: %zu is missing, though spec.allocations[%zu] is null",
+				where, i, i);
 	}
 	return 0;
 }
@@ -163,14 +171,15 @@ static int decode_sequences(const json_t *spec, const char *where, struct ipam_b
 		json_get_object(spec, where, "sequenceNumberForAllocation", &object, err) < 0)
 		return err->code;
 	block->sequence = (uint64_t)sequence;
-	json_object_foreach(object, key, json) {
+	json_object_foreach (object, key, json) {
 		char *end = NULL;
 		unsigned long ordinal = strtoul(key, &end, 10);
 
 		if (end == key || *end || ordinal >= block->count || !json_is_integer(json) ||
 			json_integer_value(json) < 0)
 			return err_set(err, -EINVAL,
-				"%s: spec.sequenceNumberForAllocation[\"%s\"]: expected a number for one of %zu "
+				"%s: spec.sequenceNumberForAllocation[\"%s\"]: expected a number for one of "
+				"%zu "
 				"addresses",
 				where, key, block->count);
 		/* what is left over of a freed address means nothing */
@@ -200,7 +209,8 @@ int ipam_block_decode(const json_t *object, struct ipam_block **ret, struct err 
 		return err_set(err, -ENOMEM, "%s: no memory", where);
 	if (json_get_bool(spec, where, "deleted", &block->deleted, err) < 0 ||
 		decode_affinity(spec, where, block, err) < 0 || decode_attrs(spec, where, block, err) < 0 ||
-		decode_allocations(spec, where, block, err) < 0 || decode_unallocated(spec, where, block, err) < 0 ||
+		decode_allocations(spec, where, block, err) < 0 ||
+		decode_unallocated(spec, where, block, err) < 0 ||
 		decode_sequences(spec, where, block, err) < 0)
 		return err->code == -ENOMEM ? -ENOMEM : -EINVAL;
 	json_decref(block->object);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Between ipam_block.c (what a block does) and ipam_block_json.c (what it looks like): nobody else includes it.
+ * Between ipam_block.c (what a block does) and ipam_block_json.c (what it looks like): nobody else includes
+ * it.
  */
 #pragma once
 

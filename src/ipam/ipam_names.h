@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What IPAM's objects are called, after reference/calico.md 2.15 and 3.7: names of blocks, affinities and handles, the
- * label by which a node's affinities are listed, and where blocks lie in a pool. Used by the rest of src/ipam and by
- * whoever looks for these objects by name. Pure.
+ * What IPAM's objects are called, after reference/calico.md 2.15 and 3.7: names of blocks, affinities and
+ * handles, the label by which a node's affinities are listed, and where blocks lie in a pool. Used by the
+ * rest of src/ipam and by whoever looks for these objects by name. Pure.
  */
 #pragma once
 
@@ -24,7 +24,8 @@
 #define IPAM_LABEL_AFFINITY_TYPE "projectcalico.org/affinity-type"
 #define IPAM_LABEL_IP_VERSION "projectcalico.org/ip-version"
 
-/* The handle under which Windows nodes keep addresses of a block to themselves: such a block still counts as empty. */
+/* The handle under which Windows nodes keep addresses of a block to themselves: such a block still counts as
+ * empty. */
 #define IPAM_WINDOWS_HANDLE "windows-reserved-ipam-handle"
 
 /* -- objects -- */

@@ -178,7 +178,8 @@ static int release_once(struct release *release, const struct prefix *cidr, stru
 	rc = release_in(release, block);
 	if (rc < 0)
 		return err_set(err, rc == -ESTALE ? -EPERM : rc,
-			"block %s: an address has been given to somebody else in the meantime", prefix_format(cidr, text));
+			"block %s: an address has been given to somebody else in the meantime",
+			prefix_format(cidr, text));
 	if (rc == 0)
 		return 0;
 	rc = write_released(task, block, err);
@@ -265,7 +266,8 @@ struct ipam_call *allocator_release(
 
 /* -- a whole handle -- */
 
-static int release_handle_in(struct task *task, const char *handle, const struct prefix *cidr, struct err *err)
+static int release_handle_in(
+	struct task *task, const char *handle, const struct prefix *cidr, struct err *err)
 {
 	unsigned tries = 0;
 	int rc;
@@ -300,8 +302,8 @@ static int release_handle_once(struct task *task, const char *handle, struct err
 		rc = handle_blocks(object, &blocks, &count, err);
 	for (size_t i = 0; rc == 0 && i < count; i++)
 		rc = release_handle_in(task, handle, &blocks[i], err);
-	/* not count by count: what a crash has left of the count would stay for ever. Who raises it meanwhile makes this
-	 * fail. */
+	/* not count by count: what a crash has left of the count would stay for ever. Who raises it meanwhile
+	 * makes this fail. */
 	return rc < 0 ? rc : task_remove(task, KIND_IPAM_HANDLE, object, err);
 }
 
@@ -369,8 +371,8 @@ static int release_block_run(struct ipam_call *call, struct err *err)
 	return affinity_release(&call->task, &((struct release_block *)call)->what, err);
 }
 
-struct ipam_call *allocator_release_block(struct allocator *allocator, const char *node, const struct prefix *cidr,
-	bool require_empty, ipam_done done, void *ctx)
+struct ipam_call *allocator_release_block(struct allocator *allocator, const char *node,
+	const struct prefix *cidr, bool require_empty, ipam_done done, void *ctx)
 {
 	struct release_block *release = call_new(sizeof(*release), allocator, done, ctx);
 

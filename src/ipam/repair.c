@@ -17,7 +17,8 @@
 #define PERIOD_S 300u
 #define GRACE_S 60u
 
-/* Something that was found without an owner, and since when; gone from the table when a scan does not find it so. */
+/* Something that was found without an owner, and since when; gone from the table when a scan does not find it
+ * so. */
 struct suspect {
 	char key[320]; /* address and sequence number, or a node */
 	int64_t since; /* milliseconds */
@@ -82,7 +83,8 @@ static bool suspect_address(struct repair *repair, const struct scan_address *ad
 {
 	char key[320], text[ADDR_TEXT_MAX];
 
-	snprintf(key, sizeof(key), "%s %llu", addr_format(&address->addr, text), (unsigned long long)address->sequence);
+	snprintf(key, sizeof(key), "%s %llu", addr_format(&address->addr, text),
+		(unsigned long long)address->sequence);
 	return suspect(repair, key);
 }
 
@@ -90,8 +92,7 @@ static void forget_cleared(struct repair *repair)
 {
 	struct suspect *item, *next;
 
-	HASH_ITER(hh, repair->suspects, item, next)
-	{
+	HASH_ITER (hh, repair->suspects, item, next) {
 		if (item->scan == repair->counts.scans)
 			continue;
 		HASH_DEL(repair->suspects, item);
@@ -99,7 +100,8 @@ static void forget_cleared(struct repair *repair)
 	}
 }
 
-static int release(struct repair *repair, struct task *task, const struct scan_address *address, struct err *err)
+static int release(
+	struct repair *repair, struct task *task, const struct scan_address *address, struct err *err)
 {
 	struct ipam_claim claim = {address->addr, address->handle, address->sequence};
 	char text[256], addr[ADDR_TEXT_MAX];
@@ -107,8 +109,8 @@ static int release(struct repair *repair, struct task *task, const struct scan_a
 
 	if (rc == 1) {
 		repair->counts.released++;
-		snprintf(text, sizeof(text), "address %s: released, %s of node %s is gone", addr_format(&address->addr, addr),
-			address->pod ? "its pod" : "it", address->node);
+		snprintf(text, sizeof(text), "address %s: released, %s of node %s is gone",
+			addr_format(&address->addr, addr), address->pod ? "its pod" : "it", address->node);
 		report(repair, text);
 	}
 	return rc == 1 || rc == -ESTALE ? 0 : rc;
@@ -175,8 +177,8 @@ static bool is_valid_elsewhere(struct task *task, const struct scan_address *add
 	return node && strcmp(node, address->node) == 0 && !is_finished(pod);
 }
 
-static int release_addresses(struct repair *repair, struct task *task, const struct scan *scan, const char *node,
-	bool tunnels, size_t *ret_valid, struct err *err)
+static int release_addresses(struct repair *repair, struct task *task, const struct scan *scan,
+	const char *node, bool tunnels, size_t *ret_valid, struct err *err)
 {
 	int rc = 0;
 
@@ -193,8 +195,8 @@ static int release_addresses(struct repair *repair, struct task *task, const str
 	return rc;
 }
 
-static int release_blocks(struct repair *repair, struct task *task, const struct scan *scan, const char *node,
-	struct err *err)
+static int release_blocks(
+	struct repair *repair, struct task *task, const struct scan *scan, const char *node, struct err *err)
 {
 	int rc = 0;
 
@@ -223,7 +225,8 @@ static int repair_node(
 	if (!suspect(repair, key))
 		return 0;
 	rc = release_addresses(repair, task, scan, node, false, &valid, err);
-	/* the node's own addresses and blocks go last, so that whoever comes after us still sees whose the rest was */
+	/* the node's own addresses and blocks go last, so that whoever comes after us still sees whose the
+	 * rest was */
 	if (rc == 0 && valid == 0)
 		rc = release_addresses(repair, task, scan, node, true, &valid, err);
 	if (rc == 0 && valid == 0)
@@ -303,7 +306,8 @@ static void ended(void *ctx, const struct ipam_result *result)
 
 void repair_begin(struct repair *repair)
 {
-	struct repair_call *call = repair->call ? NULL : call_new(sizeof(*call), repair->allocator, ended, repair);
+	struct repair_call *call =
+		repair->call ? NULL : call_new(sizeof(*call), repair->allocator, ended, repair);
 
 	if (!call)
 		return;
@@ -352,8 +356,7 @@ void repair_free(struct repair *repair)
 
 	if (!repair)
 		return;
-	HASH_ITER(hh, repair->suspects, item, next)
-	{
+	HASH_ITER (hh, repair->suspects, item, next) {
 		HASH_DEL(repair->suspects, item);
 		free(item);
 	}

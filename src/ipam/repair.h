@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Addresses that nobody will give back: what pods of this node had that are gone (a killed agent, a journal that a reboot
- * made void), and everything of nodes that were deleted, which one agent does for all (election.h), by the rules of
- * reference/calico.md 3.9. Nothing is released before it was seen for the time of grace without change, and each once
- * more right before: with the sequence number that was judged, so that an address that was given anew meanwhile stays.
+ * Addresses that nobody will give back: what pods of this node had that are gone (a killed agent, a journal
+ * that a reboot made void), and everything of nodes that were deleted, which one agent does for all
+ * (election.h), by the rules of reference/calico.md 3.9. Nothing is released before it was seen for the time
+ * of grace without change, and each once more right before: with the sequence number that was judged, so that
+ * an address that was given anew meanwhile stays.
  *
- * Life cycle: repair_new, scans begin by themselves; the allocator is freed first, then repair_free. The callbacks run
- * on a small stack (fiber.h): they look something up or write a line, and no more.
+ * Life cycle: repair_new, scans begin by themselves; the allocator is freed first, then repair_free. The
+ * callbacks run on a small stack (fiber.h): they look something up or write a line, and no more.
  */
 #pragma once
 

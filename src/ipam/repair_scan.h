@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * All that the store's blocks show to be given out, in one list: what repair.c judges. Nobody else includes it. Only on
- * a task's fiber.
+ * All that the store's blocks show to be given out, in one list: what repair.c judges. Nobody else includes
+ * it. Only on a task's fiber.
  */
 #pragma once
 

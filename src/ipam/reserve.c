@@ -70,8 +70,8 @@ bool slot_is_ready(const struct reserve *reserve, const struct slot *slot, bool 
 {
 	int64_t now = reserve_now(reserve);
 
-	return !slot->owner && slot->shown && !slot->doubt && !slot->surplus && !slot->writing && !slot->lost &&
-	       slot->rest_until <= now && (wish || slot->kept_until <= now);
+	return !slot->owner && slot->shown && !slot->doubt && !slot->surplus && !slot->writing &&
+	       !slot->lost && slot->rest_until <= now && (wish || slot->kept_until <= now);
 }
 
 bool slot_suits(const struct reserve *reserve, const struct slot *slot, const struct demand *demand)
@@ -103,8 +103,8 @@ static int make_owners(struct reserve *reserve)
 
 	if (ipam_reserve_handle(node, reserve->handle) < 0)
 		return -EMSGSIZE;
-	/* Real kube-controllers judge an address of such a type by the existence of its node, which is what we want: no
-	 * pod has it, and it must go with the node (reference/calico.md 3.9). */
+	/* Real kube-controllers judge an address of such a type by the existence of its node, which is what
+	 * we want: no pod has it, and it must go with the node (reference/calico.md 3.9). */
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		reserve->owner[f].handle = reserve->handle;
 		reserve->owner[f].attributes =
@@ -158,7 +158,7 @@ void reserve_free(struct reserve *reserve)
 	while (reserve->demands)
 		demand_free(reserve, reserve->demands);
 	DL_FOREACH_SAFE(reserve->fetches, fetch, next)
-		free(fetch);
+	free(fetch);
 	for (int f = 0; f < FAMILY_COUNT; f++)
 		json_decref(reserve->owner[f].attributes);
 	if (reserve->timer)
@@ -168,8 +168,8 @@ void reserve_free(struct reserve *reserve)
 
 /* -- what the journal has -- */
 
-int reserve_hold(struct reserve *reserve, const struct addr *addr, uint64_t owner, const struct ipam_owner *pod,
-	uint64_t *ret_before)
+int reserve_hold(struct reserve *reserve, const struct addr *addr, uint64_t owner,
+	const struct ipam_owner *pod, uint64_t *ret_before)
 {
 	struct slot *slot = slot_find(reserve, addr);
 	struct owned_owner copy = {0};
@@ -295,8 +295,8 @@ static int give(struct reserve *reserve, struct slot *slot, uint64_t owner, cons
 	return 0;
 }
 
-int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t owner, const struct ipam_owner *pod,
-	struct addr *ret, struct err *err)
+int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t owner,
+	const struct ipam_owner *pod, struct addr *ret, struct err *err)
 {
 	struct demand *demand = NULL;
 	struct slot *slot;
@@ -314,7 +314,8 @@ int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t
 		return rc;
 	}
 	if (demand->failed && demand->failed + FAILED_MS > reserve_now(reserve))
-		return err_set(err, demand->err.code == -EINVAL ? -EINVAL : -ENOSPC, "%s", err_text(&demand->err));
+		return err_set(
+			err, demand->err.code == -EINVAL ? -EINVAL : -ENOSPC, "%s", err_text(&demand->err));
 	reserve->starved = true;
 	reserve_step(reserve);
 	return err_set(err, -EAGAIN, "no address at hand, the store is being asked for more");
@@ -329,7 +330,8 @@ static int fetch(struct reserve *reserve, const struct addr *addr, enum pool_use
 	DL_FOREACH(reserve->fetches, fetch)
 	{
 		if (addr_equal(&fetch->addr, addr))
-			return err_set(err, -EAGAIN, "address %s: the store is being asked for it", addr_format(addr, text));
+			return err_set(err, -EAGAIN, "address %s: the store is being asked for it",
+				addr_format(addr, text));
 	}
 	fetch = calloc(1, sizeof(*fetch));
 	if (!fetch)
@@ -353,7 +355,8 @@ int reserve_take_wish(struct reserve *reserve, const struct addr *addr, enum poo
 	if (!world)
 		return err_set(err, -EAGAIN, "IPAM does not know the pools yet");
 	if (!pool || !pool->usable || !(pool->uses & (unsigned)use))
-		return err_set(err, -EINVAL, "requested address %s: expected one of an enabled pool for this use", text);
+		return err_set(err, -EINVAL,
+			"requested address %s: expected one of an enabled pool for this use", text);
 	if (!slot)
 		return fetch(reserve, addr, use, err);
 	if (slot->owner)
@@ -402,7 +405,8 @@ static bool is_as_believed(const struct slot *slot, const struct ipam_block *blo
 	int ordinal = ipam_block_ordinal(block, &slot->addr);
 	const struct ipam_attr *attr = ordinal < 0 ? NULL : ipam_block_owner(block, (unsigned)ordinal);
 
-	return slot->shown && ipam_attr_in_use(attr) && attr->handle && ipam_handle_equal(attr->handle, slot->shown);
+	return slot->shown && ipam_attr_in_use(attr) && attr->handle &&
+	       ipam_handle_equal(attr->handle, slot->shown);
 }
 
 /* Old news look like a change: whether it is one, the store itself must say. */
@@ -413,7 +417,8 @@ static void raise_doubts(struct reserve *reserve, const struct prefix *cidr, con
 
 	DL_FOREACH(reserve->turn, slot)
 	{
-		if (slot->lost || !prefix_contains(cidr, &slot->addr) || (block && is_as_believed(slot, block)))
+		if (slot->lost || !prefix_contains(cidr, &slot->addr) ||
+			(block && is_as_believed(slot, block)))
 			continue;
 		slot->doubt = doubt = true;
 	}

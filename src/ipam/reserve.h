@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The batch of addresses that a node keeps reserved under a handle of its own, so that a pod gets one without a round
- * trip to the store (DESIGN.md, decision 7). Called by pod attachment, synchronously; what a pod's address is in the
- * store (handle and attributes) is written behind, many pods in one write. docs/ipam.md says what is guaranteed when.
+ * The batch of addresses that a node keeps reserved under a handle of its own, so that a pod gets one without
+ * a round trip to the store (DESIGN.md, decision 7). Called by pod attachment, synchronously; what a pod's
+ * address is in the store (handle and attributes) is written behind, many pods in one write. docs/ipam.md
+ * says what is guaranteed when.
  *
- * The rule: an address is handed out only if the block in the store was last seen to show it as this node's, be it under
- * the batch's handle or under that of a pod of this node that is gone.
+ * The rule: an address is handed out only if the block in the store was last seen to show it as this node's,
+ * be it under the batch's handle or under that of a pod of this node that is gone.
  *
- * Life cycle: reserve_new; reserve_hold and reserve_hold_resting for what the journal has; reserve_start once the
- * allocator knows the world; then take, rest, drop. One operation on the store is under way at a time. reserve_free
- * before the allocator; what it has not written yet it writes after the next start, from the journal.
+ * Life cycle: reserve_new; reserve_hold and reserve_hold_resting for what the journal has; reserve_start once
+ * the allocator knows the world; then take, rest, drop. One operation on the store is under way at a time.
+ * reserve_free before the allocator; what it has not written yet it writes after the next start, from the
+ * journal.
  */
 #pragma once
 
@@ -19,13 +21,15 @@ struct event_base;
 struct reserve;
 
 struct reserve_options {
-	size_t low, high;      /* free addresses for one set of pools: below low it is filled up to high; 0: 8, 16 */
-	unsigned rest_s;       /* how long an address that a pod had is not given to another */
+	size_t low,
+		high; /* free addresses for one set of pools: below low it is filled up to high; 0: 8, 16 */
+	unsigned rest_s;           /* how long an address that a pod had is not given to another */
 	int64_t (*now)(void *ctx); /* milliseconds of a clock that never goes back; null: CLOCK_BOOTTIME */
-	/* Somebody else has this address in the store now, though the owner uses it. Once for each. May be null. */
+	/* Somebody else has this address in the store now, though the owner uses it. Once for each. May be
+	 * null. */
 	void (*lost)(void *ctx, const struct addr *addr, uint64_t owner);
-	/* Who got -EAGAIN may try again: addresses came, or have rested, or it is known that there are none. Called only
-	 * when somebody got it since the last time. May be null. */
+	/* Who got -EAGAIN may try again: addresses came, or have rested, or it is known that there are none.
+	 * Called only when somebody got it since the last time. May be null. */
 	void (*ready)(void *ctx);
 	/* For the log, "": that trouble is over. May be null. */
 	void (*report)(void *ctx, const char *text);
@@ -39,29 +43,32 @@ void reserve_free(struct reserve *reserve);
 /* -- what the journal has; owner is a number other than 0, pod is copied -- */
 
 /* -EINVAL: the address lies in no pool. Returns the owner that it is taken from by ret_before (0: none). */
-int reserve_hold(struct reserve *reserve, const struct addr *addr, uint64_t owner, const struct ipam_owner *pod,
-	uint64_t *ret_before);
-/* It may not be handed out before then; whether it is this node's shows later. until: milliseconds, as now. */
+int reserve_hold(struct reserve *reserve, const struct addr *addr, uint64_t owner,
+	const struct ipam_owner *pod, uint64_t *ret_before);
+/* It may not be handed out before then; whether it is this node's shows later. until: milliseconds, as now.
+ */
 int reserve_hold_resting(struct reserve *reserve, const struct addr *addr, int64_t until);
 
 /* Finds what earlier runs have reserved, and begins to work. */
 void reserve_start(struct reserve *reserve);
-/* The world has changed (after allocator_set_world), or the store can be reached again: what waits after a failure is
- * tried now. */
+/* The world has changed (after allocator_set_world), or the store can be reached again: what waits after a
+ * failure is tried now. */
 void reserve_retry(struct reserve *reserve);
 /* A batch for these pools is wanted from now on. 0, or as ipam_world_choose. */
 int reserve_want(struct reserve *reserve, const struct ipam_wish *wish, struct err *err);
 
 /* -- pods -- */
 
-/* -EAGAIN: none at hand, more are being fetched, ready() tells; -ENOSPC: there are none; -EINVAL: no such pool. */
-int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t owner, const struct ipam_owner *pod,
-	struct addr *ret, struct err *err);
-/* This very one, of whatever pool is for this use. -EAGAIN: it is being fetched, and is kept for who asks next;
- * -EEXIST: somebody has it; -EINVAL: it lies in no pool for this use. */
+/* -EAGAIN: none at hand, more are being fetched, ready() tells; -ENOSPC: there are none; -EINVAL: no such
+ * pool. */
+int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t owner,
+	const struct ipam_owner *pod, struct addr *ret, struct err *err);
+/* This very one, of whatever pool is for this use. -EAGAIN: it is being fetched, and is kept for who asks
+ * next; -EEXIST: somebody has it; -EINVAL: it lies in no pool for this use. */
 int reserve_take_wish(struct reserve *reserve, const struct addr *addr, enum pool_use use, uint64_t owner,
 	const struct ipam_owner *pod, struct err *err);
-/* The owner gave it back: it rests, then it is free for another pod. Nothing happens when it is not the owner's. */
+/* The owner gave it back: it rests, then it is free for another pod. Nothing happens when it is not the
+ * owner's. */
 void reserve_rest(struct reserve *reserve, const struct addr *addr, uint64_t owner);
 /* The owner never used it: it is free at once. */
 void reserve_drop(struct reserve *reserve, const struct addr *addr, uint64_t owner);

@@ -91,17 +91,18 @@ static void set_lost(struct reserve *reserve, struct slot *slot)
 
 /* -- look: what does the store show? -- */
 
-/* This node's, under a handle that we may replace. What the store showed before is known while we run; after a start it
- * may be any pod's that this node had: the journal says whose the address is now. */
+/* This node's, under a handle that we may replace. What the store showed before is known while we run; after
+ * a start it may be any pod's that this node had: the journal says whose the address is now. */
 static bool is_ours(const struct reserve *reserve, const struct slot *slot, const struct ipam_attr *attr)
 {
 	const char *node = ipam_attr_get(attr, "node");
 
 	if (same_handle(attr->handle, reserve->handle) || same_handle(attr->handle, slot->shown) ||
-		(slot->maybe && same_handle(attr->handle, slot->maybe)) || (slot->owner && same_handle(attr->handle, slot->pod.handle)))
+		(slot->maybe && same_handle(attr->handle, slot->maybe)) ||
+		(slot->owner && same_handle(attr->handle, slot->pod.handle)))
 		return true;
-	return !slot->shown && attr->handle && node && strcmp(node, allocator_node(reserve->allocator)) == 0 &&
-	       !ipam_attr_get(attr, "type");
+	return !slot->shown && attr->handle && node &&
+	       strcmp(node, allocator_node(reserve->allocator)) == 0 && !ipam_attr_get(attr, "type");
 }
 
 static void judge(struct reserve *reserve, struct slot *slot, const struct ipam_block *block)
@@ -132,7 +133,8 @@ static void adopt(struct reserve *reserve, const struct ipam_block *block)
 		struct addr addr = ipam_block_addr(block, i);
 		struct slot *slot;
 
-		if (!ipam_attr_in_use(attr) || !same_handle(attr->handle, reserve->handle) || slot_find(reserve, &addr))
+		if (!ipam_attr_in_use(attr) || !same_handle(attr->handle, reserve->handle) ||
+			slot_find(reserve, &addr))
 			continue;
 		slot = slot_add(reserve, &addr);
 		if (slot && show(slot, reserve->handle) < 0)
@@ -193,8 +195,8 @@ static bool begin_look(struct reserve *reserve)
 	}
 	if (!cidrs || (count == 0 && !reserve->look_all))
 		return false;
-	reserve->call = allocator_look(
-		reserve->allocator, reserve->look_all ? reserve->handle : NULL, cidrs, count, looked, reserve);
+	reserve->call = allocator_look(reserve->allocator, reserve->look_all ? reserve->handle : NULL, cidrs,
+		count, looked, reserve);
 	return true;
 }
 
@@ -267,10 +269,12 @@ static bool begin_fill(struct reserve *reserve)
 
 	DL_FOREACH(reserve->demands, demand)
 	{
-		size_t have = count_batch(reserve, demand, false), low = reserve->options.low, high = reserve->options.high;
+		size_t have = count_batch(reserve, demand, false), low = reserve->options.low,
+		       high = reserve->options.high;
 		bool strict = allocator_world(reserve->allocator)->config.strict_affinity;
 		struct ipam_assign request = {
-			.wish = {demand->family_index, POOL_USE_WORKLOAD, demand->pools, demand->pool_count, NULL},
+			.wish = {demand->family_index, POOL_USE_WORKLOAD, demand->pools, demand->pool_count,
+				NULL},
 			.owner = reserve->owner[demand->family_index],
 		};
 
@@ -302,8 +306,11 @@ static void fetched(void *ctx, const struct ipam_result *result)
 	if (result->rc < 0 && !is_final(result->rc)) {
 		failed(reserve, result->text);
 	} else {
-		/* one that is another's stays known as such for a moment, so that who asks again is told so */
-		slot = result->rc == -EEXIST && !slot_find(reserve, &fetch->addr) ? slot_add(reserve, &fetch->addr) : NULL;
+		/* one that is another's stays known as such for a moment, so that who asks again is told so
+		 */
+		slot = result->rc == -EEXIST && !slot_find(reserve, &fetch->addr)
+			       ? slot_add(reserve, &fetch->addr)
+			       : NULL;
 		if (slot) {
 			slot->lost = true;
 			slot->kept_until = reserve_now(reserve) + 2000;
@@ -395,7 +402,8 @@ static bool begin_change(struct reserve *reserve)
 
 	DL_FOREACH(reserve->turn, slot)
 	{
-		if (!is_behind(reserve, slot) || count == CHANGES_MAX || (count && !prefix_equal(&block, &slot->block)))
+		if (!is_behind(reserve, slot) || count == CHANGES_MAX ||
+			(count && !prefix_equal(&block, &slot->block)))
 			continue;
 		block = slot->block;
 		if (mark(reserve, slot, &changes[count]) < 0)
@@ -511,7 +519,7 @@ void reserve_retry(struct reserve *reserve)
 	struct demand *demand;
 
 	DL_FOREACH(reserve->demands, demand)
-		demand->failed = 0;
+	demand->failed = 0;
 	reserve->paused = false;
 	reserve->failures = 0;
 	reserve_step(reserve);

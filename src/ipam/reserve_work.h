@@ -2,8 +2,8 @@
  *
  * Between reserve.c (what pods see) and reserve_work.c (what the store sees): nobody else includes it.
  *
- * Each address has a slot: who has it here, and whose it was in the store when that was last seen. Where the two differ
- * there is something to write. Whatever raises a doubt is read again before anything else happens.
+ * Each address has a slot: who has it here, and whose it was in the store when that was last seen. Where the
+ * two differ there is something to write. Whatever raises a doubt is read again before anything else happens.
  */
 #pragma once
 
@@ -18,15 +18,15 @@ struct slot {
 	struct prefix block;
 	uint64_t owner;         /* 0: free */
 	struct owned_owner pod; /* the owner's */
-	char *shown;            /* handle that the store shows, always one of this node's; null: not this node's */
-	int64_t rest_until;     /* milliseconds */
-	int64_t kept_until;     /* for the one who asked for this very address */
-	bool doubt;             /* what the store shows must be read again */
-	bool surplus;           /* to be given back */
-	bool lost;              /* somebody else has it: nothing is written any more */
-	char *maybe;            /* handle that was being written when an answer was lost; null: none */
-	char *writing;          /* handle being written, "" for none; null: nothing is */
-	size_t change;          /* which part of the request that is */
+	char *shown; /* handle that the store shows, always one of this node's; null: not this node's */
+	int64_t rest_until;       /* milliseconds */
+	int64_t kept_until;       /* for the one who asked for this very address */
+	bool doubt;               /* what the store shows must be read again */
+	bool surplus;             /* to be given back */
+	bool lost;                /* somebody else has it: nothing is written any more */
+	char *maybe;              /* handle that was being written when an answer was lost; null: none */
+	char *writing;            /* handle being written, "" for none; null: nothing is */
+	size_t change;            /* which part of the request that is */
 	struct slot *prev, *next; /* in turn */
 	UT_hash_handle hh;
 };

@@ -31,7 +31,8 @@ static void collect(void *ctx, const json_t *object)
 	struct survey_block item = {0}, *items;
 	int rc;
 
-	if (!cidr || prefix_parse(cidr, &item.cidr) < 0 || family_index(item.cidr.family) != collect->family_index)
+	if (!cidr || prefix_parse(cidr, &item.cidr) < 0 ||
+		family_index(item.cidr.family) != collect->family_index)
 		return;
 	item.cidr = prefix_masked(&item.cidr);
 	rc = block_read(collect->task, object, &block, NULL);
@@ -51,7 +52,8 @@ static void collect(void *ctx, const json_t *object)
 
 static int by_cidr(const void *a, const void *b)
 {
-	return prefix_compare(&((const struct survey_block *)a)->cidr, &((const struct survey_block *)b)->cidr);
+	return prefix_compare(
+		&((const struct survey_block *)a)->cidr, &((const struct survey_block *)b)->cidr);
 }
 
 int survey_take(struct task *task, int family_index, struct survey *ret, struct err *err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * All blocks of the store at a glance, as one list gave them: what a node looks through when its own blocks are full
- * (reference/calico.md 3.3 b). Only on a task's fiber.
+ * All blocks of the store at a glance, as one list gave them: what a node looks through when its own blocks
+ * are full (reference/calico.md 3.3 b). Only on a task's fiber.
  */
 #pragma once
 

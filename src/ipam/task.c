@@ -59,7 +59,8 @@ static void listed(void *ctx, const json_t *object)
 static void ask(struct task *task)
 {
 	const struct task_request *request = &task->request;
-	struct object_key key = {.kind = request->kind, .namespace = request->namespace, .name = request->name};
+	struct object_key key = {
+		.kind = request->kind, .namespace = request->namespace, .name = request->name};
 	struct objects *objects = task->env->objects;
 
 	if (request->op == TASK_PAUSE) {
@@ -168,17 +169,19 @@ static int wait_for(struct task *task, struct task_request request, json_t **ret
 	return task->rc;
 }
 
-int task_get(struct task *task, enum kind kind, const char *namespace, const char *name, json_t **ret, struct err *err)
+int task_get(struct task *task, enum kind kind, const char *namespace, const char *name, json_t **ret,
+	struct err *err)
 {
 	struct task_request request = {.op = TASK_GET, .kind = kind, .namespace = namespace, .name = name};
 
 	return wait_for(task, request, ret, err);
 }
 
-int task_list(struct task *task, enum kind kind, const char *labels, void (*each)(void *ctx, const json_t *object),
-	void *ctx, struct err *err)
+int task_list(struct task *task, enum kind kind, const char *labels,
+	void (*each)(void *ctx, const json_t *object), void *ctx, struct err *err)
 {
-	struct task_request request = {.op = TASK_LIST, .kind = kind, .labels = labels, .each = each, .ctx = ctx};
+	struct task_request request = {
+		.op = TASK_LIST, .kind = kind, .labels = labels, .each = each, .ctx = ctx};
 
 	return wait_for(task, request, NULL, err);
 }

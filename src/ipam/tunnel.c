@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tunnel addresses are assigned like others, but for where they come from: a call of this kind is an assignment first. */
+/* Tunnel addresses are assigned like others, but for where they come from: a call of this kind is an
+ * assignment first. */
 struct tunnel {
 	struct assign assign; /* first */
 	enum ipam_tunnel tunnel;
@@ -58,8 +59,9 @@ static bool find_in(struct tunnel *tunnel, const struct prefix *cidr, const stru
 		const struct ipam_attr *attr = ipam_block_owner(block, i);
 		struct addr addr = ipam_block_addr(block, i);
 
-		if (ipam_attr_in_use(attr) && attr->handle && ipam_handle_equal(attr->handle, tunnel->handle) &&
-			may_be(tunnel, &addr) && (!wanted || addr_equal(wanted, &addr))) {
+		if (ipam_attr_in_use(attr) && attr->handle &&
+			ipam_handle_equal(attr->handle, tunnel->handle) && may_be(tunnel, &addr) &&
+			(!wanted || addr_equal(wanted, &addr))) {
 			found(tunnel, &addr);
 			return true;
 		}
@@ -141,8 +143,8 @@ static int tunnel_run(struct ipam_call *call, struct err *err)
 	return rc < 0 && rc != -ENOENT ? rc : assign_new(tunnel, err);
 }
 
-struct ipam_call *allocator_tunnel(struct allocator *allocator, enum ipam_tunnel kind, const struct addr *now,
-	ipam_done done, void *ctx)
+struct ipam_call *allocator_tunnel(
+	struct allocator *allocator, enum ipam_tunnel kind, const struct addr *now, ipam_done done, void *ctx)
 {
 	struct tunnel *tunnel = call_new(sizeof(*tunnel), allocator, done, ctx);
 	struct ipam_owner owner;
@@ -153,7 +155,8 @@ struct ipam_call *allocator_tunnel(struct allocator *allocator, enum ipam_tunnel
 	tunnel->assign.call.clean = clean;
 	tunnel->tunnel = kind;
 	tunnel->now = *now;
-	tunnel->attributes = json_pack("{s:s, s:s}", "node", allocator_node(allocator), "type", ipam_tunnel_type(kind));
+	tunnel->attributes =
+		json_pack("{s:s, s:s}", "node", allocator_node(allocator), "type", ipam_tunnel_type(kind));
 	tunnel->assign.call.addrs = calloc(2, sizeof(struct addr));
 	owner = (struct ipam_owner){tunnel->handle, tunnel->attributes};
 	if (!tunnel->attributes || !tunnel->assign.call.addrs ||

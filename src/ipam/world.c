@@ -16,8 +16,8 @@ static int by_name(const void *a, const void *b)
 	return strcmp(((const struct ipam_pool *)a)->name, ((const struct ipam_pool *)b)->name);
 }
 
-static int copy_pool(const struct ippool *from, const struct labels *node_labels, struct ipam_pool *to,
-	struct err *err)
+static int copy_pool(
+	const struct ippool *from, const struct labels *node_labels, struct ipam_pool *to, struct err *err)
 {
 	to->name = strdup(from->name);
 	if (!to->name)
@@ -178,7 +178,8 @@ static int choose_named(const struct ipam_world *world, const struct ipam_wish *
 		}
 		if (!found || !has_blocks(found))
 			return err_set(err, -EINVAL, "pool %s: %s, expected an enabled pool",
-				prefix_format(&wish->pools[i], text), found ? "it takes no addresses" : "there is none");
+				prefix_format(&wish->pools[i], text),
+				found ? "it takes no addresses" : "there is none");
 		if (found->cidr.family == (wish->family_index == FAMILY_4 ? AF_INET : AF_INET6))
 			pools[(*count)++] = found;
 	}
@@ -191,8 +192,8 @@ static void choose_selected(const struct ipam_world *world, const struct ipam_wi
 	for (size_t i = 0; i < world->pool_count; i++) {
 		const struct ipam_pool *pool = &world->pools[i];
 
-		if (family_index(pool->cidr.family) == wish->family_index && has_blocks(pool) && !pool->manual &&
-			pool->selects_node && takes_namespace(pool, wish->namespace_labels))
+		if (family_index(pool->cidr.family) == wish->family_index && has_blocks(pool) &&
+			!pool->manual && pool->selects_node && takes_namespace(pool, wish->namespace_labels))
 			pools[(*count)++] = pool;
 	}
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What IPAM must know of the cluster before it decides: pools, reservations, settings, and this node's labels, which
- * whoever watches them hands in (allocator_set_world). A request works with the world of the moment it began in.
- * Pure; immutable once made; counted, because requests outlive a change.
+ * What IPAM must know of the cluster before it decides: pools, reservations, settings, and this node's
+ * labels, which whoever watches them hands in (allocator_set_world). A request works with the world of the
+ * moment it began in. Pure; immutable once made; counted, because requests outlive a change.
  */
 #pragma once
 
@@ -23,11 +23,11 @@ struct ipam_pool {
 	char *name;
 	struct prefix cidr;
 	uint8_t block_len;
-	bool usable;       /* enabled and allocatable */
+	bool usable; /* enabled and allocatable */
 	bool manual;
 	bool selects_node;
-	bool ipip, vxlan;  /* encapsulates, be it always or across subnets only */
-	unsigned uses;     /* enum pool_use */
+	bool ipip, vxlan;            /* encapsulates, be it always or across subnets only */
+	unsigned uses;               /* enum pool_use */
 	struct selector *namespaces; /* null: every one */
 };
 
@@ -71,7 +71,7 @@ struct ipam_wish { /* reference/calico.md 3.2, step 3 */
 	const struct labels *namespace_labels; /* null: none */
 };
 
-/* The pools to take addresses from, by name: an array of the world's own, malloc'ed. -EINVAL: a pool that was asked for
- * does not exist or takes none; -ENOSPC: no pool for this node. err says which. */
+/* The pools to take addresses from, by name: an array of the world's own, malloc'ed. -EINVAL: a pool that was
+ * asked for does not exist or takes none; -ENOSPC: no pool for this node. err says which. */
 int ipam_world_choose(const struct ipam_world *world, const struct ipam_wish *wish, const char *node,
 	const struct ipam_pool ***ret, size_t *ret_count, struct err *err);

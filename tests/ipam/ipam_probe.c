@@ -176,7 +176,8 @@ static void dump_block(void *ctx, const json_t *object)
 		char addr_text[ADDR_TEXT_MAX];
 
 		if (ipam_attr_in_use(attr))
-			say("alloc %s %s %s", addr_format(&addr, addr_text), attr->handle, ipam_attr_get(attr, "node"));
+			say("alloc %s %s %s", addr_format(&addr, addr_text), attr->handle,
+				ipam_attr_get(attr, "node"));
 	}
 	ipam_block_free(&block);
 }
@@ -204,7 +205,8 @@ static void node_read(void *ctx, const struct objects_answer *answer)
 
 static void set_node(const char *name, bool present)
 {
-	json_t *object = json_pack("{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Node", "metadata", "name", name);
+	json_t *object = json_pack(
+		"{s:s, s:s, s:{s:s}}", "apiVersion", "v1", "kind", "Node", "metadata", "name", name);
 	struct object_key key = {.kind = KIND_NODE, .name = name};
 
 	if (present)
@@ -331,8 +333,11 @@ static struct ipam_world *world_new(const char *pool, const char *block_len)
 	world->config.auto_allocate_blocks = true;
 	world->pools = calloc(1, sizeof(*world->pools));
 	world->pool_count = 1;
-	world->pools[0] = (struct ipam_pool){.name = strdup("pool"), .block_len = (uint8_t)atoi(block_len), .usable = true,
-		.selects_node = true, .uses = POOL_USE_WORKLOAD};
+	world->pools[0] = (struct ipam_pool){.name = strdup("pool"),
+		.block_len = (uint8_t)atoi(block_len),
+		.usable = true,
+		.selects_node = true,
+		.uses = POOL_USE_WORKLOAD};
 	if (prefix_parse(pool, &world->pools[0].cidr) < 0)
 		exit(2);
 	return world;
@@ -350,8 +355,10 @@ static int open_store(char **argv, struct err *err)
 static void open_ipam(char **argv)
 {
 	struct allocator_options options = {.objects = probe.objects, .node = argv[3], .backoff_ms = 100};
-	struct reserve_options batch = {.low = 2, .high = 4, .rest_s = 1, .lost = lost, .ready = ready, .report = report};
-	struct repair_options repair = {.period_s = 3600, .grace_s = 1, .lives = lives, .leads = leads, .report = report};
+	struct reserve_options batch = {
+		.low = 2, .high = 4, .rest_s = 1, .lost = lost, .ready = ready, .report = report};
+	struct repair_options repair = {
+		.period_s = 3600, .grace_s = 1, .lives = lives, .leads = leads, .report = report};
 
 	if (allocator_new(probe.base, &options, &probe.allocator) < 0)
 		exit(2);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every order in which things can happen, depth first: a run is made again and again from its beginning, each time with
- * other choices, until every state that can be reached was seen once. A state is what its hash says; what a run does
- * must depend on nothing but its choices.
+ * Every order in which things can happen, depth first: a run is made again and again from its beginning, each
+ * time with other choices, until every state that can be reached was seen once. A state is what its hash
+ * says; what a run does must depend on nothing but its choices.
  */
 #pragma once
 

@@ -45,7 +45,7 @@ struct objects {
 		uint64_t what;             /* call, result, content */
 		const struct thing *thing; /* null: none was told of */
 		uint64_t version;
-	} *heard;
+	} * heard;
 	size_t heard_count;
 	struct objects *next;
 };
@@ -86,8 +86,8 @@ static struct thing *find_or_add(struct sim *sim, enum kind kind, const char *na
 	return thing;
 }
 
-/* What the object says, but for numbers that are compared and nothing else: whether one is still the stored one is what
- * counts, see sim_hash_door. */
+/* What the object says, but for numbers that are compared and nothing else: whether one is still the stored
+ * one is what counts, see sim_hash_door. */
 static uint64_t content_hash(const struct thing *thing)
 {
 	uint64_t hash = sim_mix(14695981039346656037u, thing->name, strlen(thing->name));
@@ -115,7 +115,8 @@ static void store(struct thing *thing, const json_t *object)
 	if (!object)
 		return;
 	snprintf(version, sizeof(version), "%llu", (unsigned long long)thing->version);
-	json_object_set_new(json_object_get(thing->object, "metadata"), "resourceVersion", json_string(version));
+	json_object_set_new(
+		json_object_get(thing->object, "metadata"), "resourceVersion", json_string(version));
 	thing->hash = content_hash(thing);
 }
 
@@ -141,7 +142,8 @@ static const char *name_of(const json_t *object)
 
 static const char *version_of(const json_t *object)
 {
-	const char *version = json_string_value(json_object_get(json_object_get(object, "metadata"), "resourceVersion"));
+	const char *version =
+		json_string_value(json_object_get(json_object_get(object, "metadata"), "resourceVersion"));
 
 	return version ? version : "";
 }
@@ -241,7 +243,8 @@ uint64_t sim_hash_door(const struct objects *door)
 			first = door->heard[j].who != who;
 		for (size_t j = i; first && j < door->heard_count; j++) {
 			const struct heard *heard = &door->heard[j];
-			bool fresh = heard->thing && heard->thing->object && heard->thing->version == heard->version;
+			bool fresh = heard->thing && heard->thing->object &&
+				     heard->thing->version == heard->version;
 
 			if (heard->who != who)
 				continue;
@@ -392,7 +395,8 @@ static struct objects_call *ask(struct objects *door, enum op op, enum kind kind
 	return call;
 }
 
-struct objects_call *objects_get(struct objects *objects, const struct object_key *key, objects_done done, void *ctx)
+struct objects_call *objects_get(
+	struct objects *objects, const struct object_key *key, objects_done done, void *ctx)
 {
 	return ask(objects, OP_GET, key->kind, key->name, NULL, done, ctx);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * store/objects.h in memory, for several agents, with a conductor: what an agent asks waits until the test says that it
- * happens, and how. Everything is deterministic, so that a run can be repeated from the choices that were made.
+ * store/objects.h in memory, for several agents, with a conductor: what an agent asks waits until the test
+ * says that it happens, and how. Everything is deterministic, so that a run can be repeated from the choices
+ * that were made.
  */
 #pragma once
 
@@ -43,8 +44,8 @@ void sim_put(struct sim *sim, enum kind kind, const json_t *object);
 void sim_remove(struct sim *sim, enum kind kind, const char *name);
 /* Of all that is stored. */
 uint64_t sim_hash(const struct sim *sim);
-/* Of all that this agent's requests were answered, and whether it still holds; what a request (its objects_done's ctx)
- * knows can be forgotten when it has ended. null: all. */
+/* Of all that this agent's requests were answered, and whether it still holds; what a request (its
+ * objects_done's ctx) knows can be forgotten when it has ended. null: all. */
 uint64_t sim_hash_door(const struct objects *door);
 void sim_forget(struct objects *door, const void *who);
 /* Objects of this kind that were deleted so far. */

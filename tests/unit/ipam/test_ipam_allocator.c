@@ -39,7 +39,8 @@ static int64_t bed_now(void *ctx)
 	return ((struct bed *)ctx)->now * 1000000000;
 }
 
-static struct ipam_world *world_new(const struct ipam_pool *pools, size_t count, const struct ipam_config *config)
+static struct ipam_world *world_new(
+	const struct ipam_pool *pools, size_t count, const struct ipam_config *config)
 {
 	struct ipam_world *world = calloc(1, sizeof(*world));
 
@@ -56,8 +57,12 @@ static struct ipam_world *world_new(const struct ipam_pool *pools, size_t count,
 
 static struct ipam_pool pool(const char *cidr, uint8_t block_len)
 {
-	struct ipam_pool pool = {.name = (char *)cidr, .block_len = block_len, .usable = true, .selects_node = true,
-		.vxlan = true, .uses = POOL_USE_WORKLOAD | POOL_USE_TUNNEL};
+	struct ipam_pool pool = {.name = (char *)cidr,
+		.block_len = block_len,
+		.usable = true,
+		.selects_node = true,
+		.vxlan = true,
+		.uses = POOL_USE_WORKLOAD | POOL_USE_TUNNEL};
 
 	assert_int_equal(prefix_parse(cidr, &pool.cidr), 0);
 	return pool;
@@ -128,8 +133,9 @@ static void run(struct bed *bed)
 static int assign(struct bed *bed, size_t node, const char *handle, size_t count)
 {
 	json_t *attributes = json_pack("{s:s}", "node", node ? "b" : "a");
-	struct ipam_assign request = {
-		.wish = {.family_index = FAMILY_4, .use = POOL_USE_WORKLOAD}, .owner = {handle, attributes}, .count = count};
+	struct ipam_assign request = {.wish = {.family_index = FAMILY_4, .use = POOL_USE_WORKLOAD},
+		.owner = {handle, attributes},
+		.count = count};
 
 	assert_non_null(allocator_assign(bed->allocators[node], &request, done, bed));
 	json_decref(attributes);
@@ -198,13 +204,18 @@ static void test_first_address(void **state)
 	assert_true(addr_equal(&cidr.addr, &bed->addrs[0])); /* the block's very first address counts */
 	ipam_cidr_name(&cidr, name);
 	ipam_affinity_name("a", &cidr, affinity);
-	labels = json_object_get(json_object_get(sim_object(bed->sim, KIND_BLOCK_AFFINITY, affinity), "metadata"), "labels");
-	assert_string_equal(json_string_value(json_object_get(labels, IPAM_LABEL_HOSTNAME_HASH)), ipam_hostname_hash("a", hash));
+	labels = json_object_get(
+		json_object_get(sim_object(bed->sim, KIND_BLOCK_AFFINITY, affinity), "metadata"), "labels");
+	assert_string_equal(json_string_value(json_object_get(labels, IPAM_LABEL_HOSTNAME_HASH)),
+		ipam_hostname_hash("a", hash));
 	assert_string_equal(json_string_value(json_object_get(labels, IPAM_LABEL_IP_VERSION)), "4");
 	assert_string_equal(
-		json_string_value(json_object_get(spec(bed, KIND_BLOCK_AFFINITY, affinity), "state")), "confirmed");
-	assert_string_equal(json_string_value(json_object_get(spec(bed, KIND_IPAM_BLOCK, name), "affinity")), "host:a");
-	assert_string_equal(json_string_value(json_object_get(spec(bed, KIND_IPAM_HANDLE, "h"), "handleID")), "H");
+		json_string_value(json_object_get(spec(bed, KIND_BLOCK_AFFINITY, affinity), "state")),
+		"confirmed");
+	assert_string_equal(
+		json_string_value(json_object_get(spec(bed, KIND_IPAM_BLOCK, name), "affinity")), "host:a");
+	assert_string_equal(
+		json_string_value(json_object_get(spec(bed, KIND_IPAM_HANDLE, "h"), "handleID")), "H");
 	assert_int_equal(json_integer_value(json_object_iter_value(json_object_iter(
 				 json_object_get(spec(bed, KIND_IPAM_HANDLE, "h"), "block")))),
 		2);
@@ -218,7 +229,8 @@ static void test_limits(void **state)
 {
 	struct bed *bed = *state;
 
-	set_world(bed, pool("10.0.0.0/28", 30), (struct ipam_config){.auto_allocate_blocks = true, .max_blocks_per_host = 2});
+	set_world(bed, pool("10.0.0.0/28", 30),
+		(struct ipam_config){.auto_allocate_blocks = true, .max_blocks_per_host = 2});
 	assert_int_equal(assign(bed, 0, "H", 9), -ENOSPC);
 	assert_int_equal(bed->count, 8);
 	assert_non_null(strstr(bed->text, "2 blocks"));
@@ -236,7 +248,8 @@ static void test_borrowing(void **state)
 	assert_int_equal(assign(bed, 0, "A", 1), 0);
 	assert_int_equal(assign(bed, 1, "B", 2), 0);
 	assert_int_equal(bed->count, 2);
-	set_world(bed, pool("10.0.0.0/30", 30), (struct ipam_config){.strict_affinity = true, .auto_allocate_blocks = true});
+	set_world(bed, pool("10.0.0.0/30", 30),
+		(struct ipam_config){.strict_affinity = true, .auto_allocate_blocks = true});
 	assert_int_equal(assign(bed, 1, "B", 1), -ENOSPC);
 	assert_int_equal(bed->count, 0);
 	set_world(bed, pool("10.0.0.0/30", 30), plain);
@@ -260,7 +273,8 @@ static void test_reservations_and_cooldown(void **state)
 	}
 	assert_int_equal(assign(bed, 0, "A", 3), -ENOSPC);
 	assert_int_equal(bed->count, 2);
-	assert_int_equal(assign_addr(bed, 0, "10.0.0.1", POOL_USE_WORKLOAD), 0); /* asked for by name it may be had */
+	assert_int_equal(
+		assign_addr(bed, 0, "10.0.0.1", POOL_USE_WORKLOAD), 0); /* asked for by name it may be had */
 	assert_int_equal(release_handle(bed, 0, "A"), 0);
 	bed->now += 29;
 	assert_int_equal(assign(bed, 0, "A", 1), -ENOSPC);
@@ -276,11 +290,13 @@ static void test_one_address(void **state)
 	assert_int_equal(assign_addr(bed, 1, "10.0.0.6", POOL_USE_WORKLOAD), -EEXIST);
 	assert_int_equal(assign_addr(bed, 0, "10.0.1.6", POOL_USE_WORKLOAD), -EINVAL);
 	assert_int_equal(assign_addr(bed, 0, "10.0.0.7", POOL_USE_LOAD_BALANCER), -EINVAL);
-	set_world(bed, pool("10.0.0.0/28", 30), (struct ipam_config){.strict_affinity = true, .auto_allocate_blocks = true});
+	set_world(bed, pool("10.0.0.0/28", 30),
+		(struct ipam_config){.strict_affinity = true, .auto_allocate_blocks = true});
 	assert_int_equal(assign_addr(bed, 1, "10.0.0.7", POOL_USE_WORKLOAD), -EPERM);
 	/* what failed leaves no count behind */
-	assert_int_equal(json_integer_value(json_object_get(
-				 json_object_get(spec(bed, KIND_IPAM_HANDLE, "wish"), "block"), "10.0.0.4/30")),
+	assert_int_equal(
+		json_integer_value(json_object_get(
+			json_object_get(spec(bed, KIND_IPAM_HANDLE, "wish"), "block"), "10.0.0.4/30")),
 		1);
 }
 
@@ -416,7 +432,8 @@ static void test_election(void **state)
 
 	for (size_t i = 0; i < 2; i++)
 		assert_int_equal(election_new(base, bed->allocators[i], &options, &elections[i]), 0);
-	for (unsigned i = 0; i < 100000 && !(election_is_won(elections[0]) || election_is_won(elections[1])); i++) {
+	for (unsigned i = 0; i < 100000 && !(election_is_won(elections[0]) || election_is_won(elections[1]));
+		i++) {
 		event_base_loop(base, EVLOOP_NONBLOCK);
 		for (size_t j = 0; j < 2; j++) {
 			if (sim_pending(bed->doors[j]))

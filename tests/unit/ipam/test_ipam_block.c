@@ -66,9 +66,12 @@ static void test_new(void **state)
 
 	assert_text(object,
 		"{\"apiVersion\":\"projectcalico.org/v3\",\"kind\":\"IPAMBlock\",\"metadata\":{\"name\":"
-		"\"10-0-0-0-30\"},\"spec\":{\"affinity\":\"host:node-a\",\"affinityClaimTime\":\"2026-08-01T10:00:00Z\","
-		"\"allocations\":[null,null,null,null],\"attributes\":[],\"cidr\":\"10.0.0.0/30\",\"deleted\":false,"
-		"\"sequenceNumber\":1785578400000000000,\"sequenceNumberForAllocation\":{},\"strictAffinity\":false,"
+		"\"10-0-0-0-30\"},\"spec\":{\"affinity\":\"host:node-a\",\"affinityClaimTime\":\"2026-08-"
+		"01T10:00:00Z\","
+		"\"allocations\":[null,null,null,null],\"attributes\":[],\"cidr\":\"10.0.0.0/"
+		"30\",\"deleted\":false,"
+		"\"sequenceNumber\":1785578400000000000,\"sequenceNumberForAllocation\":{},"
+		"\"strictAffinity\":false,"
 		"\"unallocated\":[0,1,2,3]}}");
 	assert_true(ipam_block_is_of(block, "node-a"));
 	assert_false(ipam_block_is_of(block, "node"));
@@ -91,7 +94,8 @@ static void test_take(void **state)
 
 	assert_int_equal(ipam_block_count_free(block, is_first, &reserved), 3);
 	assert_int_equal(ipam_block_take(block, &a, is_first, &reserved, 2, got), 2);
-	assert_true(addr_equal(&got[0], &(struct addr){{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1}}));
+	assert_true(
+		addr_equal(&got[0], &(struct addr){{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1}}));
 	assert_int_equal(ipam_block_take_addr(block, &last, &b), 0);
 	assert_int_equal(ipam_block_take_addr(block, &last, &b), -EEXIST);
 	assert_int_equal(ipam_block_take_addr(block, &outside, &b), -ERANGE);
@@ -103,7 +107,8 @@ static void test_take(void **state)
 	assert_text(json_object_get(json_object_get(object, "spec"), "unallocated"), "[0]");
 	assert_text(json_object_get(json_object_get(object, "spec"), "sequenceNumberForAllocation"),
 		"{\"1\":1785578400000000000,\"2\":1785578400000000000,\"3\":1785578400000000000}");
-	assert_text(json_object_get(json_object_get(object, "spec"), "sequenceNumber"), "1785578400000000001");
+	assert_text(
+		json_object_get(json_object_get(object, "spec"), "sequenceNumber"), "1785578400000000001");
 	json_decref(object);
 	done(&a);
 	done(&b);
@@ -170,9 +175,11 @@ static void test_move(void **state)
 static const char foreign[] =
 	"{\"apiVersion\":\"projectcalico.org/v3\",\"kind\":\"IPAMBlock\",\"future\":1,"
 	"\"metadata\":{\"name\":\"10-65-1-64-30\",\"resourceVersion\":\"7\",\"uid\":\"u\"},"
-	"\"spec\":{\"cidr\":\"10.65.1.64/30\",\"affinity\":\"host:node-a\",\"affinityClaimTime\":\"2026-08-01T10:00:00.5Z\","
+	"\"spec\":{\"cidr\":\"10.65.1.64/"
+	"30\",\"affinity\":\"host:node-a\",\"affinityClaimTime\":\"2026-08-01T10:00:00.5Z\","
 	"\"allocations\":[2,0,1,null],\"unallocated\":[3],"
-	"\"attributes\":[{\"handle_id\":\"vm\",\"secondary\":{\"node\":\"node-a\"},\"alternateOwnerAttrs\":{\"node\":\"x\"}},"
+	"\"attributes\":[{\"handle_id\":\"vm\",\"secondary\":{\"node\":\"node-a\"},\"alternateOwnerAttrs\":{"
+	"\"node\":\"x\"}},"
 	"{\"releasedAt\":\"2026-08-01T10:00:00Z\",\"note\":\"n\"},"
 	"{\"handle_id\":\"windows-reserved-ipam-handle\",\"secondary\":{\"note\":\"windows host rsvd\"}}],"
 	"\"sequenceNumber\":1754042400000000005,\"more\":{\"a\":[1]},"
@@ -182,14 +189,16 @@ static const char foreign[] =
 static void test_foreign(void **state)
 {
 	json_t *object = json(foreign), *again, *expected = json(foreign);
-	struct ipam_claim claim = {.addr = addr("10.65.1.65"), .handle = "vm", .sequence = 1754042400000000003};
+	struct ipam_claim claim = {
+		.addr = addr("10.65.1.65"), .handle = "vm", .sequence = 1754042400000000003};
 	struct ipam_block *block = NULL;
 	struct err err = ERR_INIT;
 
 	assert_int_equal(ipam_block_decode(object, &block, &err), 0);
 	assert_false(ipam_block_collect(block, NOW + 5, 10));
 	again = ipam_block_encode(block);
-	json_object_del(json_object_get(json_object_get(expected, "spec"), "sequenceNumberForAllocation"), "3");
+	json_object_del(
+		json_object_get(json_object_get(expected, "spec"), "sequenceNumberForAllocation"), "3");
 	assert_true(json_equal(again, expected));
 	assert_int_equal(ipam_block_release(block, &claim, NOW + 20), 1);
 	assert_true(ipam_block_collect(block, NOW + 40, 10));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The allocator's protocol in every order of events: a few agents, a few addresses, an agent that is killed, an answer
- * that is lost. What must hold in every state and at every end is in check().
+ * The allocator's protocol in every order of events: a few agents, a few addresses, an agent that is killed,
+ * an answer that is lost. What must hold in every state and at every end is in check().
  */
 #include "explore.h"
 #include "ipam/allocator.h"
@@ -91,7 +91,8 @@ static int64_t sim_now(void *ctx)
 	struct run *run = ctx;
 	int64_t deletions = (int64_t)sim_deletions(run->sim, KIND_IPAM_BLOCK);
 
-	/* a block that was just claimed is not taken away for a minute, or agents could do so to each other for ever */
+	/* a block that was just claimed is not taken away for a minute, or agents could do so to each other
+	 * for ever */
 	return NOW + (run->before ? 0 : run->scenario->later_s * 1000000000) + deletions;
 }
 
@@ -115,8 +116,11 @@ static struct ipam_world *world_of(const struct scenario *scenario)
 	world->config.cooldown = scenario->cooldown;
 	world->pools = calloc(1, sizeof(*world->pools));
 	world->pool_count = 1;
-	world->pools[0] = (struct ipam_pool){
-		.name = strdup("pool"), .block_len = scenario->block_len, .usable = true, .selects_node = true, .uses = POOL_USE_WORKLOAD};
+	world->pools[0] = (struct ipam_pool){.name = strdup("pool"),
+		.block_len = scenario->block_len,
+		.usable = true,
+		.selects_node = true,
+		.uses = POOL_USE_WORKLOAD};
 	prefix_parse(scenario->pool, &world->pools[0].cidr);
 	return world;
 }
@@ -130,7 +134,7 @@ static void boot(struct agent *agent)
 	allocator_set_world(agent->allocator, world_of(agent->run->scenario));
 }
 
-static void wrong(struct run *run, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) wrong(struct run *run, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -166,11 +170,13 @@ static void hold(struct agent *agent, const struct addr *addr, const char *handl
 	for (size_t i = 0; i < run->scenario->agents; i++) {
 		for (size_t j = 0; j < run->agents[i].held_count; j++) {
 			if (&run->agents[i].held[j] != held && addr_equal(&run->agents[i].held[j].addr, addr))
-				wrong(run, "%s: %s gets %s, which %s has", agent->node, handle, text, run->agents[i].node);
+				wrong(run, "%s: %s gets %s, which %s has", agent->node, handle, text,
+					run->agents[i].node);
 		}
 	}
 	if (!attr || !attr->handle || strcmp(attr->handle, handle) != 0)
-		wrong(run, "%s: %s gets %s, which the store does not show as its own", agent->node, handle, text);
+		wrong(run, "%s: %s gets %s, which the store does not show as its own", agent->node, handle,
+			text);
 	held->addr = *addr;
 	snprintf(held->handle, sizeof(held->handle), "%s", handle);
 	ipam_block_free(&block);
@@ -205,7 +211,8 @@ static void ended(void *ctx, const struct ipam_result *result)
 		for (size_t i = 0; i < result->count; i++)
 			hold(agent, &result->addrs[i], step->handle);
 		if (result->count != step->count)
-			wrong(agent->run, "%s: %s got %zu addresses", agent->node, step->handle, result->count);
+			wrong(agent->run, "%s: %s got %zu addresses", agent->node, step->handle,
+				result->count);
 	} else if (failed && result->rc != -ENOENT && step->verb != GIVE_UP) {
 		if (result->rc != -EIO && !(result->rc == -ENOSPC && agent->run->scenario->may_fail))
 			wrong(agent->run, "%s: %s: %s", agent->node, step->handle, result->text);
@@ -249,7 +256,8 @@ static void begin_free_guarded(struct agent *agent, const struct step *step, str
 
 	for (size_t i = 0; i < agent->held_count; i++) {
 		if (strcmp(agent->held[i].handle, step->handle) == 0)
-			claims[count++] = (struct ipam_claim){.addr = agent->held[i].addr, .handle = step->handle};
+			claims[count++] =
+				(struct ipam_claim){.addr = agent->held[i].addr, .handle = step->handle};
 	}
 	let_go(agent, step->handle);
 	request->call = allocator_release(agent->allocator, claims, count, ended, request);
@@ -416,7 +424,8 @@ static size_t run_choices(void *ctx)
 
 static void run_choose(void *ctx, size_t choice)
 {
-	static const enum sim_fate fates[] = {[HAPPENS] = SIM_DONE, [LOST] = SIM_LOST, [REFUSED] = SIM_REFUSED};
+	static const enum sim_fate fates[] = {
+		[HAPPENS] = SIM_DONE, [LOST] = SIM_LOST, [REFUSED] = SIM_REFUSED};
 	struct run *run = ctx;
 	struct agent *agent;
 	size_t call;
@@ -434,8 +443,8 @@ static void run_choose(void *ctx, size_t choice)
 
 static void run_describe(void *ctx, size_t choice, char *text, size_t size)
 {
-	static const char *const names[] = {"", ", answer lost", ", it did not happen, answer lost",
-		", killed before", ", killed after"};
+	static const char *const names[] = {
+		"", ", answer lost", ", it did not happen, answer lost", ", killed before", ", killed after"};
 	struct agent *agent;
 	size_t call;
 	enum what what = find(ctx, choice, &agent, &call);
@@ -460,7 +469,8 @@ static uint64_t run_hash(void *ctx)
 		hash = sim_mix(hash, agent->held, agent->held_count * sizeof(agent->held[0]));
 		hash = sim_mix(hash, agent->doubtful, agent->doubtful_count * sizeof(agent->doubtful[0]));
 		for (size_t j = 0; j < sim_pending(agent->door); j++)
-			hash = sim_mix(hash, sim_describe(agent->door, j), strlen(sim_describe(agent->door, j)));
+			hash = sim_mix(
+				hash, sim_describe(agent->door, j), strlen(sim_describe(agent->door, j)));
 	}
 	return hash;
 }
@@ -503,7 +513,8 @@ static void check_block(void *ctx, json_t *object)
 		const struct ipam_attr *attr = ipam_block_owner(block, i);
 
 		if (attr && attr->handle &&
-			(size_t)handle_count(run, attr->handle, &block->cidr) < ipam_block_held(block, attr->handle))
+			(size_t)handle_count(run, attr->handle, &block->cidr) <
+				ipam_block_held(block, attr->handle))
 			wrong(run, "handle %s counts too few addresses", attr->handle);
 	}
 	ipam_block_free(&block);
@@ -523,8 +534,8 @@ static void check_end_block(void *ctx, json_t *object)
 
 		addr = ipam_block_addr(block, i);
 		if (ipam_attr_in_use(attr) && !is_held(run, &addr, attr->handle))
-			wrong(run, "%s is lost: the store gives it to %s, which nobody has", addr_format(&addr, text),
-				attr->handle);
+			wrong(run, "%s is lost: the store gives it to %s, which nobody has",
+				addr_format(&addr, text), attr->handle);
 	}
 	ipam_block_free(&block);
 }
@@ -560,7 +571,8 @@ static void check_held(struct run *run)
 
 			if (!attr || !attr->handle || strcmp(attr->handle, held->handle) != 0)
 				wrong(run, "%s has %s, which the store gives to %s", held->handle,
-					addr_format(&held->addr, text), attr && attr->handle ? attr->handle : "nobody");
+					addr_format(&held->addr, text),
+					attr && attr->handle ? attr->handle : "nobody");
 			ipam_block_free(&block);
 		}
 	}
@@ -591,29 +603,41 @@ static const struct explore_run how = {
 #define POOL .pool = "10.0.0.0/30", .block_len = 31
 
 static const struct scenario scenarios[] = {
-	{"two claim, one is killed", 2, .steps = {{{ASSIGN, "A", .count = 1}}, {{ASSIGN, "B", .count = 1}}}, POOL, .crashes = 1},
-	{"two claim, an answer is lost", 2, .steps = {{{ASSIGN, "A", .count = 1}}, {{ASSIGN, "B", .count = 1}}}, POOL, .faults = 1},
-	{"two fight for one block", 2, .steps = {{{ASSIGN, "A", .count = 1}}, {{ASSIGN, "B", .count = 1}}}, .pool = "10.0.0.0/31",
-		.block_len = 31, .crashes = 1},
-	{"the second borrows", 2, .before = {{{ASSIGN, "A", .count = 1}}},
-		.steps = {{{ASSIGN, "A2", .count = 1}, {FREE, "A"}}, {{ASSIGN, "B", .count = 1}}}, .pool = "10.0.0.0/31",
-		.block_len = 31, .crashes = 1, .may_fail = true},
-	{"strict affinity", 2, .before = {{{ASSIGN, "A", .count = 1}}}, .strict = true,
-		.steps = {{{ASSIGN, "A2", .count = 1}}, {{ASSIGN, "B", .count = 1}}}, .pool = "10.0.0.0/31", .block_len = 31,
-		.crashes = 1, .may_fail = true},
-	{"an empty block is taken away", 2, .before = {{{ASSIGN, "A", .count = 2}, {FREE, "A"}}},
-		.steps = {{{ASSIGN, "A2", .count = 1}}, {{ASSIGN, "B", .count = 1}}}, .pool = "10.0.0.0/31", .block_len = 31,
-		.later_s = 100, .may_fail = true},
-	{"a node's block is given up while it uses it", 2, .before = {{{ASSIGN, "A", .count = 1}}},
-		.steps = {{{ASSIGN, "A2", .count = 1}}, {{GIVE_UP, "a", "10.0.0.0/31"}}}, .pool = "10.0.0.0/31", .block_len = 31},
-	{"a full block is given up and emptied", 2, .before = {{{ASSIGN, "A", .count = 2}}},
-		.steps = {{{FREE, "A"}}, {{GIVE_UP, "a", "10.0.0.0/31"}}}, .pool = "10.0.0.0/31", .block_len = 31, .crashes = 1},
-	{"one agent, two requests", 1, .parallel = true, .steps = {{{ASSIGN, "A", .count = 1}, {ASSIGN, "A2", .count = 1}}},
+	{"two claim, one is killed", 2, .steps = {{{ASSIGN, "A", .count = 1}}, {{ASSIGN, "B", .count = 1}}},
 		POOL, .crashes = 1},
-	{"given and taken back", 2, .steps = {{{ASSIGN, "A", .count = 1}, {FREE, "A"}, {ASSIGN, "A2", .count = 2}},
-		{{ASSIGN, "B", .count = 1}, {FREE_GUARDED, "B"}}}, POOL},
-	{"three nodes, two blocks", 3, .steps = {{{ASSIGN, "A", .count = 1}}, {{ASSIGN, "B", .count = 1}},
-		{{ASSIGN, "C", .count = 1}}}, POOL},
+	{"two claim, an answer is lost", 2,
+		.steps = {{{ASSIGN, "A", .count = 1}}, {{ASSIGN, "B", .count = 1}}}, POOL, .faults = 1},
+	{"two fight for one block", 2, .steps = {{{ASSIGN, "A", .count = 1}}, {{ASSIGN, "B", .count = 1}}},
+		.pool = "10.0.0.0/31", .block_len = 31, .crashes = 1},
+	{"the second borrows", 2, .before = {{{ASSIGN, "A", .count = 1}}},
+		.steps = {{{ASSIGN, "A2", .count = 1}, {FREE, "A"}}, {{ASSIGN, "B", .count = 1}}},
+		.pool = "10.0.0.0/31", .block_len = 31, .crashes = 1, .may_fail = true},
+	{"strict affinity", 2, .before = {{{ASSIGN, "A", .count = 1}}}, .strict = true,
+		.steps = {{{ASSIGN, "A2", .count = 1}}, {{ASSIGN, "B", .count = 1}}}, .pool = "10.0.0.0/31",
+		.block_len = 31, .crashes = 1, .may_fail = true},
+	{"an empty block is taken away", 2, .before = {{{ASSIGN, "A", .count = 2}, {FREE, "A"}}},
+		.steps = {{{ASSIGN, "A2", .count = 1}}, {{ASSIGN, "B", .count = 1}}}, .pool = "10.0.0.0/31",
+		.block_len = 31, .later_s = 100, .may_fail = true},
+	{"a node's block is given up while it uses it", 2, .before = {{{ASSIGN, "A", .count = 1}}},
+		.steps = {{{ASSIGN, "A2", .count = 1}}, {{GIVE_UP, "a", "10.0.0.0/31"}}},
+		.pool = "10.0.0.0/31", .block_len = 31, .crashes = 1},
+	{"a node's empty block is given up while it needs it", 2,
+		.before = {{{ASSIGN, "A", .count = 1}, {FREE, "A"}}},
+		.steps = {{{ASSIGN, "A2", .count = 1}}, {{GIVE_UP, "a", "10.0.0.0/31"}}},
+		.pool = "10.0.0.0/31", .block_len = 31, .crashes = 1},
+	{"a full block is given up and emptied", 2, .before = {{{ASSIGN, "A", .count = 2}}},
+		.steps = {{{FREE, "A"}}, {{GIVE_UP, "a", "10.0.0.0/31"}}}, .pool = "10.0.0.0/31",
+		.block_len = 31, .crashes = 1},
+	{"one agent, two requests", 1, .parallel = true,
+		.steps = {{{ASSIGN, "A", .count = 1}, {ASSIGN, "A2", .count = 1}}}, POOL, .crashes = 1},
+	{"given and taken back", 2,
+		.steps = {{{ASSIGN, "A", .count = 1}, {FREE, "A"}, {ASSIGN, "A2", .count = 2}},
+			{{ASSIGN, "B", .count = 1}, {FREE_GUARDED, "B"}}},
+		POOL},
+	{"three nodes, two blocks", 3,
+		.steps = {{{ASSIGN, "A", .count = 1}}, {{ASSIGN, "B", .count = 1}},
+			{{ASSIGN, "C", .count = 1}}},
+		POOL},
 };
 
 static void test_scenarios(void **state)
@@ -628,8 +652,8 @@ static void test_scenarios(void **state)
 		if (getenv("TULLE_SCENARIO") && (size_t)atoi(getenv("TULLE_SCENARIO")) != i)
 			continue;
 		explore(&how, (void *)&scenarios[i], 2000000, &result);
-		print_message("%-45s %7zu states, %7zu runs, %5zu ends, %3zu steps at most, %.1f s\n", scenarios[i].name,
-			result.states, result.runs, result.ends, result.deepest,
+		print_message("%-45s %7zu states, %7zu runs, %5zu ends, %3zu steps at most, %.1f s\n",
+			scenarios[i].name, result.states, result.runs, result.ends, result.deepest,
 			(double)(clock() - begun) / CLOCKS_PER_SEC);
 		total += result.states;
 		if (result.story) {

@@ -63,7 +63,8 @@ static void test_labels(void **state)
 	char hash[IPAM_HOSTNAME_HASH_MAX], labels[IPAM_AFFINITY_LABELS_MAX];
 
 	/* printf node-a | openssl sha3-256 -binary | base32 */
-	assert_string_equal(ipam_hostname_hash("node-a", hash), "PY3TQE2E3XMTETLM2MJO3UITKPFB27YUJ4T4E5XGPEJON3SM4QAA");
+	assert_string_equal(
+		ipam_hostname_hash("node-a", hash), "PY3TQE2E3XMTETLM2MJO3UITKPFB27YUJ4T4E5XGPEJON3SM4QAA");
 	assert_string_equal(ipam_affinity_labels("node-a", FAMILY_6, labels),
 		"projectcalico.org/hostname-hash=PY3TQE2E3XMTETLM2MJO3UITKPFB27YUJ4T4E5XGPEJON3SM4QAA,"
 		"projectcalico.org/affinity-type=host,projectcalico.org/ip-version=6");
@@ -96,7 +97,8 @@ static void assert_block(const char *pool, uint8_t len, uint64_t index, const ch
 
 static void test_blocks(void **state)
 {
-	struct prefix four = cidr("10.244.0.0/16"), six = cidr("fd00::/48"), all = cidr("::/0"), tiny = cidr("10.0.0.0/26");
+	struct prefix four = cidr("10.244.0.0/16"), six = cidr("fd00::/48"), all = cidr("::/0"),
+		      tiny = cidr("10.0.0.0/26");
 
 	assert_int_equal(ipam_block_count(&four, 26), 1024);
 	assert_int_equal(ipam_block_count(&tiny, 26), 1);

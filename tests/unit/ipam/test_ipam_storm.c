@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Twenty agents and ten thousand pods on a store in memory, in an order that a seed decides: agents are killed, with
- * and without their journal, answers are lost, blocks run out. No address twice, and after repair none is lost.
- * TULLE_SEED repeats a run, TULLE_OPERATIONS makes it longer.
+ * Twenty agents and ten thousand pods on a store in memory, in an order that a seed decides: agents are
+ * killed, with and without their journal, answers are lost, blocks run out. No address twice, and after
+ * repair none is lost. TULLE_SEED repeats a run, TULLE_OPERATIONS makes it longer.
  */
 #include "ipam/repair.h"
 #include "ipam/reserve_work.h"
@@ -109,8 +109,11 @@ static struct ipam_world *world_new(void)
 	world->config.auto_allocate_blocks = true;
 	world->pools = calloc(1, sizeof(*world->pools));
 	world->pool_count = 1;
-	world->pools[0] = (struct ipam_pool){.name = strdup("pool"), .block_len = BLOCK_LEN, .usable = true,
-		.selects_node = true, .uses = POOL_USE_WORKLOAD};
+	world->pools[0] = (struct ipam_pool){.name = strdup("pool"),
+		.block_len = BLOCK_LEN,
+		.usable = true,
+		.selects_node = true,
+		.uses = POOL_USE_WORKLOAD};
 	prefix_parse(POOL, &world->pools[0].cidr);
 	return world;
 }
@@ -118,8 +121,10 @@ static struct ipam_world *world_new(void)
 static void boot(struct agent *agent)
 {
 	struct allocator_options options = {.objects = agent->door, .node = agent->node, .now = now_ns};
-	struct reserve_options batch = {.low = 1, .high = 2, .rest_s = 1, .now = now_ms, .lost = lost, .ctx = agent};
-	struct repair_options repair = {.grace_s = 1, .lives = lives, .leads = leads, .now = now_ms, .ctx = agent};
+	struct reserve_options batch = {
+		.low = 1, .high = 2, .rest_s = 1, .now = now_ms, .lost = lost, .ctx = agent};
+	struct repair_options repair = {
+		.grace_s = 1, .lives = lives, .leads = leads, .now = now_ms, .ctx = agent};
 	struct ipam_wish wish = {.family_index = FAMILY_4, .use = POOL_USE_WORKLOAD};
 	uint64_t before;
 
@@ -164,16 +169,20 @@ static void check_given(const struct agent *agent, const struct pod *pod)
 	const struct ipam_attr *attr;
 
 	addr_format(&pod->addr, text);
-	assert_int_equal(ipam_block_decode(sim_object(sim, KIND_IPAM_BLOCK, ipam_cidr_name(&cidr, name)), &block, NULL), 0);
+	assert_int_equal(ipam_block_decode(
+				 sim_object(sim, KIND_IPAM_BLOCK, ipam_cidr_name(&cidr, name)), &block, NULL),
+		0);
 	attr = ipam_block_owner(block, (unsigned)ipam_block_ordinal(block, &pod->addr));
 	if (!ipam_attr_in_use(attr) || strcmp(ipam_attr_get(attr, "node"), agent->node) != 0)
-		fail_msg("%s gives %s out, which the store gives to %s", agent->node, text, attr ? attr->handle : "nobody");
+		fail_msg("%s gives %s out, which the store gives to %s", agent->node, text,
+			attr ? attr->handle : "nobody");
 	ipam_block_free(&block);
 	for (unsigned i = 0; i < AGENTS; i++) {
 		for (unsigned j = 0; j < PODS; j++) {
-			if (&agents[i].pods[j] != pod && !agents[i].gone && addr_equal(&agents[i].pods[j].addr, &pod->addr))
-				fail_msg("%s gives %s out, which %s has given to %u", agent->node, text, agents[i].node,
-					agents[i].pods[j].number);
+			if (&agents[i].pods[j] != pod && !agents[i].gone &&
+				addr_equal(&agents[i].pods[j].addr, &pod->addr))
+				fail_msg("%s gives %s out, which %s has given to %u", agent->node, text,
+					agents[i].node, agents[i].pods[j].number);
 		}
 	}
 }
@@ -201,12 +210,14 @@ static void check_end_block(void *ctx, json_t *object)
 
 		if (!ipam_attr_in_use(attr))
 			continue;
-		if (!slot || strcmp(slot->owner ? slot->pod.handle : agent->reserve->handle, attr->handle) != 0)
-			fail_msg("%s is lost: the store gives it to %s of %s", addr_format(&addr, text), attr->handle,
-				agent ? agent->node : "nobody");
+		if (!slot ||
+			strcmp(slot->owner ? slot->pod.handle : agent->reserve->handle, attr->handle) != 0)
+			fail_msg("%s is lost: the store gives it to %s of %s", addr_format(&addr, text),
+				attr->handle, agent ? agent->node : "nobody");
 	}
 	if (block->affinity && (!agent_of(block->affinity + 5) || agent_of(block->affinity + 5)->gone))
-		fail_msg("%s still belongs to %s", json_string_value(json_object_get(json_object_get(object, "spec"), "cidr")),
+		fail_msg("%s still belongs to %s",
+			json_string_value(json_object_get(json_object_get(object, "spec"), "cidr")),
 			block->affinity);
 	ipam_block_free(&block);
 }
@@ -282,7 +293,10 @@ static void turn(bool troubles)
 	if (pending && below(10) < 8) {
 		unsigned fate = troubles ? below(200) : 2;
 
-		sim_execute(agent->door, below((unsigned)pending), fate == 0 ? SIM_LOST : fate == 1 ? SIM_REFUSED : SIM_DONE);
+		sim_execute(agent->door, below((unsigned)pending),
+			fate == 0   ? SIM_LOST
+			: fate == 1 ? SIM_REFUSED
+				    : SIM_DONE);
 	} else if (troubles && below(400) == 0) {
 		trouble(agent);
 	} else if (troubles && below(60) == 0) {
@@ -308,7 +322,8 @@ static void come_to_rest(void)
 			turn(false);
 			busy = 0;
 			for (unsigned i = 0; n % 64 == 0 && i < AGENTS; i++)
-				busy += !agents[i].gone && (sim_pending(agents[i].door) > 0 || !reserve_is_settled(agents[i].reserve));
+				busy += !agents[i].gone && (sim_pending(agents[i].door) > 0 ||
+								   !reserve_is_settled(agents[i].reserve));
 			busy = n % 64 ? 1 : busy;
 		}
 		assert_int_equal(busy, 0);
@@ -347,8 +362,10 @@ static void test_storm(void **state)
 	sim_remove(sim, KIND_NODE, agents[AGENTS - 1].node);
 	come_to_rest();
 	sim_each(sim, KIND_IPAM_BLOCK, check_end_block, NULL);
-	print_message("%u given, %u given back, %u had to wait, %u times none, %u kills, %u reboots, %u lost\n", counts.takes,
-		counts.rests, counts.waits, counts.none, counts.kills, counts.reboots, counts.losses);
+	print_message(
+		"%u given, %u given back, %u had to wait, %u times none, %u kills, %u reboots, %u lost\n",
+		counts.takes, counts.rests, counts.waits, counts.none, counts.kills, counts.reboots,
+		counts.losses);
 	assert_int_equal(counts.losses, 0);
 	assert_true(counts.kills > 0 && counts.none + counts.waits > 0);
 	for (unsigned i = 0; i < AGENTS; i++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The batch in every order of events: pods that come and go while the store is being written, an agent that is killed
- * and finds its journal again, an answer that is lost, somebody who takes an address away. The rule: what a pod is given
- * the store shows as this node's at that moment, and at the end as that pod's.
+ * The batch in every order of events: pods that come and go while the store is being written, an agent that
+ * is killed and finds its journal again, an answer that is lost, somebody who takes an address away. The
+ * rule: what a pod is given the store shows as this node's at that moment, and at the end as that pod's.
  */
 #include "explore.h"
 #include "ipam/reserve_work.h"
@@ -57,7 +57,7 @@ struct agent {
 	struct addr held[STEPS + 1]; /* by pod: the journal */
 	bool lost[STEPS + 1];
 	const void *call; /* under way */
-	bool tried; /* the next step was tried in this state and must wait */
+	bool tried;       /* the next step was tried in this state and must wait */
 };
 
 struct run {
@@ -78,7 +78,7 @@ static int64_t still(void *ctx)
 	return 1000;
 }
 
-static void wrong(struct run *run, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) wrong(struct run *run, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -89,7 +89,8 @@ static void wrong(struct run *run, const char *fmt, ...)
 	va_end(ap);
 }
 
-static struct ipam_owner pod_owner(struct agent *agent, unsigned pod, char handle[static 64], json_t **attributes)
+static struct ipam_owner pod_owner(
+	struct agent *agent, unsigned pod, char handle[static 64], json_t **attributes)
 {
 	snprintf(handle, 64, "net.%s%u", agent->node, pod);
 	*attributes = json_pack("{s:s, s:s}", "node", agent->node, "pod", handle);
@@ -110,8 +111,11 @@ static struct ipam_world *world_of(const struct scenario *scenario)
 	world->config.auto_allocate_blocks = true;
 	world->pools = calloc(1, sizeof(*world->pools));
 	world->pool_count = 1;
-	world->pools[0] = (struct ipam_pool){.name = strdup("pool"), .block_len = scenario->block_len, .usable = true,
-		.selects_node = true, .uses = POOL_USE_WORKLOAD};
+	world->pools[0] = (struct ipam_pool){.name = strdup("pool"),
+		.block_len = scenario->block_len,
+		.usable = true,
+		.selects_node = true,
+		.uses = POOL_USE_WORKLOAD};
 	prefix_parse(scenario->pool, &world->pools[0].cidr);
 	return world;
 }
@@ -119,9 +123,14 @@ static struct ipam_world *world_of(const struct scenario *scenario)
 static void boot(struct agent *agent)
 {
 	const struct scenario *scenario = agent->run->scenario;
-	struct allocator_options options = {.objects = agent->door, .node = agent->node, .now = sim_now, .ctx = agent->run};
-	struct reserve_options batch = {.low = scenario->low, .high = scenario->high, .rest_s = scenario->rest_s,
-		.now = still, .lost = lost, .ctx = agent};
+	struct allocator_options options = {
+		.objects = agent->door, .node = agent->node, .now = sim_now, .ctx = agent->run};
+	struct reserve_options batch = {.low = scenario->low,
+		.high = scenario->high,
+		.rest_s = scenario->rest_s,
+		.now = still,
+		.lost = lost,
+		.ctx = agent};
 	struct ipam_wish wish = {.family_index = FAMILY_4, .use = POOL_USE_WORKLOAD};
 	uint64_t before;
 
@@ -147,7 +156,8 @@ static void settle(struct run *run)
 	for (size_t i = 0; i < run->scenario->agents; i++) {
 		struct agent *agent = &run->agents[i];
 
-		/* what a request heard matters no more once it has ended; the next one begins before it is freed */
+		/* what a request heard matters no more once it has ended; the next one begins before it is
+		 * freed */
 		if (agent->reserve->call != agent->call)
 			sim_forget(agent->door, agent->call);
 		agent->call = agent->reserve->call;
@@ -160,7 +170,8 @@ static void settle(struct run *run)
 
 /* -- the store -- */
 
-static const char *stored(struct run *run, const struct addr *addr, char handle[static 128], char node[static 64])
+static const char *stored(
+	struct run *run, const struct addr *addr, char handle[static 128], char node[static 64])
 {
 	struct prefix cidr = ipam_block_of(addr, run->scenario->block_len);
 	char name[IPAM_CIDR_NAME_MAX];
@@ -187,15 +198,15 @@ static void check_given(struct agent *agent, unsigned pod)
 	addr_format(&agent->held[pod], text);
 	stored(agent->run, &agent->held[pod], handle, node);
 	if (strcmp(node, agent->node) != 0)
-		wrong(agent->run, "%s gives %s to pod %u, the store gives it to %s of node %s", agent->node, text, pod, handle,
-			node);
+		wrong(agent->run, "%s gives %s to pod %u, the store gives it to %s of node %s", agent->node,
+			text, pod, handle, node);
 	for (size_t i = 0; i < agent->run->scenario->agents; i++) {
 		for (unsigned j = 1; j <= STEPS; j++) {
 			struct agent *other = &agent->run->agents[i];
 
 			if (addr_equal(&other->held[j], &agent->held[pod]) && (other != agent || j != pod))
-				wrong(agent->run, "%s gives %s to pod %u, pod %u of %s has it", agent->node, text, pod, j,
-					other->node);
+				wrong(agent->run, "%s gives %s to pod %u, pod %u of %s has it", agent->node,
+					text, pod, j, other->node);
 		}
 	}
 }
@@ -209,7 +220,8 @@ static void rob(struct agent *agent)
 	{
 		struct ipam_claim claim = {.addr = slot->addr};
 		char name[IPAM_CIDR_NAME_MAX];
-		json_t *object = sim_object(agent->run->sim, KIND_IPAM_BLOCK, ipam_cidr_name(&slot->block, name));
+		json_t *object =
+			sim_object(agent->run->sim, KIND_IPAM_BLOCK, ipam_cidr_name(&slot->block, name));
 		struct ipam_block *block = NULL;
 
 		if (!object || ipam_block_decode(object, &block, NULL) < 0)
@@ -379,19 +391,24 @@ static void run_choose(void *ctx, size_t choice)
 		crash(agent, what == CRASH_AFTER);
 	} else {
 		run->faults -= what != HAPPENS;
-		sim_execute(agent->door, 0, what == HAPPENS ? SIM_DONE : what == LOST ? SIM_LOST : SIM_REFUSED);
+		sim_execute(agent->door, 0,
+			what == HAPPENS ? SIM_DONE
+			: what == LOST  ? SIM_LOST
+					: SIM_REFUSED);
 	}
 	settle(run);
 }
 
 static void run_describe(void *ctx, size_t choice, char *text, size_t size)
 {
-	static const char *const names[] = {"", "", ", answer lost", ", it did not happen, answer lost", ", killed before",
-		", killed after"};
-	static const char *const verbs[] = {"", "takes for", "rests of", "drops of", "is robbed", "wishes for"};
+	static const char *const names[] = {"", "", ", answer lost", ", it did not happen, answer lost",
+		", killed before", ", killed after"};
+	static const char *const verbs[] = {
+		"", "takes for", "rests of", "drops of", "is robbed", "wishes for"};
 	struct agent *agent;
 	enum what what = find(ctx, choice, &agent);
-	const struct step *step = &agent->run->scenario->steps[agent - agent->run->agents][agent->at < STEPS ? agent->at : 0];
+	const struct step *step =
+		&agent->run->scenario->steps[agent - agent->run->agents][agent->at < STEPS ? agent->at : 0];
 
 	if (what == ACTS)
 		snprintf(text, size, "%s: %s pod %u", agent->node, verbs[step->verb], step->pod);
@@ -407,11 +424,13 @@ static uint64_t mix_text(uint64_t hash, const char *text)
 static uint64_t hash_reserve(uint64_t hash, const struct reserve *reserve)
 {
 	const struct slot *slot;
-	bool flags[] = {reserve->look_all, reserve->paused, reserve->filling, reserve->fetching, reserve->fetches};
+	bool flags[] = {
+		reserve->look_all, reserve->paused, reserve->filling, reserve->fetching, reserve->fetches};
 
 	DL_FOREACH(reserve->turn, slot)
 	{
-		bool slot_flags[] = {slot->doubt, slot->surplus, slot->lost, slot->rest_until > 1000, slot->kept_until > 1000};
+		bool slot_flags[] = {slot->doubt, slot->surplus, slot->lost, slot->rest_until > 1000,
+			slot->kept_until > 1000};
 
 		hash = sim_mix(hash, &slot->addr, sizeof(slot->addr));
 		hash = sim_mix(hash, &slot->owner, sizeof(slot->owner));
@@ -457,7 +476,8 @@ static void check_end_slots(struct agent *agent)
 		char handle[128], node[64], text[ADDR_TEXT_MAX];
 
 		stored(agent->run, &slot->addr, handle, node);
-		if (!slot->lost && !ipam_handle_equal(handle, slot->owner ? slot->pod.handle : agent->reserve->handle))
+		if (!slot->lost &&
+			!ipam_handle_equal(handle, slot->owner ? slot->pod.handle : agent->reserve->handle))
 			wrong(agent->run, "%s: the store gives %s to %s, which is not as it is", agent->node,
 				addr_format(&slot->addr, text), handle);
 	}
@@ -477,11 +497,14 @@ static void check_end_block(void *ctx, json_t *object)
 		for (size_t j = 0; ipam_attr_in_use(attr) && j < run->scenario->agents; j++) {
 			struct agent *agent = &run->agents[j];
 
-			/* what the pod of a killed agent had, which its journal does not know any more, repair.h frees */
+			/* what the pod of a killed agent had, which its journal does not know any more,
+			 * repair.h frees */
 			if (ipam_attr_get(attr, "pod") && run->crashes < run->scenario->crashes)
 				continue;
-			if (strcmp(ipam_attr_get(attr, "node"), agent->node) == 0 && !slot_find(agent->reserve, &addr))
-				wrong(run, "%s is lost: the store gives it to %s", addr_format(&addr, text), attr->handle);
+			if (strcmp(ipam_attr_get(attr, "node"), agent->node) == 0 &&
+				!slot_find(agent->reserve, &addr))
+				wrong(run, "%s is lost: the store gives it to %s", addr_format(&addr, text),
+					attr->handle);
 		}
 	}
 	ipam_block_free(&block);
@@ -514,18 +537,20 @@ static const struct explore_run how = {
 	run_begin, run_choices, run_choose, run_describe, run_hash, run_check, run_finish};
 
 static const struct scenario scenarios[] = {
-	{"a pod comes and goes, the agent is killed", 1, {{{TAKE, 1}, {REST, 1}, {TAKE, 2}}}, "10.0.0.0/30", 30, .low = 1,
-		.high = 2, .crashes = 1},
-	{"a pod comes and goes, an answer is lost", 1, {{{TAKE, 1}, {REST, 1}, {TAKE, 2}}}, "10.0.0.0/30", 30, .low = 1,
-		.high = 2, .faults = 1},
-	{"killed twice", 1, {{{TAKE, 1}, {DROP, 1}, {TAKE, 2}}}, "10.0.0.0/30", 30, .low = 1, .high = 1, .crashes = 2},
-	{"killed, and an answer lost", 1, {{{TAKE, 1}, {DROP, 1}, {TAKE, 2}}}, "10.0.0.0/30", 30, .low = 1, .high = 1,
-		.crashes = 1, .faults = 1},
-	{"somebody takes away", 1, {{{TAKE, 1}, {ROB}, {TAKE, 2}, {ROB}}}, "10.0.0.0/30", 30, .low = 1, .high = 2},
-	{"a wish", 1, {{{WISH, 1, "10.0.0.2"}, {DROP, 1}, {WISH, 2, "10.0.0.2"}}}, "10.0.0.0/30", 30, .low = 1, .high = 1,
-		.crashes = 1},
-	{"strict affinity", 1, {{{TAKE, 1}, {TAKE, 2}, {REST, 1}}}, "10.0.0.0/30", 30, .strict = true, .low = 1, .high = 1,
-		.crashes = 1},
+	{"a pod comes and goes, the agent is killed", 1, {{{TAKE, 1}, {REST, 1}, {TAKE, 2}}}, "10.0.0.0/30",
+		30, .low = 1, .high = 2, .crashes = 1},
+	{"a pod comes and goes, an answer is lost", 1, {{{TAKE, 1}, {REST, 1}, {TAKE, 2}}}, "10.0.0.0/30", 30,
+		.low = 1, .high = 2, .faults = 1},
+	{"killed twice", 1, {{{TAKE, 1}, {DROP, 1}, {TAKE, 2}}}, "10.0.0.0/30", 30, .low = 1, .high = 1,
+		.crashes = 2},
+	{"killed, and an answer lost", 1, {{{TAKE, 1}, {DROP, 1}, {TAKE, 2}}}, "10.0.0.0/30", 30, .low = 1,
+		.high = 1, .crashes = 1, .faults = 1},
+	{"somebody takes away", 1, {{{TAKE, 1}, {ROB}, {TAKE, 2}, {ROB}}}, "10.0.0.0/30", 30, .low = 1,
+		.high = 2},
+	{"a wish", 1, {{{WISH, 1, "10.0.0.2"}, {DROP, 1}, {WISH, 2, "10.0.0.2"}}}, "10.0.0.0/30", 30,
+		.low = 1, .high = 1, .crashes = 1},
+	{"strict affinity", 1, {{{TAKE, 1}, {TAKE, 2}, {REST, 1}}}, "10.0.0.0/30", 30, .strict = true,
+		.low = 1, .high = 1, .crashes = 1},
 	{"two nodes, one block", 2, {{{TAKE, 1}}, {{END}}}, "10.0.0.0/30", 30, .low = 1, .high = 1},
 };
 
@@ -541,8 +566,9 @@ static void test_scenarios(void **state)
 		if (getenv("TULLE_SCENARIO") && (size_t)atoi(getenv("TULLE_SCENARIO")) != i)
 			continue;
 		explore(&how, (void *)&scenarios[i], 2000000, &result);
-		print_message("%-45s %7zu states, %7zu runs, %5zu ends, %3zu steps at most, %.1f s\n", scenarios[i].name,
-			result.states, result.runs, result.ends, result.deepest, (double)(clock() - begun) / CLOCKS_PER_SEC);
+		print_message("%-45s %7zu states, %7zu runs, %5zu ends, %3zu steps at most, %.1f s\n",
+			scenarios[i].name, result.states, result.runs, result.ends, result.deepest,
+			(double)(clock() - begun) / CLOCKS_PER_SEC);
 		total += result.states;
 		if (result.story) {
 			fputs(result.story, stderr);
