@@ -46,6 +46,8 @@ static void on_resync(evutil_socket_t fd, short what, void *ctx)
 	struct agent *agent = ctx;
 
 	plane_forget(agent->plane);
+	if (agent->calico)
+		calico_bgp_resync(agent->calico);
 	agent_look_at_uplink(agent);
 	agent_owner_look(agent);
 	agent_mark(agent);
@@ -335,13 +337,13 @@ static void event_release(struct event **event)
 
 void agent_free(struct agent *agent)
 {
-	http_free(agent->health);
-	http_free(agent->control);
 	if (agent->cni)
 		cni_server_free(agent->cni);
 	owner_free(agent->owner);
 	calico_free(agent->calico);
 	dialect_free(agent->dialect);
+	http_free(agent->health);
+	http_free(agent->control);
 	if (agent->store)
 		store_free(agent->store);
 	if (agent->attacher)

@@ -300,6 +300,33 @@ static void get_status(void *ctx, struct http_answer *answer)
 	answer_json(answer, json);
 }
 
+static void get_bgp_status(void *ctx, struct http_answer *answer)
+{
+	struct agent *agent = ctx;
+	json_t *json = agent->calico ? calico_bgp_status(agent->calico) : NULL;
+
+	if (json) {
+		answer_json(answer, json);
+		return;
+	}
+	answer->status = 404;
+	buf_add_str(&answer->body, "this agent speaks no BGP: the store does not speak Calico, or --bird is off\n");
+}
+
+static void begin_bgp_routes(void *ctx, struct http_request *request)
+{
+	struct agent *agent = ctx;
+	struct http_answer answer = {.status = 404, .content_type = "text/plain; charset=utf-8", .body = BUF_INIT(4096)};
+
+	if (agent->calico) {
+		calico_bgp_routes(agent->calico, request);
+		return;
+	}
+	buf_add_str(&answer.body, "this agent speaks no BGP: the store does not speak Calico\n");
+	http_reply(request, &answer);
+	buf_free(&answer.body);
+}
+
 const struct http_route agent_health_routes[] = {
 	{"/healthz", get_healthz},
 	{"/readyz", get_readyz},
@@ -315,5 +342,7 @@ const struct http_route agent_control_routes[] = {
 	{"/v1/leases", get_leases},
 	{"/v1/pods", get_pods},
 	{"/v1/ipam", get_ipam},
+	{"/v1/bgp/status", get_bgp_status},
+	{"/v1/bgp/routes", .begin = begin_bgp_routes},
 	{NULL, NULL},
 };

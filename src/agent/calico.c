@@ -61,6 +61,8 @@ static int open_parts(struct calico *calico, struct err *err)
 			       allocator_new(calico->agent->base, &options, &calico->allocator) < 0))
 		rc = err_set(err, -ENOMEM, "out of memory");
 	if (rc == 0)
+		rc = calico_bgp_init(calico, err);
+	if (rc == 0)
 		rc = calico_store_new(calico->objects, node, &store_events, calico, &calico->store, err);
 	return rc;
 }
@@ -90,6 +92,7 @@ void calico_free(struct calico *calico)
 {
 	if (!calico)
 		return;
+	calico_bgp_free(calico);
 	calico_pods_free(calico);
 	allocator_free(calico->allocator);
 	calico_node_done(calico);
@@ -161,6 +164,7 @@ void calico_replan(struct calico *calico)
 		return;
 	calico_node_publish(calico);
 	rc = calico_plan_apply(calico, &err);
+	calico_bgp_apply(calico);
 	problems_set(agent->problems, "kernel", rc < 0 ? err_text(&err) : NULL);
 	if (rc < 0) {
 		agent_retry_later(agent);

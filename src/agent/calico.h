@@ -32,3 +32,10 @@ const char *calico_not_ready(struct calico *calico);
 int calico_admit(struct calico *calico, const struct attach_request *request, struct err *err);
 /* For "tullectl status": pools, own blocks, tunnel addresses; a new object. */
 json_t *calico_status(const struct calico *calico);
+
+/* For "tullectl bgp": null where no BGP is spoken; a new object. */
+json_t *calico_bgp_status(const struct calico *calico);
+struct http_request;
+void calico_bgp_routes(struct calico *calico, struct http_request *request); /* answers it */
+/* From time to time: passwords may have changed. */
+void calico_bgp_resync(struct calico *calico);

@@ -13,6 +13,7 @@
 #include "store/calico_store.h"
 
 struct pod_addresses;
+struct calico_bgp;
 
 /* A tunnel device's address of ours. */
 struct calico_tunnel {
@@ -50,6 +51,7 @@ struct calico {
 	bool node_exists;
 
 	struct pod_addresses *pods; /* calico_pods.c */
+	struct calico_bgp *bgp_unit; /* calico_bird.c; null: --bird=off */
 	char not_ready[512];
 };
 
@@ -70,6 +72,11 @@ bool calico_tunnels_settled(const struct calico *calico);
 
 /* -- calico_plan.c -- */
 int calico_plan_apply(struct calico *calico, struct err *err);
+
+/* -- calico_bird.c -- */
+int calico_bgp_init(struct calico *calico, struct err *err);
+void calico_bgp_free(struct calico *calico);
+void calico_bgp_apply(struct calico *calico);
 
 /* -- calico_pods.c -- */
 int calico_pods_init(struct calico *calico);

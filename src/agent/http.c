@@ -37,13 +37,29 @@ struct http_server {
 	char path[108]; /* of the Unix socket, removed at the end */
 };
 
+/* libevent keeps a request whose connection has ended until it is answered. */
+void http_reply(struct http_request *opaque, const struct http_answer *answer)
+{
+	struct evhttp_request *request = (struct evhttp_request *)opaque;
+	struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
+	struct evbuffer *out = evbuffer_new();
+
+	if (!out || answer->body.error || evbuffer_add(out, buf_text(&answer->body), answer->body.len) < 0) {
+		evhttp_send_error(request, HTTP_INTERNAL, NULL);
+	} else {
+		evhttp_add_header(headers, "Content-Type", answer->content_type);
+		evhttp_send_reply(request, answer->status, NULL, out);
+	}
+	if (out)
+		evbuffer_free(out);
+}
+
 static void on_request(struct evhttp_request *request, void *ctx)
 {
 	struct http_server *server = ctx;
 	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
 	const struct http_route *route = server->routes;
 	struct http_answer answer = {.status = 200, .content_type = "text/plain; charset=utf-8"};
-	struct evbuffer *out;
 
 	while (route->path && (!path || strcmp(route->path, path) != 0))
 		route++;
@@ -51,17 +67,13 @@ static void on_request(struct evhttp_request *request, void *ctx)
 		evhttp_send_error(request, HTTP_NOTFOUND, NULL);
 		return;
 	}
+	if (route->begin) {
+		route->begin(server->ctx, (struct http_request *)request);
+		return;
+	}
 	answer.body = BUF_INIT((size_t)64 << 20);
 	route->get(server->ctx, &answer);
-	out = evbuffer_new();
-	if (!out || answer.body.error || evbuffer_add(out, buf_text(&answer.body), answer.body.len) < 0) {
-		evhttp_send_error(request, HTTP_INTERNAL, NULL);
-	} else {
-		evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", answer.content_type);
-		evhttp_send_reply(request, answer.status, NULL, out);
-	}
-	if (out)
-		evbuffer_free(out);
+	http_reply((struct http_request *)request, &answer);
 	buf_free(&answer.body);
 }
 

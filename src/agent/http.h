@@ -21,10 +21,17 @@ struct http_answer {
 	struct buf body;
 };
 
+/* An answer that comes later: to be given exactly once by http_reply, before http_free. */
+struct http_request;
+
 struct http_route {
 	const char *path;
 	void (*get)(void *ctx, struct http_answer *answer);
+	void (*begin)(void *ctx, struct http_request *request); /* instead of get */
 };
+
+/* Sends and frees; also when nobody waits for it any more. answer's body stays the caller's. */
+void http_reply(struct http_request *request, const struct http_answer *answer);
 
 /* routes: closed by a null path; must outlive the server. ip: a literal address, "" = all of both families. */
 int http_listen_tcp(struct event_base *base, const char *ip, uint16_t port, const struct http_route *routes, void *ctx,

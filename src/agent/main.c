@@ -82,6 +82,8 @@ static int validate(const struct options *options, struct err *err)
 	if (strcmp(options->dialect, "auto") != 0 && strcmp(options->dialect, "flannel") != 0 &&
 		strcmp(options->dialect, "calico") != 0)
 		return err_set(err, -EINVAL, "--dialect: the value is \"%s\", expected auto, flannel or calico", options->dialect);
+	if (strcmp(options->bird, "adopt") != 0 && strcmp(options->bird, "start") != 0 && strcmp(options->bird, "off") != 0)
+		return err_set(err, -EINVAL, "--bird: the value is \"%s\", expected adopt, start or off", options->bird);
 	if (inet_pton(AF_INET, options->healthz_ip, address) != 1 && inet_pton(AF_INET6, options->healthz_ip, address) != 1)
 		return err_set(err, -EINVAL, "--healthz-ip: \"%s\" is no IP address", options->healthz_ip);
 	if (strchr(options->cni_conf_name, '/') || !options->cni_conf_name[0])

@@ -70,6 +70,8 @@ static const struct option_spec specs[] = {
 	S("cni-conf-dir", cni_conf_dir, "", "DIR", "write the CNI configuration here once ready, e.g. /etc/cni/net.d"),
 	S("cni-conf-name", cni_conf_name, "10-tulle.conflist", "FILE", "its file name"),
 	S("cni-bin-dir", cni_bin_dir, "", "DIR", "install the plugin here before that, e.g. /opt/cni/bin"),
+	S("bird", bird, "adopt", "HOW",
+		"BGP by BIRD, where the store speaks Calico: adopt (one that others start on RUN-DIR/bird), start (we start it, and leave it running), off"),
 	S("host-local-dir", host_local_dir, "/var/lib/cni/networks", "DIR",
 		"host-local's files: addresses in them count as taken"),
 	S("flannel-data-dir", flannel_dir, "/var/lib/cni/flannel", "DIR", "state files of Flannel's CNI plugin"),

@@ -38,7 +38,7 @@ struct options {
 	char *vmodule, *log_backtrace_at;
 	/* ours */
 	char *config;
-	char *store, *store_dir, *dialect;
+	char *store, *store_dir, *dialect, *bird;
 	char *node_name;
 	char *run_dir, *state_dir, *bpffs;
 	char *cni_conf_dir, *cni_bin_dir, *cni_conf_name;
