@@ -227,9 +227,10 @@ class Bed:
         return switch
 
     def close(self):
-        for place in self.places:
-            place.stop()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, self.dir, ignore_errors=True)
+            for place in self.places:
+                stack.callback(place.stop)
 
 
 def node(name, address=None, **more):
