@@ -57,13 +57,17 @@ struct vxlan_head {
 
 /* -- is it for this node? -- */
 
+/* AF_INET, AF_INET6 */
+#define FAMILY_IP4 2
+#define FAMILY_IP6 10
+
 static __noinline int is_forwarded(struct __sk_buff *skb, const struct packet_addr *source, const struct packet_addr *dst,
 	int family)
 {
 	struct bpf_fib_lookup fib = {.family = family, .ifindex = skb->ifindex};
 	long r;
 
-	if (family == 2) {
+	if (family == FAMILY_IP4) {
 		fib.ipv4_src = source->w[3];
 		fib.ipv4_dst = dst->w[3];
 	} else {
@@ -74,9 +78,6 @@ static __noinline int is_forwarded(struct __sk_buff *skb, const struct packet_ad
 	return r == BPF_FIB_LKUP_RET_SUCCESS || r == BPF_FIB_LKUP_RET_NO_NEIGH || r == BPF_FIB_LKUP_RET_FRAG_NEEDED ||
 		r == BPF_FIB_LKUP_RET_UNSUPP_LWT;
 }
-
-#define FAMILY_IP4 2
-#define FAMILY_IP6 10
 
 /* -- who may send what -- */
 
@@ -273,6 +274,7 @@ static __always_inline int look_vxlan(struct __sk_buff *skb, __u32 udp, const st
 	return GUARD_COUNT_INNER;
 }
 
+/* head: length of the outer header; fragment: what of its field says so. */
 static __always_inline int look_ipip(struct __sk_buff *skb, __u32 inner, const struct packet_addr *sender, __u32 head,
 	__be16 fragment)
 {
@@ -390,11 +392,8 @@ int guard(struct __sk_buff *skb)
 	}
 	if (reason == NOT_OURS)
 		return PASS;
-	if (reason != GUARD_COUNT_ACCEPTED) {
-		if (is_forwarded(skb, &source, &dst, family))
-			return PASS;
-		return drop(skb, (__u32)reason);
-	}
+	if (reason != GUARD_COUNT_ACCEPTED)
+		return is_forwarded(skb, &source, &dst, family) ? PASS : drop(skb, (__u32)reason);
 	count_in(&counts, skb, GUARD_COUNT_ACCEPTED);
 	return PASS;
 }

@@ -9,7 +9,7 @@
 #include "carrier_strip.h"
 #include "ipip.h"
 
-/* len: bytes that the outer header says it carries. */
+/* payload: bytes that the outer header says it carries. */
 static __always_inline int ipip_inner(struct __sk_buff *skb, const struct packet_addr *peer, __u32 payload, int congested)
 {
 	struct packet_addr source, dst;
