@@ -2,6 +2,7 @@
 #include "agent/calico_internal.h"
 
 #include "base/cleanup.h"
+#include "store/etcd_options.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -39,13 +40,20 @@ static int open_objects(struct calico *calico, struct err *err)
 {
 	const struct options *options = &calico->agent->options;
 	struct kube_options kube = {.api_url = options->kube_api_url, .kubeconfig = options->kubeconfig_file};
+	struct etcd_client_options etcd = {
+		.endpoints = options->etcd_endpoints,
+		.keyfile = options->etcd_keyfile,
+		.certfile = options->etcd_certfile,
+		.cafile = options->etcd_cafile,
+		.username = options->etcd_username,
+		.password = options->etcd_password,
+	};
 	int rc;
 
 	if (strcmp(options->store, "directory") == 0)
 		return objects_directory_new(options->store_dir, calico->agent->base, &calico->objects, err);
-	if (strcmp(options->store, "kubernetes") != 0)
-		return err_set(err, -ENOTSUP, "--store: the value is \"%s\", and Calico's pools are read from a directory or Kubernetes",
-			options->store);
+	if (strcmp(options->store, "etcd") == 0)
+		return objects_etcd_new(&etcd, calico->agent->base, &calico->objects, err);
 	rc = kube_new(&kube, calico->agent->base, &calico->kube, err);
 	return rc < 0 ? rc : objects_kube_new(calico->kube, NULL, calico->agent->base, &calico->objects, err);
 }

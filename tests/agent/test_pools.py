@@ -220,3 +220,17 @@ def test_an_ippool_applied_to_a_running_cluster(make_lab, built, eyes):
         wait.until(lambda: eyes(node).status()["calico"] and eyes(node).status()["ready"], f"{node.name} speaks Calico", 15)
     a, b = one.pod_add("a"), two.pod_add("b")
     talk(a, b)
+
+
+def test_on_etcd(make_lab, built, eyes):
+    """The same with Calico's keys in a real etcd."""
+    lab = make_lab(nodes=2, agents=False, store="etcd")
+    lab.store.ctl("put", "/calico/resources/v3/projectcalico.org/ippools/pool4", pool(vxlanMode="Always"))
+    for node in lab.nodes:
+        node.agent_start(extra=["--dialect=calico"])
+    a, b = (node.pod_add(f"pod-{node.index}") for node in lab.nodes)
+    talk(a, b)
+    assert way(lab.nodes[0], b.ip) == "vxlan.calico"
+    a.delete()
+    wait.until(lambda: a.ip not in lab.store.ctl("get", "--prefix", "/calico/ipam/v2/handle/").stdout and
+               lab.store.ctl("get", "--prefix", "--keys-only", "/calico/ipam/v2/handle/").stdout.count("handle") == 3, "the pod's handle is gone", 10)
