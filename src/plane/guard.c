@@ -86,8 +86,8 @@ static int resolve(const struct wanted_guard *wanted, struct guard_config *ret, 
 	if (r)
 		return err_wrap(err, "guard");
 	if (vxlan && (!wanted->port || wanted->vni > VNI_MAX))
-		return err_set(err, -EINVAL, "guard: VXLAN port %u and VNI %u, expected a port of 1 to 65535 and a VNI of at most %d",
-			wanted->port, wanted->vni, VNI_MAX);
+		return err_set(err, -EINVAL, "guard: VXLAN port %u and VNI %u, expected a port of 1 to 65535 and a VNI of at "
+			"most %d", wanted->port, wanted->vni, VNI_MAX);
 	config.header = uplink.ethernet ? ETH_HLEN : 0;
 	if (vxlan) {
 		config.vni = wanted->vni;
