@@ -128,11 +128,18 @@ bool route_entry_parse(const struct nlmsghdr *msg, struct entry *ret)
 	return true;
 }
 
-/* Protocols up to RTPROT_STATIC are the kernel's and the operator's: what he made by hand is not ours to delete, even if
- * our routes are to look the same. */
+/* Has linux/rtnetlink.h a name for it? The kernel's, the operator's, a routing daemon's: what stands under such a
+ * protocol is not ours to delete, even if our routes are to look the same. */
+static bool is_taken(uint8_t protocol)
+{
+	static const uint8_t high[] = {RTPROT_BABEL, RTPROT_OPENR, RTPROT_BGP, RTPROT_ISIS, RTPROT_OSPF, RTPROT_RIP, RTPROT_EIGRP};
+
+	return protocol <= RTPROT_KEEPALIVED || memchr(high, protocol, sizeof(high));
+}
+
 static bool is_own_protocol(const struct devices *devices, uint8_t protocol)
 {
-	return protocol == ROUTE_PROTOCOL_TULLE || (protocol > RTPROT_STATIC && protocol == devices->protocol);
+	return protocol == ROUTE_PROTOCOL_TULLE || (protocol == devices->protocol && !is_taken(protocol));
 }
 
 bool route_is_own(const struct entry *entry, const struct devices *devices)

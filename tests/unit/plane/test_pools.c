@@ -258,6 +258,12 @@ static void test_protocol_of_choice(void **state)
 	bed_apply(bed);
 	assert_int_equal(bed_count("10.244.7.0/26 via 192.0.2.17 dev up0 proto static onlink", "ip route"), 1);
 	assert_int_equal(bed_count("10.244.9.0/26", "ip route"), 1);
+	/* nor is BIRD's for the asking */
+	bed_run("ip route add 10.244.12.0/26 via 192.0.2.9 dev up0 proto bird onlink");
+	bed->wanted.protocol = RTPROT_BIRD;
+	bed_apply(bed);
+	assert_int_equal(bed_count("10.244.7.0/26 via 192.0.2.17 dev up0 proto bird onlink", "ip route"), 1);
+	assert_int_equal(bed_count("10.244.12.0/26", "ip route"), 1);
 }
 
 int main(void)
