@@ -35,6 +35,7 @@ def test_versions_agree(deb):
 
 def test_content(unpacked):
     for path in ("usr/sbin/tulled", "usr/bin/tullectl", "usr/libexec/tulle/tulle", "lib/systemd/system/tulled.service",
+                 "lib/systemd/system/tulle-bird.service",
                  "usr/share/man/man8/tulled.8.gz", "usr/share/man/man8/tullectl.8.gz", "usr/share/man/man8/tulle.8.gz",
                  "usr/share/doc/tulle/copyright", "usr/share/doc/tulle/examples/tulled.yaml", "usr/share/doc/tulle/install.md.gz"):
         assert (unpacked / path).is_file(), path
