@@ -40,14 +40,15 @@ def test_run_waits_and_a_restart_keeps_routes(bed):
     assert alive(a).returncode == 0
     b.reaches("10.244.1.0/26", gateway="10.0.0.1")
     until(lambda: (a.run_dir / "started").exists(), "the agent has seen it", 20)
+    since = b.established("Mesh_10_0_0_1")["Mesh_10_0_0_1"]["since"]
     monitor = b.spawn("ip", "monitor", "route", stdout=(b.dir / "monitor").open("w"))
     a.birdc("graceful", "restart")
     assert first.wait(10) == 0
     done = alive(a)
     assert done.returncode == 1 and "no BIRD answers" in done.stderr
     second = a.spawn(TULLECTL, "bgp", "run", a.run_dir)
-    a.established("Mesh_10_0_0_2")
-    b.established("Mesh_10_0_0_1")
+    until(lambda: a.bird_pid() == second.pid, "it runs", 20)
+    until(lambda: b.established("Mesh_10_0_0_1")["Mesh_10_0_0_1"]["since"] != since, "another session", 40)
     assert "-R" in open(f"/proc/{second.pid}/cmdline").read().split("\0")
     monitor.terminate()
     assert "Deleted 10.244.1.0/26" not in (b.dir / "monitor").read_text()
