@@ -33,7 +33,7 @@ def test_modules(guest):
     step = ended(guest, "modules")
     assert step.status == 0, step.text
     loaded = {line.split()[0] for line in step.text.splitlines() if line.strip()}
-    assert {"nf_tables", "vxlan", "ipip", "veth", "bridge", "sch_tbf", "cls_bpf"} <= loaded & set(MODULES)
+    assert {"nf_tables", "vxlan", "veth", "bridge", "sch_tbf", "cls_bpf"} <= loaded & set(MODULES)
 
 
 def succeeded(guest, name: str, sign) -> None:
