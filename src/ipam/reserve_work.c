@@ -155,12 +155,26 @@ static void judge_block(struct reserve *reserve, const struct ipam_look *look)
 		adopt(reserve, look->block);
 }
 
+/* What lies in a block that is damaged keeps its doubts, and must not keep the others from going on. */
+static void put_off(struct reserve *reserve, const struct ipam_result *result)
+{
+	struct slot *slot;
+
+	DL_FOREACH(reserve->turn, slot)
+	{
+		if (slot->doubt)
+			slot->look_after = reserve_now(reserve) + PAUSE_MAX_MS;
+	}
+	if (reserve->damaged != (result->rc < 0))
+		reserve_report(reserve, result->text);
+	reserve->damaged = result->rc < 0;
+}
+
 static void looked(void *ctx, const struct ipam_result *result)
 {
 	struct reserve *reserve = ctx;
 
 	reserve->call = NULL;
-	/* a block that is damaged keeps its doubts and must not keep the others from going on */
 	if (result->rc < 0 && result->rc != -EINVAL) {
 		failed(reserve, result->text);
 		return;
@@ -168,14 +182,15 @@ static void looked(void *ctx, const struct ipam_result *result)
 	for (size_t i = 0; i < result->look_count; i++)
 		judge_block(reserve, &result->looks[i]);
 	reserve->look_all = false;
-	if (result->rc < 0) {
-		failed(reserve, result->text);
-		reserve->look_all = false;
-	} else {
-		succeeded(reserve);
-	}
+	succeeded(reserve);
+	put_off(reserve, result);
 	reserve_tell(reserve);
 	reserve_step(reserve);
+}
+
+static bool needs_look(const struct reserve *reserve, const struct slot *slot)
+{
+	return slot->doubt && slot->look_after <= reserve_now(reserve);
 }
 
 static bool begin_look(struct reserve *reserve)
@@ -190,7 +205,7 @@ static bool begin_look(struct reserve *reserve)
 
 		for (size_t i = 0; i < count && !known; i++)
 			known = prefix_equal(&cidrs[i], &slot->block);
-		if (cidrs && !known && (slot->doubt || reserve->look_all))
+		if (cidrs && !known && (needs_look(reserve, slot) || reserve->look_all))
 			cidrs[count++] = slot->block;
 	}
 	if (!cidrs || (count == 0 && !reserve->look_all))
@@ -255,8 +270,9 @@ static size_t count_batch(const struct reserve *reserve, const struct demand *de
 
 	DL_FOREACH(reserve->turn, slot)
 	{
-		if (!slot->owner && !slot->surplus && !slot->lost && slot->kept_until <= now &&
-			(resting || slot->rest_until <= now) && slot_suits(reserve, slot, demand))
+		if (!slot->owner && !slot->surplus && !slot->lost && !slot->doubt &&
+			slot->kept_until <= now && (resting || slot->rest_until <= now) &&
+			slot_suits(reserve, slot, demand))
 			count++;
 	}
 	return count;

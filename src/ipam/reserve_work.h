@@ -22,6 +22,7 @@ struct slot {
 	int64_t rest_until;       /* milliseconds */
 	int64_t kept_until;       /* for the one who asked for this very address */
 	bool doubt;               /* what the store shows must be read again */
+	int64_t look_after;       /* its block is damaged: not to be read again before then */
 	bool surplus;             /* to be given back */
 	bool lost;                /* somebody else has it: nothing is written any more */
 	char *maybe;              /* handle that was being written when an answer was lost; null: none */
@@ -60,6 +61,7 @@ struct reserve {
 	struct demand *filling;
 	struct fetch *fetching;
 	bool started, look_all, paused;
+	bool damaged; /* a block could not be read, and it is told */
 	bool starved; /* somebody got -EAGAIN since ready() was called */
 	unsigned failures;
 };

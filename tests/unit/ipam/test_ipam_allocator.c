@@ -424,6 +424,56 @@ static void test_no_world(void **state)
 	assert_int_equal(assign(bed, 0, "A", 1), -EAGAIN);
 }
 
+static void settle(struct bed *bed, const struct reserve *reserve)
+{
+	for (unsigned i = 0; i < 10000 && (i < 10 || !reserve_is_settled(reserve)); i++) {
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		if (sim_pending(bed->doors[0]))
+			sim_execute(bed->doors[0], 0, SIM_DONE);
+	}
+}
+
+static struct prefix take_pod(struct bed *bed, struct reserve *reserve, uint64_t owner)
+{
+	struct ipam_wish wish = {.family_index = FAMILY_4, .use = POOL_USE_WORKLOAD};
+	json_t *attributes = json_pack("{s:s, s:s}", "node", "a", "pod", "p");
+	struct ipam_owner pod = {owner == 1 ? "net.1" : "net.2", attributes};
+	struct addr addr;
+	struct err err = ERR_INIT;
+
+	if (reserve_take(reserve, &wish, owner, &pod, &addr, &err) < 0)
+		fail_msg("%s", err.text);
+	json_decref(attributes);
+	settle(bed, reserve);
+	return ipam_block_of(&addr, 30);
+}
+
+static void test_batch_beside_a_damaged_block(void **state)
+{
+	struct bed *bed = *state;
+	struct reserve_options options = {.low = 1, .high = 1};
+	struct ipam_wish wish = {.family_index = FAMILY_4, .use = POOL_USE_WORKLOAD};
+	struct prefix first, second;
+	struct reserve *reserve;
+	char name[IPAM_CIDR_NAME_MAX];
+	json_t *object;
+
+	assert_int_equal(reserve_new(base, bed->allocators[0], &options, &reserve), 0);
+	assert_int_equal(reserve_want(reserve, &wish, NULL), 0);
+	reserve_start(reserve);
+	settle(bed, reserve);
+	first = take_pod(bed, reserve, 1);
+	object = json_deep_copy(sim_object(bed->sim, KIND_IPAM_BLOCK, ipam_cidr_name(&first, name)));
+	json_object_set_new(json_object_get(object, "spec"), "attributes", json_integer(7));
+	sim_put(bed->sim, KIND_IPAM_BLOCK, object);
+	json_decref(object);
+	reserve_block_gone(reserve, &first); /* whatever raises a doubt */
+	settle(bed, reserve);
+	second = take_pod(bed, reserve, 2);
+	assert_false(prefix_equal(&first, &second));
+	reserve_free(reserve);
+}
+
 static void test_election(void **state)
 {
 	struct bed *bed = *state;
@@ -459,6 +509,7 @@ int main(void)
 		TEST(test_damaged),
 		TEST(test_tunnel),
 		TEST(test_no_world),
+		TEST(test_batch_beside_a_damaged_block),
 		TEST(test_election),
 	};
 	int rc;

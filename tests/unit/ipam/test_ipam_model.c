@@ -561,6 +561,32 @@ static void check_end_affinity(void *ctx, json_t *object)
 			affinity ? affinity : "nobody");
 }
 
+/* Only what went wrong may leave a handle that counts too many. */
+static void check_end_handle(void *ctx, json_t *object)
+{
+	struct run *run = ctx;
+	json_t *spec = json_object_get(object, "spec"), *value;
+	const char *handle = json_string_value(json_object_get(spec, "handleID")), *key;
+
+	if (run->crashes < run->scenario->crashes || run->faults < run->scenario->faults)
+		return;
+	json_object_foreach (json_object_get(spec, "block"), key, value) {
+		char name[IPAM_CIDR_NAME_MAX];
+		struct ipam_block *block = NULL;
+		struct prefix cidr;
+		size_t held = 0;
+
+		prefix_parse(key, &cidr);
+		if (ipam_block_decode(sim_object(run->sim, KIND_IPAM_BLOCK, ipam_cidr_name(&cidr, name)),
+			    &block, NULL) == 0)
+			held = ipam_block_held(block, handle);
+		if (held != (size_t)json_integer_value(value))
+			wrong(run, "handle %s counts %lld addresses of block %s, which has %zu", handle,
+				(long long)json_integer_value(value), key, held);
+		ipam_block_free(&block);
+	}
+}
+
 static void check_held(struct run *run)
 {
 	for (size_t i = 0; i < run->scenario->agents; i++) {
@@ -588,6 +614,7 @@ static const char *run_check(void *ctx, bool end)
 	if (end) {
 		sim_each(run->sim, KIND_IPAM_BLOCK, check_end_block, run);
 		sim_each(run->sim, KIND_BLOCK_AFFINITY, check_end_affinity, run);
+		sim_each(run->sim, KIND_IPAM_HANDLE, check_end_handle, run);
 		for (size_t i = 0; i < run->scenario->agents; i++) {
 			if (run->agents[i].under_way > 0)
 				wrong(run, "%s waits for ever", run->agents[i].node);
