@@ -27,7 +27,7 @@ SLOW = "5"  # times as slow as the machine outside, at least: the tests' deadlin
 SUITES = {"plane/test_plane_entries": 200, "plane/test_plane_links": 200, "plane/test_plane_nft": 200, "plane/test_plane_pools": 100,
           "plane/test_plane_guard": 100, "attach/test_attach": 400}
 ARGUMENTS = {"attach/test_attach": "'*' two_hundred"}  # without that one: it takes longer than all others
-NETS = {"ipip": "kernel and not streams"}  # files of tests/bpf, what is taken of them
+NETS = {"ipip": "kernel and (reach or full_size or packets_are)"}  # files of tests/bpf, what is taken of them; all of it in the soak
 # This kernel has the module ipip, which puts a tunl0 into every network namespace: loaded for these only, others count devices.
 IPIP = "modprobe ipip; trap 'modprobe -r ipip' EXIT; "
 WITH_IPIP = {"plane/test_plane_pools"}
