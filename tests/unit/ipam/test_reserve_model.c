@@ -211,8 +211,8 @@ static void check_given(struct agent *agent, unsigned pod)
 	}
 }
 
-/* Somebody releases the first address of the batch by hand; the watch tells. */
-static void rob(struct agent *agent)
+/* Somebody releases an address by hand, a pod's or (0) the first free one of the batch; the watch tells. */
+static void rob(struct agent *agent, unsigned pod)
 {
 	struct slot *slot;
 
@@ -224,6 +224,8 @@ static void rob(struct agent *agent)
 			sim_object(agent->run->sim, KIND_IPAM_BLOCK, ipam_cidr_name(&slot->block, name));
 		struct ipam_block *block = NULL;
 
+		if (slot->owner != pod)
+			continue;
 		if (!object || ipam_block_decode(object, &block, NULL) < 0)
 			continue;
 		ipam_block_release(block, &claim, NOW / 1000000000);
@@ -304,7 +306,7 @@ static void act(struct agent *agent)
 	}
 	agent->at++;
 	if (step->verb == ROB) {
-		rob(agent);
+		rob(agent, step->pod);
 		return;
 	}
 	agent->held[step->pod] = (struct addr){{0}};
@@ -545,7 +547,7 @@ static const struct scenario scenarios[] = {
 		.crashes = 2},
 	{"killed, and an answer lost", 1, {{{TAKE, 1}, {DROP, 1}, {TAKE, 2}}}, "10.0.0.0/30", 30, .low = 1,
 		.high = 1, .crashes = 1, .faults = 1},
-	{"somebody takes away", 1, {{{TAKE, 1}, {ROB}, {TAKE, 2}, {ROB}}}, "10.0.0.0/30", 30, .low = 1,
+	{"somebody takes away", 1, {{{TAKE, 1}, {ROB, 0}, {TAKE, 2}, {ROB, 1}}}, "10.0.0.0/30", 30, .low = 1,
 		.high = 2},
 	{"a wish", 1, {{{WISH, 1, "10.0.0.2"}, {DROP, 1}, {WISH, 2, "10.0.0.2"}}}, "10.0.0.0/30", 30,
 		.low = 1, .high = 1, .crashes = 1},
