@@ -36,6 +36,12 @@
 #define NOTHING -1 /* no counter moves */
 #define DEVICE 1   /* lo */
 
+/* An inner header lies behind the fourteen bytes of Ethernet: at any address. */
+typedef struct ethhdr ethhdr_at __attribute__((aligned(1)));
+typedef struct iphdr iphdr_at __attribute__((aligned(1)));
+typedef struct ipv6hdr ipv6hdr_at __attribute__((aligned(1)));
+typedef struct udphdr udphdr_at __attribute__((aligned(1)));
+
 struct packet {
 	uint8_t pad[2]; /* so that the headers behind Ethernet's 14 bytes are aligned, as in the kernel */
 	uint8_t b[512];
@@ -198,15 +204,15 @@ static uint16_t or_else(uint16_t value, uint16_t usual)
 
 static void put_eth(struct packet *packet, uint16_t ether)
 {
-	struct ethhdr *eth = grow(packet, sizeof(*eth));
+	ethhdr_at *eth = grow(packet, sizeof(*eth));
 
 	eth->h_proto = htons(ether); /* lo's own address: the packet is for this host */
 }
 
-static struct iphdr *put_ip4(struct packet *packet, const char *src, const char *dst, unsigned ihl, uint8_t protocol)
+static iphdr_at *put_ip4(struct packet *packet, const char *src, const char *dst, unsigned ihl, uint8_t protocol)
 {
 	struct addr from = address(src), to = address(dst);
-	struct iphdr *ip = grow(packet, ihl * 4);
+	iphdr_at *ip = grow(packet, ihl * 4);
 
 	ip->version = 4;
 	ip->ihl = ihl & 15;
@@ -217,9 +223,9 @@ static struct iphdr *put_ip4(struct packet *packet, const char *src, const char 
 	return ip;
 }
 
-static struct ipv6hdr *put_ip6(struct packet *packet, const char *src, const char *dst, uint8_t protocol)
+static ipv6hdr_at *put_ip6(struct packet *packet, const char *src, const char *dst, uint8_t protocol)
 {
-	struct ipv6hdr *ip = grow(packet, sizeof(*ip));
+	ipv6hdr_at *ip = grow(packet, sizeof(*ip));
 	struct addr from = address(src), to = address(dst);
 
 	ip->version = 6;
@@ -230,18 +236,18 @@ static struct ipv6hdr *put_ip6(struct packet *packet, const char *src, const cha
 	return ip;
 }
 
-static struct udphdr *put_udp(struct packet *packet, uint16_t port)
+static udphdr_at *put_udp(struct packet *packet, uint16_t port)
 {
-	struct udphdr *udp = grow(packet, sizeof(*udp));
+	udphdr_at *udp = grow(packet, sizeof(*udp));
 
-	*udp = (struct udphdr){.source = htons(PORT), .dest = htons(port)};
+	*udp = (udphdr_at){.source = htons(PORT), .dest = htons(port)};
 	return udp;
 }
 
 static void put_inner4(struct packet *packet, const struct wish *wish)
 {
 	size_t start = packet->len;
-	struct iphdr *ip = put_ip4(packet, wish->inner_src ? wish->inner_src : "10.244.2.2",
+	iphdr_at *ip = put_ip4(packet, wish->inner_src ? wish->inner_src : "10.244.2.2",
 		wish->inner_dst ? wish->inner_dst : "10.244.1.2", 5, or_else(wish->inner_protocol, IPPROTO_UDP) & 255);
 
 	put_udp(packet, or_else(wish->inner_port, 53));
@@ -253,7 +259,7 @@ static void put_inner4(struct packet *packet, const struct wish *wish)
 
 static void put_inner6(struct packet *packet, const struct wish *wish)
 {
-	struct ipv6hdr *ip = put_ip6(packet, wish->inner_src ? wish->inner_src : "fd00:10:244:2::2",
+	ipv6hdr_at *ip = put_ip6(packet, wish->inner_src ? wish->inner_src : "fd00:10:244:2::2",
 		wish->inner_dst ? wish->inner_dst : "fd00:10:244:1::2", or_else(wish->inner_protocol, IPPROTO_UDP) & 255);
 
 	put_udp(packet, or_else(wish->inner_port, 53));
@@ -262,7 +268,7 @@ static void put_inner6(struct packet *packet, const struct wish *wish)
 	ip->version = or_else(wish->inner_version, 6) & 15;
 }
 
-static void put_headers(struct packet *packet, struct ipv6hdr *ip, const struct wish *wish)
+static void put_headers(struct packet *packet, ipv6hdr_at *ip, const struct wish *wish)
 {
 	uint8_t *next = &ip->nexthdr;
 	uint8_t last = *next;
@@ -284,7 +290,7 @@ static void put_outer(struct packet *packet, const struct wish *wish, uint8_t pr
 {
 	const char *src = wish->src ? wish->src : wish->outer6 ? "2001:db8::2" : "192.0.2.2";
 	const char *dst = wish->dst ? wish->dst : wish->outer6 ? "2001:db8::1" : "192.0.2.1";
-	struct iphdr *ip;
+	iphdr_at *ip;
 
 	if (wish->outer6) {
 		put_headers(packet, put_ip6(packet, src, dst, protocol), wish);
