@@ -28,6 +28,7 @@ struct secret {
 	struct secret *next;
 	char *name, *key;
 	char *value;               /* null: not seen yet, or not there */
+	bool answered;             /* the store has said something of it, once */
 	struct objects_call *call;
 };
 
@@ -43,6 +44,7 @@ struct calico_bgp {
 	struct bird *bird;
 	struct secret *secrets;
 	size_t secret_count;
+	bool awaits;               /* a password that was asked for has not been answered yet */
 	struct listing *listings;
 };
 
@@ -69,6 +71,9 @@ static void on_secret(void *ctx, const struct objects_answer *answer)
 	char *value = answer->rc == 0 ? read_secret(answer->object, secret->key) : NULL;
 
 	secret->call = NULL;
+	if (!secret->answered)
+		agent_mark(secret->bgp->calico->agent);
+	secret->answered = true;
 	/* one that cannot be read for the moment keeps its value */
 	if (!value && answer->rc < 0 && answer->rc != -ENOENT)
 		return;
@@ -95,8 +100,10 @@ static const char *find_secret(void *ctx, const struct secret_ref *ref)
 	struct secret *secret;
 
 	for (secret = bgp->secrets; secret; secret = secret->next)
-		if (strcmp(secret->name, ref->name) == 0 && strcmp(secret->key, ref->key) == 0)
+		if (strcmp(secret->name, ref->name) == 0 && strcmp(secret->key, ref->key) == 0) {
+			bgp->awaits |= !secret->answered;
 			return secret->value;
+		}
 	secret = bgp->secret_count < SECRETS_MAX ? calloc(1, sizeof(*secret)) : NULL;
 	if (!secret)
 		return NULL;
@@ -105,6 +112,7 @@ static const char *find_secret(void *ctx, const struct secret_ref *ref)
 	bgp->secret_count++;
 	if (secret->name && secret->key)
 		secret_look(secret);
+	bgp->awaits |= secret->call != NULL;
 	return NULL;
 }
 
@@ -191,6 +199,18 @@ static bool announces_services(const struct bgp_config *config)
 	return config->cluster_ip_count || config->external_ip_count || config->balancer_ip_count;
 }
 
+/* A BIRD that outlived us has sessions and routes that a half-read store would take away. */
+static bool all_is_read(const struct calico *calico)
+{
+	static const enum calico_part parts[] = {CALICO_PEERS, CALICO_FILTERS, CALICO_SERVICES, CALICO_SLICES};
+	size_t count = announces_services(calico->bgp) ? ARRAY_SIZE(parts) : 2;
+
+	for (size_t i = 0; i < count; i++)
+		if (!collection_is_complete(calico_store_part(calico->store, parts[i])))
+			return false;
+	return true;
+}
+
 void calico_bgp_apply(struct calico *calico)
 {
 	struct calico_bgp *bgp = calico->bgp_unit;
@@ -201,10 +221,13 @@ void calico_bgp_apply(struct calico *calico)
 	if (!bgp || !calico_node_own(calico))
 		return;
 	calico_store_follow_services(calico->store, announces_services(calico->bgp));
+	if (!all_is_read(calico))
+		return;
+	bgp->awaits = false;
 	problems_begin(problems, "BGP: ");
 	rc = build(bgp, &text);
 	problems_end(problems, "BGP: ");
-	if (rc == 0)
+	if (rc == 0 && !bgp->awaits)
 		rc = bird_put(bgp->bird, buf_text(&text), text.len);
 	problems_set(problems, "BGP", rc < 0 ? strerror(-rc) : NULL);
 }

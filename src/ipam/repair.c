@@ -131,7 +131,8 @@ static int repair_own(struct repair *repair, struct task *task, const struct sca
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < scan->address_count && rc == 0; i++) {
+	/* once it is abandoned, the batch and whoever knows the pods are gone */
+	for (size_t i = 0; i < scan->address_count && rc == 0 && !task->abandoned; i++) {
 		const struct scan_address *address = &scan->addresses[i];
 
 		/* asked a second time because other releases took their time */
@@ -282,7 +283,7 @@ static int repair_run(struct ipam_call *call, struct err *err)
 	if (scan.damaged)
 		report(repair, scan.damage);
 	rc = repair_own(repair, &call->task, &scan, err);
-	if (rc == 0 && repair->options.leads && repair->options.leads(repair->options.ctx))
+	if (rc == 0 && !call->task.abandoned && repair->options.leads && repair->options.leads(repair->options.ctx))
 		rc = repair_others(repair, &call->task, &scan, err);
 	if (rc == 0)
 		forget_cleared(repair);

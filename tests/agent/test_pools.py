@@ -234,3 +234,22 @@ def test_on_etcd(make_lab, built, eyes):
     a.delete()
     wait.until(lambda: a.ip not in lab.store.ctl("get", "--prefix", "/calico/ipam/v2/handle/").stdout and
                lab.store.ctl("get", "--prefix", "--keys-only", "/calico/ipam/v2/handle/").stdout.count("handle") == 3, "the pod's handle is gone", 10)
+
+
+def test_bgp(calico, eyes):
+    """The agents write BIRD's configuration and start it; the mesh comes up, and an agent that is restarted resets nothing."""
+    lab = calico(pool(), nodes=2, agent_args=["--bird=start"])
+    one, two = lab.nodes
+    a, b = one.pod_add("a"), two.pod_add("b")
+
+    def session():
+        found = json.loads(eyes(one).ctl("-o", "json", "bgp", "status").stdout)["sessions"]
+        return found[0] if len(found) == 1 and found[0]["state"] == "Established" else None
+    before = wait.until(session, "the session of the mesh", 30)
+    routes = wait.until(lambda: [each for each in json.loads(eyes(one).ctl("-o", "json", "bgp", "routes").stdout)["routes"]
+                                 if ipaddress.ip_address(b.ip) in ipaddress.ip_network(each["prefix"]) and each["via"] == two.ip],
+                        "the other node's block by BGP", 20)
+    assert routes[0]["protocol"].startswith("Mesh_")
+    one.agent_restart(extra=[])
+    assert wait.until(session, "the session, after the restart", 20)["since"] == before["since"]
+    talk(a, b)
