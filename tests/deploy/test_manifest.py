@@ -106,9 +106,12 @@ def granted(manifest):
 
 
 def test_least_privilege(manifest):
-    """What is granted is what the source asks for, no more and no less."""
+    """What is granted is what the source asks for, no more and no less. Calico's objects (objects_kube*.c) are not granted here: an agent
+    that may not see IPPools speaks Flannel."""
     called = set()
     for path in [*(ROOT / "src" / "store").glob("*.c"), *(ROOT / "src" / "agent").glob("*.c")]:
+        if path.name.startswith("objects_kube"):
+            continue
         called |= set(re.findall(r'"(/apis?/[^"?]*)', path.read_text()))
     assert called == set(CALLS), "the table in this test names each path of the source"
     assert granted(manifest) == set().union(*CALLS.values())
