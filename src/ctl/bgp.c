@@ -124,20 +124,6 @@ static int print_routes(const json_t *json)
 	return CTL_OK;
 }
 
-static int show(const struct ctl *ctl, const char *path, int (*print)(const json_t *json))
-{
-	_cleanup_(json_cleanup) json_t *json = NULL;
-	struct err err = ERR_INIT;
-
-	if (client_get(ctl->socket_path, path, &json, &err) < 0)
-		return ctl_fail(CTL_FAILED, "%s", err_text(&err));
-	if (!ctl->json)
-		return print(json);
-	json_dumpf(json, stdout, JSON_INDENT(2));
-	putchar('\n');
-	return CTL_OK;
-}
-
 /* -- run -- */
 
 /* Until conf is there. A watch that cannot be had, or misses, costs a second. */
@@ -219,9 +205,9 @@ int ctl_bgp(const struct ctl *ctl)
 	const char *verb = ctl->argc ? ctl->argv[0] : "";
 
 	if (ctl->argc == 1 && strcmp(verb, "status") == 0)
-		return show(ctl, "/v1/bgp/status", print_status);
+		return client_show(ctl, "/v1/bgp/status", print_status);
 	if (ctl->argc == 1 && strcmp(verb, "routes") == 0)
-		return show(ctl, "/v1/bgp/routes", print_routes);
+		return client_show(ctl, "/v1/bgp/routes", print_routes);
 	if (strcmp(verb, "run") == 0)
 		return with_directory(ctl, run);
 	if (strcmp(verb, "alive") == 0)

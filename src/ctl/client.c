@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "ctl/ctl.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -63,4 +64,18 @@ int client_get(const char *socket_path, const char *path, json_t **ret, struct e
 	int rc = get(socket_path, path, &body, err);
 
 	return rc < 0 ? rc : json_parse(buf_text(&body), body.len, "the agent's answer", ret, err);
+}
+
+int client_show(const struct ctl *ctl, const char *path, int (*print)(const json_t *json))
+{
+	_cleanup_(json_cleanup) json_t *json = NULL;
+	struct err err = ERR_INIT;
+
+	if (client_get(ctl->socket_path, path, &json, &err) < 0)
+		return ctl_fail(CTL_FAILED, "%s", err_text(&err));
+	if (!ctl->json)
+		return print(json);
+	json_dumpf(json, stdout, JSON_INDENT(2));
+	putchar('\n');
+	return CTL_OK;
 }

@@ -12,3 +12,6 @@
 int client_get(const char *socket_path, const char *path, json_t **ret, struct err *err);
 /* The same as text (metrics); malloc'ed. */
 int client_get_text(const char *socket_path, const char *path, char **ret, struct err *err);
+/* What a verb that only shows does: asks, then prints as JSON (-o json) or by print. Returns the exit status. */
+struct ctl;
+int client_show(const struct ctl *ctl, const char *path, int (*print)(const json_t *json));

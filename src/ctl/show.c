@@ -25,21 +25,6 @@ static int no_arguments(const struct ctl *ctl, const char *verb)
 	return ctl->argc ? ctl_fail(CTL_USAGE, "%s takes no argument, got \"%s\"", verb, ctl->argv[0]) : CTL_OK;
 }
 
-/* Asks and prints: as JSON, or by print. */
-static int show(const struct ctl *ctl, const char *path, int (*print)(const json_t *json))
-{
-	_cleanup_(json_cleanup) json_t *json = NULL;
-	struct err err = ERR_INIT;
-
-	if (client_get(ctl->socket_path, path, &json, &err) < 0)
-		return ctl_fail(CTL_FAILED, "%s", err_text(&err));
-	if (!ctl->json)
-		return print(json);
-	json_dumpf(json, stdout, JSON_INDENT(2));
-	putchar('\n');
-	return CTL_OK;
-}
-
 /* "A" or "A, B" of two fields that may be null. */
 static const char *both(const json_t *object, const char *key4, const char *key6, char *text, size_t size)
 {
@@ -223,24 +208,24 @@ static int print_ipam(const json_t *json)
 
 int ctl_status(const struct ctl *ctl)
 {
-	return no_arguments(ctl, "status") ? CTL_USAGE : show(ctl, "/v1/status", print_status);
+	return no_arguments(ctl, "status") ? CTL_USAGE : client_show(ctl, "/v1/status", print_status);
 }
 
 int ctl_leases(const struct ctl *ctl)
 {
-	return no_arguments(ctl, "leases") ? CTL_USAGE : show(ctl, "/v1/leases", print_leases);
+	return no_arguments(ctl, "leases") ? CTL_USAGE : client_show(ctl, "/v1/leases", print_leases);
 }
 
 int ctl_pods(const struct ctl *ctl)
 {
-	return no_arguments(ctl, "pods") ? CTL_USAGE : show(ctl, "/v1/pods", print_pods);
+	return no_arguments(ctl, "pods") ? CTL_USAGE : client_show(ctl, "/v1/pods", print_pods);
 }
 
 int ctl_ipam(const struct ctl *ctl)
 {
 	if (ctl->argc != 1 || strcmp(ctl->argv[0], "show") != 0)
 		return ctl_fail(CTL_USAGE, "usage: tullectl ipam show");
-	return show(ctl, "/v1/ipam", print_ipam);
+	return client_show(ctl, "/v1/ipam", print_ipam);
 }
 
 int ctl_metrics(const struct ctl *ctl)
