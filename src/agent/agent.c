@@ -6,6 +6,9 @@
 #include "agent/owner.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "client/kube.h"
+#include "store/etcd_options.h"
+#include "store/objects.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -167,6 +170,28 @@ static int open_store(struct agent *agent, struct err *err)
 	};
 
 	return store_directory_new(&directory, agent->base, &agent_store_events, agent, &agent->store, err);
+}
+
+int agent_open_objects(const struct agent *agent, struct kube **ret_kube, struct objects **ret, struct err *err)
+{
+	const struct options *options = &agent->options;
+	struct kube_options kube = {.api_url = options->kube_api_url, .kubeconfig = options->kubeconfig_file};
+	struct etcd_client_options etcd = {
+		.endpoints = options->etcd_endpoints,
+		.keyfile = options->etcd_keyfile,
+		.certfile = options->etcd_certfile,
+		.cafile = options->etcd_cafile,
+		.username = options->etcd_username,
+		.password = options->etcd_password,
+	};
+	int rc;
+
+	if (strcmp(options->store, "directory") == 0)
+		return objects_directory_new(options->store_dir, agent->base, ret, err);
+	if (strcmp(options->store, "etcd") == 0)
+		return objects_etcd_new(&etcd, agent->base, ret, err);
+	rc = kube_new(&kube, agent->base, ret_kube, err);
+	return rc < 0 ? rc : objects_kube_new(*ret_kube, NULL, agent->base, ret, err);
 }
 
 /* -- the two halves -- */

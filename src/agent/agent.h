@@ -84,6 +84,12 @@ void agent_free(struct agent *agent);
 void agent_mark(struct agent *agent);
 int64_t agent_now_us(void);
 
+/* The store's objects, as --store and its flags say. *ret_kube is the caller's, to be freed after them; null where it is not
+ * Kubernetes. On failure both are as they were, but for *ret_kube, which is to be freed if it is set. */
+struct kube;
+struct objects;
+int agent_open_objects(const struct agent *agent, struct kube **ret_kube, struct objects **ret, struct err *err);
+
 /* agent_store.c: the store's events */
 extern const struct store_events agent_store_events;
 /* Looks at the interfaces again and publishes a changed address. At start a failure ends the agent. */

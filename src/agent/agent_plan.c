@@ -26,16 +26,6 @@ static void plan_options(const struct agent *agent, struct plan_options *options
 	};
 }
 
-static void plan_uplink(const struct agent *agent, struct plan_uplink *uplink)
-{
-	memcpy(uplink->name, agent->uplink.name, sizeof(uplink->name));
-	uplink->mtu = agent->uplink.mtu;
-	memcpy(uplink->addr, agent->uplink.addr, sizeof(uplink->addr));
-	memcpy(uplink->source, agent->uplink.source, sizeof(uplink->source));
-	uplink->on_link = agent->uplink.on_link;
-	uplink->on_link_count = agent->uplink.on_link_count;
-}
-
 static void tell_complaints(struct agent *agent, const struct plan_result *result)
 {
 	problems_begin(agent->problems, "lease ");
@@ -63,7 +53,7 @@ static int plan_and_apply(struct agent *agent, const struct lease **peers, size_
 	int rc;
 
 	plan_options(agent, &input.options);
-	plan_uplink(agent, &input.uplink);
+	uplink_for_plan(&agent->uplink, &input.uplink);
 	memcpy(input.public_ip, agent->uplink.public_ip, sizeof(input.public_ip));
 	memcpy(input.vtep_mac, agent->vtep_mac, sizeof(input.vtep_mac));
 	rc = attach_list_pods(agent->attacher, &pods, &input.pod_count);

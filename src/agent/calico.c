@@ -2,7 +2,6 @@
 #include "agent/calico_internal.h"
 
 #include "base/cleanup.h"
-#include "store/etcd_options.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -36,33 +35,11 @@ static const struct calico_store_events store_events = {.changed = on_changed, .
 
 /* -- life cycle -- */
 
-static int open_objects(struct calico *calico, struct err *err)
-{
-	const struct options *options = &calico->agent->options;
-	struct kube_options kube = {.api_url = options->kube_api_url, .kubeconfig = options->kubeconfig_file};
-	struct etcd_client_options etcd = {
-		.endpoints = options->etcd_endpoints,
-		.keyfile = options->etcd_keyfile,
-		.certfile = options->etcd_certfile,
-		.cafile = options->etcd_cafile,
-		.username = options->etcd_username,
-		.password = options->etcd_password,
-	};
-	int rc;
-
-	if (strcmp(options->store, "directory") == 0)
-		return objects_directory_new(options->store_dir, calico->agent->base, &calico->objects, err);
-	if (strcmp(options->store, "etcd") == 0)
-		return objects_etcd_new(&etcd, calico->agent->base, &calico->objects, err);
-	rc = kube_new(&kube, calico->agent->base, &calico->kube, err);
-	return rc < 0 ? rc : objects_kube_new(calico->kube, NULL, calico->agent->base, &calico->objects, err);
-}
-
 static int open_parts(struct calico *calico, struct err *err)
 {
 	const char *node = calico->agent->options.node_name;
 	struct allocator_options options = {.node = node, .backoff_ms = 100};
-	int rc = open_objects(calico, err);
+	int rc = agent_open_objects(calico->agent, &calico->kube, &calico->objects, err);
 
 	options.objects = calico->objects;
 	if (rc == 0 && (calico_node_init(calico) < 0 || calico_pods_init(calico) < 0 ||

@@ -127,16 +127,6 @@ void calico_bgp_resync(struct calico *calico)
 
 /* -- the configuration -- */
 
-static const void **list(const struct collection *collection, size_t *ret_count)
-{
-	const void **items = calloc(collection_count(collection) + 1, sizeof(*items));
-
-	*ret_count = 0;
-	for (const struct collection_item *item = NULL; items && (item = collection_next(collection, item));)
-		items[(*ret_count)++] = item->object;
-	return items;
-}
-
 static void complain(void *ctx, const char *object, const char *text)
 {
 	struct calico_bgp *bgp = ctx;
@@ -151,8 +141,8 @@ static int build_with(struct calico_bgp *bgp, struct bird_input *input, struct b
 	struct calico *calico = bgp->calico;
 	struct bird_services services = {0};
 	struct bird_prefixes announced = {0};
-	_cleanup_free_ const void **all = list(calico_store_part(calico->store, CALICO_SERVICES), &services.service_count);
-	_cleanup_free_ const void **slices = list(calico_store_part(calico->store, CALICO_SLICES), &services.slice_count);
+	_cleanup_free_ const void **all = collection_list(calico_store_part(calico->store, CALICO_SERVICES), &services.service_count);
+	_cleanup_free_ const void **slices = collection_list(calico_store_part(calico->store, CALICO_SLICES), &services.slice_count);
 	int rc;
 
 	services.services = (const struct service *const *)all;
@@ -180,10 +170,10 @@ static int build(struct calico_bgp *bgp, struct buf *text)
 		.complain = complain,
 		.complain_ctx = bgp,
 	};
-	_cleanup_free_ const void **nodes = list(calico_store_part(calico->store, CALICO_NODES), &input.node_count);
-	_cleanup_free_ const void **blocks = list(calico_store_part(calico->store, CALICO_BLOCKS), &input.block_count);
-	_cleanup_free_ const void **peers = list(calico_store_part(calico->store, CALICO_PEERS), &input.peer_count);
-	_cleanup_free_ const void **filters = list(calico_store_part(calico->store, CALICO_FILTERS), &input.filter_count);
+	_cleanup_free_ const void **nodes = collection_list(calico_store_part(calico->store, CALICO_NODES), &input.node_count);
+	_cleanup_free_ const void **blocks = collection_list(calico_store_part(calico->store, CALICO_BLOCKS), &input.block_count);
+	_cleanup_free_ const void **peers = collection_list(calico_store_part(calico->store, CALICO_PEERS), &input.peer_count);
+	_cleanup_free_ const void **filters = collection_list(calico_store_part(calico->store, CALICO_FILTERS), &input.filter_count);
 
 	if (!nodes || !blocks || !peers || !filters)
 		return -ENOMEM;

@@ -41,16 +41,6 @@ static int lists_make(const struct calico *calico, struct lists *lists)
 	return attach_list_pods(calico->agent->attacher, &lists->pods, &lists->pod_count);
 }
 
-static void copy_uplink(const struct uplink *from, struct plan_uplink *to)
-{
-	memcpy(to->name, from->name, sizeof(to->name));
-	to->mtu = from->mtu;
-	memcpy(to->addr, from->addr, sizeof(to->addr));
-	memcpy(to->source, from->source, sizeof(to->source));
-	to->on_link = from->on_link;
-	to->on_link_count = from->on_link_count;
-}
-
 static void tell_complaints(struct calico *calico, const struct plan_pools_result *result)
 {
 	struct problems *problems = calico->agent->problems;
@@ -94,7 +84,7 @@ static void fill(struct calico *calico, const struct lists *lists, struct plan_p
 			.mark_mask = 0x4000,
 		},
 	};
-	copy_uplink(&agent->uplink, &input->uplink);
+	uplink_for_plan(&agent->uplink, &input->uplink);
 }
 
 static int hand_over_pools(struct calico *calico, const struct plan_pools_input *input)

@@ -12,16 +12,6 @@
 
 /* -- pools -- */
 
-static const void **list(const struct collection *collection, size_t *ret_count)
-{
-	const void **items = calloc(collection_count(collection) + 1, sizeof(*items));
-
-	*ret_count = 0;
-	for (const struct collection_item *item = NULL; items && (item = collection_next(collection, item));)
-		items[(*ret_count)++] = item->object;
-	return items;
-}
-
 static void tell_pool_complaints(struct calico *calico)
 {
 	struct problems *problems = calico->agent->problems;
@@ -53,7 +43,7 @@ static void find_families(struct calico *calico)
 void calico_world_judge(struct calico *calico)
 {
 	size_t count;
-	_cleanup_free_ const void **pools = list(calico_store_part(calico->store, CALICO_POOLS), &count);
+	_cleanup_free_ const void **pools = collection_list(calico_store_part(calico->store, CALICO_POOLS), &count);
 	struct pools *judged = pools ? pools_judge((const struct ippool *const *)pools, count, calico->flannel) : NULL;
 
 	pools_free(&calico->pools);
@@ -93,7 +83,7 @@ static void hand_over_world(struct calico *calico)
 	struct ipam_world *world = NULL;
 	struct err err = ERR_INIT;
 
-	reservations = list(calico_store_part(calico->store, CALICO_RESERVATIONS), &inputs.reservation_count);
+	reservations = collection_list(calico_store_part(calico->store, CALICO_RESERVATIONS), &inputs.reservation_count);
 	inputs.reservations = (const struct ip_reservation *const *)reservations;
 	if (!own || !reservations)
 		return;

@@ -145,21 +145,16 @@ static void on_turn(evutil_socket_t fd, short what, void *ctx)
 		tell(dialect);
 }
 
-static int open_objects(struct dialect *dialect, const struct agent *agent, struct err *err)
+static int begin(struct dialect *dialect, const struct agent *agent, struct err *err)
 {
 	const struct options *options = &agent->options;
-	struct kube_options kube = {.api_url = options->kube_api_url, .kubeconfig = options->kubeconfig_file};
-	int rc;
 
 	if (strcmp(options->dialect, "auto") != 0 || strcmp(options->store, "etcd") == 0) {
 		dialect->name = strcmp(options->dialect, "calico") == 0 ? DIALECT_CALICO : DIALECT_FLANNEL;
 		dialect->decided = true;
 		return 0;
 	}
-	if (strcmp(options->store, "directory") == 0)
-		return objects_directory_new(options->store_dir, agent->base, &dialect->objects, err);
-	rc = kube_new(&kube, agent->base, &dialect->kube, err);
-	return rc < 0 ? rc : objects_kube_new(dialect->kube, NULL, agent->base, &dialect->objects, err);
+	return agent_open_objects(agent, &dialect->kube, &dialect->objects, err);
 }
 
 int dialect_new(struct agent *agent, const struct dialect_events *events, void *ctx, struct dialect **ret, struct err *err)
@@ -172,7 +167,7 @@ int dialect_new(struct agent *agent, const struct dialect_events *events, void *
 	dialect->events = *events;
 	dialect->ctx = ctx;
 	dialect->turn = event_new(agent->base, -1, 0, on_turn, dialect);
-	rc = dialect->turn ? open_objects(dialect, agent, err) : err_set(err, -ENOMEM, "out of memory");
+	rc = dialect->turn ? begin(dialect, agent, err) : err_set(err, -ENOMEM, "out of memory");
 	if (rc < 0) {
 		dialect_free(dialect);
 		return rc;

@@ -434,3 +434,13 @@ bool uplink_equal(const struct uplink *a, const struct uplink *b)
 			return false;
 	return true;
 }
+
+void uplink_for_plan(const struct uplink *uplink, struct plan_uplink *ret)
+{
+	memcpy(ret->name, uplink->name, sizeof(ret->name));
+	ret->mtu = uplink->mtu;
+	memcpy(ret->addr, uplink->addr, sizeof(ret->addr));
+	memcpy(ret->source, uplink->source, sizeof(ret->source));
+	ret->on_link = uplink->on_link;
+	ret->on_link_count = uplink->on_link_count;
+}

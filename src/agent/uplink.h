@@ -29,6 +29,9 @@ int uplink_choose(const struct options *options, const bool families[FAMILY_COUN
 /* Do two choices differ in anything that the plan or the peers see? */
 bool uplink_equal(const struct uplink *a, const struct uplink *b);
 
+/* As the plan reads it; borrows on_link. */
+void uplink_for_plan(const struct uplink *uplink, struct plan_uplink *ret);
+
 /* -- the machine as the methods see it; split off for tests -- */
 struct plane_link;
 struct plane_addr;

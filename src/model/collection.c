@@ -159,3 +159,13 @@ const struct collection_item *collection_next(const struct collection *collectio
 	entry = entry ? entry->hh.next : collection->entries;
 	return entry ? &entry->item : NULL;
 }
+
+const void **collection_list(const struct collection *collection, size_t *ret_count)
+{
+	const void **objects = calloc(collection_count(collection) + 1, sizeof(*objects));
+
+	*ret_count = 0;
+	for (const struct entry *entry = collection->entries; objects && entry; entry = entry->hh.next)
+		objects[(*ret_count)++] = entry->object;
+	return objects;
+}

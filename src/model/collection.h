@@ -45,5 +45,7 @@ struct collection_item {
 
 size_t collection_count(const struct collection *collection);
 const void *collection_find(const struct collection *collection, const char *key);
+/* All of them in no particular order, malloc'ed; borrowed until the collection changes. Null without memory. */
+const void **collection_list(const struct collection *collection, size_t *ret_count);
 /* One after the other in no particular order: begin with null; null at the end. The collection must not change meanwhile. */
 const struct collection_item *collection_next(const struct collection *collection, const struct collection_item *item);

@@ -418,12 +418,10 @@ struct felix calico_store_felix(struct calico_store *store, const struct labels 
 	_cleanup_(buf_free) struct buf story = BUF_INIT(STORY_MAX);
 	struct calico_remarks remarks = {.remark = add_remark, .ctx = &story};
 	const struct part *part = &store->parts[CALICO_FELIX];
-	_cleanup_free_ const json_t **objects = calloc(collection_count(part->collection) + 1, sizeof(*objects));
-	size_t count = 0;
+	size_t count;
+	_cleanup_free_ const void **objects = collection_list(part->collection, &count);
 	struct felix felix;
 
-	for (const struct collection_item *item = NULL; objects && (item = collection_next(part->collection, item));)
-		objects[count++] = item->object;
 	felix = calico_felix_merge((const json_t *const *)objects, count, store->node, labels, &remarks);
 	tell(part, "", buf_text(&story));
 	return felix;

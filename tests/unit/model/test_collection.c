@@ -61,11 +61,17 @@ static void test_list_sweeps_what_it_has_not_shown(void **state)
 static void test_order_tells_who_was_there_first(void **state)
 {
 	struct collection *all = collection_new(&texts);
+	const void **listed;
+	size_t count;
 
 	collection_begin(all);
 	collection_put(all, "a", strdup("1"));
 	collection_put(all, "b", strdup("1"));
 	collection_end(all);
+	listed = collection_list(all, &count);
+	assert_int_equal(count, 2);
+	assert_true(listed[0] == collection_find(all, "a") || listed[1] == collection_find(all, "a"));
+	free(listed);
 	assert_int_equal(find(all, "a")->order, 0);
 	assert_int_equal(find(all, "b")->order, 0);
 	collection_put(all, "late", strdup("1"));
