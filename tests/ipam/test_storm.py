@@ -14,11 +14,10 @@ import sys
 import threading
 import time
 
-import pytest
-
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "kube"))
 
+import etcd_cluster  # noqa: E402
 from cluster import wait_for  # noqa: E402
 
 PROBE = os.environ.get("IPAM_PROBE", str(HERE.parents[1] / "build/tests/ipam/ipam_probe"))
@@ -223,7 +222,7 @@ def test_directory(tmp_path):
 
 def test_etcd(tmp_path):
     """Three members; one after the other is killed or stopped, at times two, so that nothing can be written."""
-    etcd = pytest.importorskip("etcd_cluster").Etcd(tmp_path, 3)
+    etcd = etcd_cluster.Etcd(tmp_path, 3)
     etcd.start()
     cut = {"members": [], "until": 0.0}
 

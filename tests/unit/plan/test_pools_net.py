@@ -248,7 +248,7 @@ def test_tunnels_are_not_tracked(bed):
     with udp(bed.pod, POD, 4004) as pod:
         assert tunnelled(bed, lambda: pod.sendto(b"hello", (REMOTE, 2222)))
     flows = bed.node("cat /proc/net/nf_conntrack")
-    assert "sport=4004" in flows and "dport=4789" not in flows
+    assert "sport=4004 " in flows and "dport=4789 " not in flows
 
 
 # -- protection --
