@@ -15,10 +15,10 @@ import threading
 import time
 
 HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "kube"))
+sys.path.insert(0, str(HERE.parent / "shared"))
 
-import etcd_cluster  # noqa: E402
-from cluster import wait_for  # noqa: E402
+from etcd_members import Members  # noqa: E402
+from loopback import wait_for  # noqa: E402
 
 PROBE = os.environ.get("IPAM_PROBE", str(HERE.parents[1] / "build/tests/ipam/ipam_probe"))
 SOAK = bool(os.environ.get("TULLE_SOAK"))
@@ -222,7 +222,7 @@ def test_directory(tmp_path):
 
 def test_etcd(tmp_path):
     """Three members; one after the other is killed or stopped, at times two, so that nothing can be written."""
-    etcd = etcd_cluster.Etcd(tmp_path, 3)
+    etcd = Members(tmp_path, 3)
     etcd.start()
     cut = {"members": [], "until": 0.0}
 
@@ -237,7 +237,7 @@ def test_etcd(tmp_path):
         elif not last and not cut["members"] and now > cut["until"]:
             cut["members"] = storm.random.sample(etcd.members, storm.random.choice([1, 1, 1, 2]))
             for member in cut["members"]:
-                etcd.cut(member, storm.random.choice([signal.SIGKILL, signal.SIGSTOP]))
+                storm.random.choice([member.stop, member.pause])()
             cut["until"] = now + storm.random.uniform(0.2, 2)
 
     try:

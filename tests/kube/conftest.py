@@ -13,7 +13,8 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from cluster import BINARIES, DEADLINE, Cluster, wait_for  # noqa: E402
+from cluster import BINARIES, Cluster  # noqa: E402
+from loopback import DEADLINE, wait_for  # noqa: E402
 
 PROBE = os.environ.get("KUBE_PROBE", str(pathlib.Path(__file__).resolve().parents[2] / "build/tests/kube/kube_probe"))
 

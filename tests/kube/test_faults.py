@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from cluster import Authority, free_ports, wait_for
+from cluster import Authority
 from fake import Fake, bookmark, cut, event, items, obj, status
+from loopback import free_ports, wait_for
 
 MAPS = "/api/v1/configmaps"
 REFUSED = (422, {}, status(422, "Invalid", "sendInitialEvents is forbidden"))

@@ -8,7 +8,8 @@ import textwrap
 
 import pytest
 
-from cluster import Authority, wait_for
+from cluster import Authority
+from loopback import wait_for
 from conftest import PROBE
 
 MAPS = "/api/v1/namespaces/default/configmaps"

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from cluster import newer_etcd, wait_for
+from cluster import newer_etcd
 from fake import Wire
+from loopback import wait_for
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 DROP = "drop=metadata.managedFields"

@@ -17,7 +17,8 @@ HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent / "kube"))
 
-from cluster import BINARIES, Cluster, Etcd, wait_for  # noqa: E402
+from cluster import BINARIES, Cluster, Etcd  # noqa: E402
+from loopback import wait_for  # noqa: E402
 
 PROBE = os.environ.get("OBJECTS_PROBE", str(ROOT / "build/tests/objects/objects_probe"))
 V3 = "projectcalico.org/v3"

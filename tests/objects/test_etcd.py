@@ -5,12 +5,11 @@ import base64
 import errno
 import json
 import signal
-import subprocess
 
 import pytest
 
-from cluster import Process, free_ports
 from conftest import get_store, make, pool, wait_for
+from etcd_members import Members
 
 RESOURCES = "/calico/resources/v3/projectcalico.org"
 IPAM = "/calico/ipam/v2"
@@ -197,74 +196,45 @@ def test_compaction_while_away(etcd, probes):
     assert watch.begins >= 2
 
 
-class Members:
-    """Three members on loopback."""
-
-    def __init__(self, directory):
-        ports = free_ports(6)
-        self.directory = directory
-        self.urls = [f"http://127.0.0.1:{port}" for port in ports[:3]]
-        self.peers = [f"http://127.0.0.1:{port}" for port in ports[3:]]
-        self.processes = [None] * 3
-        self.args = ["etcd", ",".join(self.urls)]
-
-    def start(self, i):
-        self.processes[i] = Process(self.directory, f"etcd-{i}", [
-            "etcd", "--name", f"m{i}", "--data-dir", self.directory / f"data-{i}", "--listen-client-urls", self.urls[i],
-            "--advertise-client-urls", self.urls[i], "--listen-peer-urls", self.peers[i], "--initial-advertise-peer-urls",
-            self.peers[i], "--initial-cluster", ",".join(f"m{n}={peer}" for n, peer in enumerate(self.peers)),
-            "--unsafe-no-fsync"])
-
-    def wait(self):
-        wait_for("etcd to serve", lambda: subprocess.run(
-            ["etcdctl", "--endpoints", ",".join(url for url, one in zip(self.urls, self.processes) if one), "get", "x"],
-            capture_output=True, env={"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"}).returncode == 0)
-
-    def stop(self, i, how=signal.SIGKILL):
-        if self.processes[i]:
-            self.processes[i].stop(how)
-            self.processes[i] = None
+class Three(Members):
+    @property
+    def args(self):
+        return ["etcd", self.endpoints]
 
 
 @pytest.fixture
 def members(tmp_path):
-    one = Members(tmp_path)
+    three = Three(tmp_path, 3)
     try:
-        for i in range(3):
-            one.start(i)
-        one.wait()
-        yield one
+        three.start()
+        yield three
     finally:
-        for i in range(3):
-            one.stop(i)
+        three.stop()
 
 
 def test_members_go_one_after_the_other(members, probes):
     probe = probes(members)
     watch = probe.watch("IPPool")
     watch.wait_names()
-    for i in range(3):
-        members.stop(i)
+    for i, member in enumerate(members.members):
+        member.stop()
         members.wait()
         # A request may meet the one that went, or an election: nobody knows what came of it. Later ones succeed.
         wait_for("a pool", lambda: probe.do("create", "IPPool", pool(f"p-{i}", f"10.{i}.0.0/16"))["rc"] in (0, -errno.EEXIST))
         watch.wait_names(*(f"p-{n}" for n in range(i + 1)))
-        members.start(i)
+        members.revive(member)
         members.wait()
     watch.wait_no_problem()
 
 
 def test_users(members, probes):
-    def ctl(*args):
-        subprocess.run(["etcdctl", "--endpoints", members.urls[0], *args], check=True, capture_output=True,
-                       env={"ETCDCTL_API": "3", "PATH": "/usr/bin:/bin"})
-    ctl("user", "add", "root:secret")
-    ctl("user", "grant-role", "root", "root")
-    ctl("user", "add", "narrow:secret")
-    ctl("role", "add", "reader")
-    ctl("role", "grant-permission", "reader", "--prefix=true", "read", "/calico/")
-    ctl("user", "grant-role", "narrow", "reader")
-    ctl("auth", "enable")
+    members.ctl("user", "add", "root:secret")
+    members.ctl("user", "grant-role", "root", "root")
+    members.ctl("user", "add", "narrow:secret")
+    members.ctl("role", "add", "reader")
+    members.ctl("role", "grant-permission", "reader", "--prefix=true", "read", "/calico/")
+    members.ctl("user", "grant-role", "narrow", "reader")
+    members.ctl("auth", "enable")
     root, narrow = probes(members, "user=root", "password=secret"), probes(members, "user=narrow", "password=secret")
     root.create("IPPool", pool("one"))
     watch = narrow.watch("IPPool")

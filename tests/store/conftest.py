@@ -1,109 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real etcd members on free loopback ports, and probes: nodes reduced to their store."""
 
+import base64
 import json
 import os
-import signal
-import socket
+import pathlib
 import subprocess
+import sys
 import threading
-import time
 
 import pytest
 
-DEADLINE = 30
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "shared"))
+
+from etcd_members import Members  # noqa: E402
+from loopback import DEADLINE, wait_for  # noqa: E402
+
 PREFIX = "/coreos.com/network"
 
 
-def free_ports(count):
-    """Ports that nobody listens on; all are held until all are found, so they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
-
-
-def wait_for(what, condition, deadline=DEADLINE):
-    """Polls until condition() is true and returns its value; what names it in the failure."""
-    end = time.monotonic() + deadline
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            pytest.fail(f"timed out waiting for {what}")
-        time.sleep(0.02)
-
-
-class Member:
-    def __init__(self, directory, name, client, peer, tls=None):
-        self.directory, self.name, self.client, self.peer = directory, name, client, peer
-        self.tls = tls
-        self.process = None
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{client}"
-
-    def start(self, cluster, new="new"):
-        args = [
-            "etcd", "--name", self.name, "--data-dir", f"{self.directory}/{self.name}",
-            "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
-            "--listen-peer-urls", f"http://127.0.0.1:{self.peer}",
-            "--initial-advertise-peer-urls", f"http://127.0.0.1:{self.peer}",
-            "--initial-cluster", cluster, "--initial-cluster-state", new,
-        ]
-        if self.tls:
-            args += ["--cert-file", f"{self.tls}/server.pem", "--key-file", f"{self.tls}/server.key",
-                     "--trusted-ca-file", f"{self.tls}/ca.pem", "--client-cert-auth"]
-        log = open(f"{self.directory}/{self.name}.log", "ab")
-        self.process = subprocess.Popen(args, stdout=log, stderr=log)
-        log.close()
-
-    def stop(self, how=signal.SIGKILL):
-        if self.process:
-            self.process.send_signal(how)
-            self.process.wait()
-            self.process = None
-
-
-class Etcd:
-    """One cluster."""
-
-    def __init__(self, directory, size=1, tls=None):
-        ports = free_ports(2 * size)
-        self.tls = tls
-        self.user = None
-        self.members = [Member(str(directory), f"m{i}", ports[2 * i], ports[2 * i + 1], tls) for i in range(size)]
-        self.cluster = ",".join(f"{m.name}=http://127.0.0.1:{m.peer}" for m in self.members)
-
-    def start(self):
-        for member in self.members:
-            member.start(self.cluster)
-        self.wait()
-
-    def wait(self):
-        wait_for("etcd to serve", lambda: self.ctl("get", "probe", check=False).returncode == 0)
-
-    def stop(self):
-        for member in self.members:
-            member.stop()
-
-    @property
-    def endpoints(self):
-        return ",".join(m.url for m in self.members)
-
-    def ctl(self, *args, check=True):
-        alive = ",".join(m.url for m in self.members if m.process)
-        command = ["etcdctl", "--endpoints", alive, "--command-timeout=3s"]
-        if self.tls:
-            command += ["--cacert", f"{self.tls}/ca.pem", "--cert", f"{self.tls}/client.pem",
-                        "--key", f"{self.tls}/client.key"]
-        if self.user:
-            command += ["--user", self.user]
-        environment = dict(os.environ, ETCDCTL_API="3")
-        return subprocess.run(command + list(args), capture_output=True, text=True, check=check, env=environment)
+class Etcd(Members):
+    """With what Flannel keeps there."""
 
     def put(self, key, value, *args):
         self.ctl("put", *args, f"{PREFIX}/{key}", value)
@@ -114,7 +31,6 @@ class Etcd:
         return kvs[0][1] if kvs else None
 
     def read(self, key, *args):
-        import base64
         answer = json.loads(self.ctl("get", "-w", "json", key, *args).stdout)
         return [(base64.b64decode(kv["key"]).decode(), base64.b64decode(kv.get("value", "")).decode(), kv)
                 for kv in answer.get("kvs", [])]
