@@ -242,6 +242,26 @@ void objects_cancel(struct objects_call *call)
 
 /* -- watches and end -- */
 
+bool objects_watch_init(struct objects_watch *watch, struct objects *objects, const struct objects_watch_options *options,
+	const struct objects_events *events, void *ctx)
+{
+	*watch = (struct objects_watch){
+		.objects = objects,
+		.kind = options->kind,
+		.fields = strdup(options->field_selector ? options->field_selector : ""),
+		.labels = strdup(options->label_selector ? options->label_selector : ""),
+		.events = events,
+		.ctx = ctx,
+	};
+	return watch->fields && watch->labels;
+}
+
+void objects_watch_done(struct objects_watch *watch)
+{
+	free(watch->fields);
+	free(watch->labels);
+}
+
 struct objects_watch *objects_watch_new(struct objects *objects, const struct objects_watch_options *options,
 	const struct objects_events *events, void *ctx)
 {

@@ -13,12 +13,8 @@
 #define LOCK_PATIENCE_MS 5000 /* then it is told that somebody sits on the lock */
 
 struct directory_watch {
-	struct objects_watch watch; /* first */
+	struct objects_watch common; /* first */
 	struct directory_watch *prev, *next;
-	enum kind kind;
-	char *fields, *labels;
-	const struct objects_events *events;
-	void *ctx;
 	bool begun, dead;
 };
 
@@ -33,8 +29,8 @@ struct story {
 
 static bool wants(const struct directory_watch *watch, enum kind kind, const json_t *object)
 {
-	return object && watch->kind == kind && objects_field_match(watch->fields, object) &&
-		objects_label_match(watch->labels, object);
+	return object && watch->common.kind == kind && objects_field_match(watch->common.fields, object) &&
+		objects_label_match(watch->common.labels, object);
 }
 
 static void sweep(struct objects_directory *directory)
@@ -47,8 +43,7 @@ static void sweep(struct objects_directory *directory)
 		if (!watch->dead)
 			continue;
 		DL_DELETE(directory->watches, watch);
-		free(watch->fields);
-		free(watch->labels);
+		objects_watch_done(&watch->common);
 		free(watch);
 	}
 }
@@ -69,12 +64,12 @@ static void deliver_end(struct objects_directory *directory)
 static void begin_one(struct objects_directory *directory, struct directory_watch *watch)
 {
 	watch->begun = true;
-	watch->events->begin(watch->ctx, false);
+	watch->common.events->begin(watch->common.ctx, false);
 	for (struct entry *entry = directory->entries; entry && !watch->dead; entry = entry->hh.next)
 		if (wants(watch, entry->kind, entry->shown))
-			watch->events->put(watch->ctx, entry->shown);
+			watch->common.events->put(watch->common.ctx, entry->shown);
 	if (!watch->dead)
-		watch->events->end(watch->ctx);
+		watch->common.events->end(watch->common.ctx);
 }
 
 void watch_begin_all(struct objects_directory *directory)
@@ -98,9 +93,9 @@ static void tell(struct objects_directory *directory, enum kind kind, const json
 		if (!watch->begun || watch->dead)
 			continue;
 		if (wants(watch, kind, now))
-			watch->events->put(watch->ctx, now);
+			watch->common.events->put(watch->common.ctx, now);
 		else if (wants(watch, kind, old))
-			watch->events->gone(watch->ctx, old);
+			watch->common.events->gone(watch->common.ctx, old);
 	}
 }
 
@@ -128,7 +123,7 @@ static struct directory_watch *concerned(struct objects_directory *directory, en
 	struct directory_watch *watch;
 
 	DL_FOREACH(directory->watches, watch)
-		if (!watch->dead && (kind == KIND_COUNT || watch->kind == kind))
+		if (!watch->dead && (kind == KIND_COUNT || watch->common.kind == kind))
 			return watch;
 	return NULL;
 }
@@ -165,7 +160,7 @@ static void tell_story(struct objects_directory *directory, enum kind kind, cons
 	}
 	if (watch && (news || story->told != watch)) {
 		story->told = watch;
-		watch->events->problem(watch->ctx, story->key, text);
+		watch->common.events->problem(watch->common.ctx, story->key, text);
 	}
 }
 
@@ -205,7 +200,7 @@ static void end_old_stories(struct objects_directory *directory)
 		if (!over)
 			continue;
 		if (story->told)
-			story->told->events->problem(story->told->ctx, story->key, "");
+			story->told->common.events->problem(story->told->common.ctx, story->key, "");
 		HASH_DEL(directory->stories, story);
 		free(story->text);
 		free(story);
@@ -240,16 +235,15 @@ struct objects_watch *directory_watch_new(struct objects *objects, const struct 
 	assert(objects_label_check(options->label_selector, NULL) == 0);
 	if (!watch)
 		return NULL;
-	watch->watch.objects = objects;
-	watch->kind = options->kind;
-	watch->fields = strdup(options->field_selector ? options->field_selector : "");
-	watch->labels = strdup(options->label_selector ? options->label_selector : "");
-	watch->events = events;
-	watch->ctx = ctx;
+	if (!objects_watch_init(&watch->common, objects, options, events, ctx)) {
+		objects_watch_done(&watch->common);
+		free(watch);
+		return NULL;
+	}
 	DL_APPEND(directory->watches, watch);
 	directory_soon(directory->turn, 0);
 	directory_soon(directory->settle, 0); /* stories that nobody was there to hear */
-	return &watch->watch;
+	return &watch->common;
 }
 
 void directory_watch_free(struct objects_watch *watch)

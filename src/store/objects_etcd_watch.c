@@ -10,12 +10,8 @@
 #include <utlist.h>
 
 struct etcd_objects_watch {
-	struct objects_watch watch; /* first */
+	struct objects_watch common; /* first */
 	struct etcd_objects_watch *prev, *next;
-	enum kind kind;
-	char *fields, *labels;
-	const struct objects_events *events;
-	void *ctx;
 	struct etcd_watch under;
 	struct objects_shown *shown; /* what was put, where there is a selector */
 	struct problems problems;
@@ -24,26 +20,26 @@ struct etcd_objects_watch {
 static void tell(struct etcd_objects_watch *watch, const char *key, const char *text)
 {
 	if (problems_news(&watch->problems, key, text))
-		watch->events->problem(watch->ctx, key, text);
+		watch->common.events->problem(watch->common.ctx, key, text);
 }
 
 static bool wants(const struct etcd_objects_watch *watch, const json_t *object)
 {
-	return objects_field_match(watch->fields, object) && objects_label_match(watch->labels, object);
+	return objects_field_match(watch->common.fields, object) && objects_label_match(watch->common.labels, object);
 }
 
 static void on_begin(void *ctx, bool anew)
 {
 	struct etcd_objects_watch *watch = ctx;
 
-	watch->events->begin(watch->ctx, anew);
+	watch->common.events->begin(watch->common.ctx, anew);
 }
 
 static void on_end(void *ctx)
 {
 	struct etcd_objects_watch *watch = ctx;
 
-	watch->events->end(watch->ctx);
+	watch->common.events->end(watch->common.ctx);
 }
 
 static void on_put(void *ctx, const Etcd__KeyValue *kv)
@@ -52,7 +48,7 @@ static void on_put(void *ctx, const Etcd__KeyValue *kv)
 	struct etcd_objects_watch *watch = ctx;
 	struct err err = ERR_INIT;
 	char key[CALICO_KEY_MAX];
-	int rc = etcd_objects_parse(watch->kind, kv, &object, &err);
+	int rc = etcd_objects_parse(watch->common.kind, kv, &object, &err);
 
 	if (rc == -ENOENT || !etcd_objects_key(kv, key))
 		return; /* other things lie under the prefix as well */
@@ -61,9 +57,9 @@ static void on_put(void *ctx, const Etcd__KeyValue *kv)
 		return; /* what it was before stays in force */
 	if (wants(watch, object)) {
 		objects_shown_add(&watch->shown, object);
-		watch->events->put(watch->ctx, object);
+		watch->common.events->put(watch->common.ctx, object);
 	} else if (objects_shown_del(&watch->shown, object)) {
-		watch->events->gone(watch->ctx, object);
+		watch->common.events->gone(watch->common.ctx, object);
 	}
 }
 
@@ -75,10 +71,10 @@ static void on_gone(void *ctx, const Etcd__KeyValue *kv)
 
 	if (!etcd_objects_key(kv, key))
 		return;
-	object = calico_etcd_key_object(watch->kind, key);
+	object = calico_etcd_key_object(watch->common.kind, key);
 	tell(watch, key, "");
 	if (object && objects_shown_del(&watch->shown, object))
-		watch->events->gone(watch->ctx, object);
+		watch->common.events->gone(watch->common.ctx, object);
 }
 
 static void on_problem(void *ctx, const char *name, const char *text)
@@ -90,12 +86,11 @@ static const struct etcd_watch_events under_events = {on_begin, on_end, on_put, 
 
 static void watch_free(struct etcd_objects_watch *watch)
 {
-	DL_DELETE(etcd_of(watch->watch.objects)->watches, watch);
+	DL_DELETE(etcd_of(watch->common.objects)->watches, watch);
 	etcd_watch_done(&watch->under);
 	objects_shown_free(&watch->shown);
 	problems_done(&watch->problems);
-	free(watch->fields);
-	free(watch->labels);
+	objects_watch_done(&watch->common);
 	free(watch);
 }
 
@@ -107,21 +102,15 @@ struct objects_watch *etcd_objects_watch_new(struct objects *objects, const stru
 
 	if (!watch)
 		return NULL;
-	watch->watch.objects = objects;
-	watch->kind = options->kind;
-	watch->fields = strdup(options->field_selector ? options->field_selector : "");
-	watch->labels = strdup(options->label_selector ? options->label_selector : "");
-	watch->events = events;
-	watch->ctx = ctx;
 	DL_APPEND(etcd->watches, watch);
-	calico_etcd_range(watch->kind, watch->under.key, watch->under.end);
-	if (!watch->fields || !watch->labels ||
-		etcd_watch_init(&watch->under, &etcd->client, &under_events, watch, kind_name(watch->kind)) < 0) {
+	calico_etcd_range(options->kind, watch->under.key, watch->under.end);
+	if (!objects_watch_init(&watch->common, objects, options, events, ctx) ||
+		etcd_watch_init(&watch->under, &etcd->client, &under_events, watch, kind_name(watch->common.kind)) < 0) {
 		watch_free(watch);
 		return NULL;
 	}
 	etcd_watch_list(&watch->under);
-	return &watch->watch;
+	return &watch->common;
 }
 
 void etcd_objects_watch_free(struct objects_watch *watch)

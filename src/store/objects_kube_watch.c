@@ -14,13 +14,9 @@
 #define OBJECT_MAX (4u << 20) /* bytes of one object */
 
 struct kube_objects_watch {
-	struct objects_watch watch; /* first */
+	struct objects_watch common; /* first */
 	struct kube_objects_watch *prev, *next;
-	enum kind kind;
-	char *fields, *labels;
 	char *drops[DROPS_MAX + 1];
-	const struct objects_events *events;
-	void *ctx;
 	struct objects_shown *shown; /* what was put, where the server cannot choose by labels */
 	struct kube_watch *under;  /* null: the catalogue is awaited, or has no such kind */
 	enum calico_group group;   /* of under */
@@ -38,7 +34,7 @@ static void tell(struct kube_objects_watch *watch, const char *text)
 		return;
 	free(watch->story);
 	watch->story = *text ? strdup(text) : NULL;
-	watch->events->problem(watch->ctx, "", text);
+	watch->common.events->problem(watch->common.ctx, "", text);
 }
 
 /* -- events of the watch below -- */
@@ -48,51 +44,51 @@ static void on_begin(void *ctx, bool anew)
 	struct kube_objects_watch *watch = ctx;
 
 	watch->begun = true;
-	watch->events->begin(watch->ctx, anew);
+	watch->common.events->begin(watch->common.ctx, anew);
 }
 
 static void on_put(void *ctx, const json_t *object)
 {
 	struct kube_objects_watch *watch = ctx;
-	struct objects_kube *kube = kube_of(watch->watch.objects);
-	_cleanup_(json_cleanup) json_t *neutral = kube_objects_neutral(kube, watch->kind, object);
+	struct objects_kube *kube = kube_of(watch->common.objects);
+	_cleanup_(json_cleanup) json_t *neutral = kube_objects_neutral(kube, watch->common.kind, object);
 
 	if (!neutral)
 		return;
-	if (kube_objects_labels_shown(kube, watch->kind)) {
-		watch->events->put(watch->ctx, neutral);
-	} else if (objects_label_match(watch->labels, neutral)) {
+	if (kube_objects_labels_shown(kube, watch->common.kind)) {
+		watch->common.events->put(watch->common.ctx, neutral);
+	} else if (objects_label_match(watch->common.labels, neutral)) {
 		objects_shown_add(&watch->shown, neutral);
-		watch->events->put(watch->ctx, neutral);
+		watch->common.events->put(watch->common.ctx, neutral);
 	} else if (objects_shown_del(&watch->shown, neutral)) {
-		watch->events->gone(watch->ctx, neutral);
+		watch->common.events->gone(watch->common.ctx, neutral);
 	}
 }
 
 static void on_gone(void *ctx, const json_t *object)
 {
 	struct kube_objects_watch *watch = ctx;
-	struct objects_kube *kube = kube_of(watch->watch.objects);
-	_cleanup_(json_cleanup) json_t *neutral = kube_objects_neutral(kube, watch->kind, object);
+	struct objects_kube *kube = kube_of(watch->common.objects);
+	_cleanup_(json_cleanup) json_t *neutral = kube_objects_neutral(kube, watch->common.kind, object);
 
-	if (neutral && (objects_shown_del(&watch->shown, neutral) || kube_objects_labels_shown(kube, watch->kind)))
-		watch->events->gone(watch->ctx, neutral);
+	if (neutral && (objects_shown_del(&watch->shown, neutral) || kube_objects_labels_shown(kube, watch->common.kind)))
+		watch->common.events->gone(watch->common.ctx, neutral);
 }
 
 static void on_end(void *ctx)
 {
 	struct kube_objects_watch *watch = ctx;
 
-	watch->events->end(watch->ctx);
+	watch->common.events->end(watch->common.ctx);
 }
 
 static void on_problem(void *ctx, const char *text)
 {
 	struct kube_objects_watch *watch = ctx;
 
-	watch->suspicious = *text && kind_info(watch->kind)->v1_name;
+	watch->suspicious = *text && kind_info(watch->common.kind)->v1_name;
 	if (watch->suspicious)
-		catalogue_read_later(kube_of(watch->watch.objects));
+		catalogue_read_later(kube_of(watch->common.objects));
 	tell(watch, text);
 }
 
@@ -104,15 +100,15 @@ static void start(struct objects_kube *kube, struct kube_objects_watch *watch)
 {
 	_cleanup_(buf_free) struct buf path = BUF_INIT(4096);
 	struct kube_watch_options options = {
-		.field_selector = *watch->fields ? watch->fields : NULL,
+		.field_selector = *watch->common.fields ? watch->common.fields : NULL,
 		.drop = (const char *const *)watch->drops,
 		.object_max = OBJECT_MAX,
 	};
 
-	kube_objects_path(kube, watch->kind, "", &path);
+	kube_objects_path(kube, watch->common.kind, "", &path);
 	options.path = buf_text(&path);
-	if (*watch->labels && kube_objects_labels_shown(kube, watch->kind))
-		options.label_selector = watch->labels;
+	if (*watch->common.labels && kube_objects_labels_shown(kube, watch->common.kind))
+		options.label_selector = watch->common.labels;
 	watch->group = kube->catalogue.group;
 	watch->suspicious = false;
 	tell(watch, "");
@@ -131,13 +127,13 @@ static void stop(struct kube_objects_watch *watch)
 /* Nothing is there, which is a list as well. */
 static void tell_absence(struct objects_kube *kube, struct kube_objects_watch *watch, bool anew)
 {
-	const struct kind_info *info = kind_info(watch->kind);
+	const struct kind_info *info = kind_info(watch->common.kind);
 	char text[256];
 
 	if (anew || !watch->begun) {
 		watch->begun = true;
-		watch->events->begin(watch->ctx, false);
-		watch->events->end(watch->ctx);
+		watch->common.events->begin(watch->common.ctx, false);
+		watch->common.events->end(watch->common.ctx);
 	}
 	snprintf(text, sizeof(text), "%s knows no %s.projectcalico.org: expected a CustomResourceDefinition, in group "
 		"projectcalico.org or crd.projectcalico.org", kube_server(kube->kube), info->plural);
@@ -147,8 +143,8 @@ static void tell_absence(struct objects_kube *kube, struct kube_objects_watch *w
 /* True: it waits for the catalogue to change. */
 static bool look(struct objects_kube *kube, struct kube_objects_watch *watch)
 {
-	int has = catalogue_has(kube, watch->kind);
-	bool moved = watch->under && kind_info(watch->kind)->v1_name && watch->group != kube->catalogue.group;
+	int has = catalogue_has(kube, watch->common.kind);
+	bool moved = watch->under && kind_info(watch->common.kind)->v1_name && watch->group != kube->catalogue.group;
 
 	if (has < 0) {
 		if (kube->catalogue.trouble)
@@ -173,8 +169,7 @@ static void watch_free(struct kube_objects_watch *watch)
 	objects_shown_free(&watch->shown);
 	for (size_t i = 0; i < DROPS_MAX; i++)
 		free(watch->drops[i]);
-	free(watch->fields);
-	free(watch->labels);
+	objects_watch_done(&watch->common);
 	free(watch->story);
 	free(watch);
 }
@@ -231,22 +226,16 @@ struct objects_watch *kube_objects_watch_new(struct objects *objects, const stru
 
 	if (!watch)
 		return NULL;
-	watch->watch.objects = objects;
-	watch->kind = options->kind;
-	watch->fields = strdup(options->field_selector ? options->field_selector : "");
-	watch->labels = strdup(options->label_selector ? options->label_selector : "");
-	watch->events = events;
-	watch->ctx = ctx;
-	if (!watch->fields || !watch->labels || !copy_drops(watch, options->drop)) {
+	if (!objects_watch_init(&watch->common, objects, options, events, ctx) || !copy_drops(watch, options->drop)) {
 		watch_free(watch);
 		return NULL;
 	}
 	DL_APPEND(kube->watches, watch);
-	if (catalogue_has(kube, watch->kind) > 0)
+	if (catalogue_has(kube, watch->common.kind) > 0)
 		start(kube, watch);
 	else
 		catalogue_read(kube); /* what is missing may have come */
-	return &watch->watch;
+	return &watch->common;
 }
 
 void kube_objects_watch_free(struct objects_watch *watch)

@@ -59,7 +59,16 @@ struct objects_call {
 /* Every watch begins with this. */
 struct objects_watch {
 	struct objects *objects;
+	enum kind kind;
+	char *fields, *labels; /* selectors; "": none */
+	const struct objects_events *events;
+	void *ctx;
 };
+
+/* With selectors of its own. False: no memory; done() in any case. */
+bool objects_watch_init(struct objects_watch *watch, struct objects *objects, const struct objects_watch_options *options,
+	const struct objects_events *events, void *ctx);
+void objects_watch_done(struct objects_watch *watch);
 
 /* An answer that is known at once, given from the loop. */
 struct objects_call *objects_answer_later(struct objects *objects, int rc, const char *text,
