@@ -19,8 +19,9 @@ def containers(item):
 
 def test_what_there_is(manifest):
     assert set(manifest) == {
-        ("Namespace", "kube-tulle"), ("ServiceAccount", "tulle"), ("ClusterRole", "tulle"), ("ClusterRoleBinding", "tulle"), ("Role", "tulle"),
-        ("RoleBinding", "tulle"), ("ConfigMap", "tulle-cfg"), ("DaemonSet", "tulle")}
+        ("Namespace", "kube-tulle"), ("ServiceAccount", "tulle"), ("ClusterRole", "tulle"), ("ClusterRoleBinding", "tulle"),
+        ("ClusterRole", "tulle-pools"), ("ClusterRoleBinding", "tulle-pools"), ("Role", "tulle"), ("RoleBinding", "tulle"),
+        ("ConfigMap", "tulle-cfg"), ("DaemonSet", "tulle")}
     assert {item["metadata"]["namespace"] for item in manifest.values() if "namespace" in item["metadata"]} == {"kube-tulle"}
 
 
@@ -100,30 +101,77 @@ CALLS = {
 }
 
 
+# By kind of store/objects.h, what src/agent asks for itself; what src/store watches and src/ipam asks for, the test reads there.
+OBJECTS = {"KIND_NODE": {"get", "annotate"}, "KIND_POD": {"annotate"}, "KIND_SECRET": {"get"}, "KIND_IPPOOL": {"list", "watch"}}
+TASKS = {"get": "get", "list": "list", "create": "create", "update": "update", "remove": "delete"}
+CALICO = {"projectcalico.org", "crd.projectcalico.org"}
+
+
+def kinds() -> dict:
+    """KIND_… → (API groups, names of the resource)."""
+    text = (ROOT / "src/store/objects_kind.c").read_text()
+    found = {kind: (CALICO, {plural}) for kind, plural in re.findall(r'\[(KIND_\w+)\] = (?:CALICO|IPAM)\("\w+", "(\w+)"\)', text)}
+    for kind, plural, v1 in re.findall(r'\[(KIND_\w+)\] = \{"\w+", "(\w+)", "\w+", "(\w+)"', text):
+        found[kind] = (CALICO, {plural, v1})
+    for kind, plural, version in re.findall(r'\[(KIND_\w+)\] = CORE\("\w+", "(\w+)", "([^"]+)"', text):
+        found[kind] = ({version.rpartition("/")[0]}, {plural})
+    return found
+
+
+def asked_for() -> set:
+    """(group, resource, verb) of all that goes through store/objects.h."""
+    asked = {(kind, verb) for kind, verbs in OBJECTS.items() for verb in verbs}
+    for kind in re.findall(r"^\t\[CALICO_\w+\] = \{(KIND_\w+),", (ROOT / "src/store/calico_store.c").read_text(), re.MULTILINE):
+        asked |= {(kind, "list"), (kind, "watch")}
+    for path in (ROOT / "src" / "ipam").glob("*.c"):
+        asked |= {(kind, TASKS[verb]) for verb, kind in re.findall(r"\btask_(\w+)\([^;]*?(KIND_\w+)", path.read_text())}
+    names = kinds()
+    assert {kind for kind, _ in asked} == set(names), "every kind is used, and every use is of a known kind"
+    found = set()
+    for kind, verb in asked:
+        groups, resources = names[kind]
+        found |= {(group, f"{resource}/status" if verb == "annotate" else resource, "patch" if verb == "annotate" else verb)
+                  for group in groups for resource in resources}
+    return found
+
+
 def granted(manifest):
-    return {(group, resource, verb) for kind in ("ClusterRole", "Role") for rule in manifest[kind, "tulle"]["rules"]
+    return {(group, resource, verb) for (kind, _), item in manifest.items() if kind in ("ClusterRole", "Role") for rule in item["rules"]
             for group in rule["apiGroups"] for resource in rule["resources"] for verb in rule["verbs"]}
 
 
 def test_least_privilege(manifest):
-    """What is granted is what the source asks for, no more and no less. Calico's objects (objects_kube*.c) are not granted here: an agent
-    that may not see IPPools speaks Flannel."""
+    """What is granted is what the source asks for, no more and no less."""
     called = set()
     for path in [*(ROOT / "src" / "store").glob("*.c"), *(ROOT / "src" / "agent").glob("*.c")]:
         if path.name.startswith("objects_kube"):
             continue
         called |= set(re.findall(r'"(/apis?/[^"?]*)', path.read_text()))
     assert called == set(CALLS), "the table in this test names each path of the source"
-    assert granted(manifest) == set().union(*CALLS.values())
+    assert granted(manifest) == set().union(*CALLS.values()) | asked_for()
     env = manifest["DaemonSet", "tulle"]["spec"]["template"]["spec"]["containers"][0]["env"]
-    assert "NODE_NAME" in {variable["name"] for variable in env}
-    for rule in manifest["Role", "tulle"]["rules"]:
-        assert rule["resourceNames"]
+    assert {"NODE_NAME", "POD_NAMESPACE"} <= {variable["name"] for variable in env}
+
+
+def test_what_is_ours_is_granted_by_name(manifest):
+    """The objects of our own namespace, and no Secret anywhere else."""
+    role = manifest["Role", "tulle"]
+    assert {resource for rule in role["rules"] for resource in rule["resources"]} == {"daemonsets", "namespaces", "leases", "secrets"}
+    assert [rule["verbs"] for rule in role["rules"] if "resourceNames" not in rule] == [["create"]]
+    everywhere = [rule for name in ("tulle", "tulle-pools") for rule in manifest["ClusterRole", name]["rules"]]
+    assert not {"secrets", "leases", "daemonsets"} & {resource for rule in everywhere for resource in rule["resources"]}
+
+
+def test_flannel_needs_no_more_than_before(manifest):
+    """What pools need is a role of its own, which a cluster with net-conf.json can do without."""
+    base = {(group, resource, verb) for rule in manifest["ClusterRole", "tulle"]["rules"] for group in rule["apiGroups"]
+            for resource in rule["resources"] for verb in rule["verbs"]}
+    assert base == {("", "nodes", "list"), ("", "nodes", "watch"), ("", "nodes/status", "patch"), ("", "events", "create")}
 
 
 def test_each_verb_has_its_reason(manifest):
     roles = [part for part in TEXT.split("\n---\n") if re.search(r"^kind: (Cluster)?Role$", part, re.MULTILINE)]
-    assert len(roles) == 2
+    assert len(roles) == 3
     for role in roles:
         verbs = re.findall(r"^ {6}- (\w+)(.*)$", role, re.MULTILINE)
         assert len(verbs) == sum(len(rule["verbs"]) for rule in yaml.safe_load(role)["rules"])
