@@ -159,7 +159,7 @@ static void measure(const char *name, size_t nodes, size_t each, size_t turns, b
 			abort();
 		times[i] = cpu_ms() - start;
 		routes = result.wanted.route_count;
-		complaints = result.complaint_count;
+		complaints = result.complaints.count;
 		rules = result.wanted.nft.len;
 		plan_pools_result_free(&result);
 	}

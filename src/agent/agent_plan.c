@@ -29,12 +29,13 @@ static void plan_options(const struct agent *agent, struct plan_options *options
 static void tell_complaints(struct agent *agent, const struct plan_result *result)
 {
 	problems_begin(agent->problems, "lease ");
-	for (size_t i = 0; i < result->complaint_count; i++) {
-		char object[LEASE_KEY_MAX + 8];
+	for (size_t i = 0; i < result->complaints.count; i++) {
+		const struct complaint *complaint = &result->complaints.list[i];
+		char object[sizeof(complaint->object) + 8];
 
-		snprintf(object, sizeof(object), "lease %s", result->complaints[i].key);
-		if (problems_set(agent->problems, object, result->complaints[i].text))
-			store_remark(agent->store, result->complaints[i].key, result->complaints[i].text);
+		snprintf(object, sizeof(object), "lease %s", complaint->object);
+		if (problems_set(agent->problems, object, complaint->text))
+			store_remark(agent->store, complaint->object, complaint->text);
 	}
 	problems_end(agent->problems, "lease ");
 }

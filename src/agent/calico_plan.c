@@ -46,11 +46,11 @@ static void tell_complaints(struct calico *calico, const struct plan_pools_resul
 	struct problems *problems = calico->agent->problems;
 
 	problems_begin(problems, "plan: ");
-	for (size_t i = 0; i < result->complaint_count; i++) {
+	for (size_t i = 0; i < result->complaints.count; i++) {
 		char object[300];
 
-		snprintf(object, sizeof(object), "plan: %s", result->complaints[i].object);
-		problems_set(problems, object, result->complaints[i].text);
+		snprintf(object, sizeof(object), "plan: %s", result->complaints.list[i].object);
+		problems_set(problems, object, result->complaints.list[i].text);
 	}
 	problems_end(problems, "plan: ");
 }

@@ -3,7 +3,6 @@
 
 #include "base/cleanup.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,53 +28,13 @@ bool plan_on_link(const struct plan_uplink *uplink, const struct addr *addr)
 
 int plan_complain(struct plan_result *result, const struct lease *lease, const char *fmt, ...)
 {
-	struct plan_complaint *complaint;
 	va_list ap;
+	int r;
 
-	if (result->complaint_count == result->complaint_room) {
-		size_t room = result->complaint_room ? result->complaint_room * 2 : 8;
-
-		complaint = reallocarray(result->complaints, room, sizeof(*complaint));
-		if (!complaint)
-			return -ENOMEM;
-		result->complaints = complaint;
-		result->complaint_room = room;
-	}
-	complaint = &result->complaints[result->complaint_count++];
-	memcpy(complaint->key, lease->key, sizeof(complaint->key));
 	va_start(ap, fmt);
-	vsnprintf(complaint->text, sizeof(complaint->text), fmt, ap);
+	r = complaints_add(&result->complaints, lease->key, fmt, ap);
 	va_end(ap);
-	return 0;
-}
-
-static int complaint_compare(const void *a, const void *b)
-{
-	const struct plan_complaint *one = a, *other = b;
-	int d = strcmp(one->key, other->key);
-
-	return d ? d : strcmp(one->text, other->text);
-}
-
-/* One complaint a lease: what it has in two families is joined. */
-static void complaints_finish(struct plan_result *result)
-{
-	size_t n = 0;
-
-	if (result->complaint_count == 0)
-		return;
-	qsort(result->complaints, result->complaint_count, sizeof(*result->complaints), complaint_compare);
-	for (size_t i = 1; i < result->complaint_count; i++) {
-		struct plan_complaint *last = &result->complaints[n];
-		struct plan_complaint next = result->complaints[i];
-		size_t len = strlen(last->text);
-
-		if (strcmp(last->key, next.key) == 0)
-			snprintf(last->text + len, sizeof(last->text) - len, "; %s", next.text);
-		else
-			result->complaints[++n] = next;
-	}
-	result->complaint_count = n + 1;
+	return r;
 }
 
 static int plan_peer_routes(const struct plan_input *input, struct plan_result *result)
@@ -115,7 +74,7 @@ int plan_build(const struct plan_input *input, struct plan_result *ret)
 			r = plan_nft(input, &result);
 		if (r == 0)
 			r = wanted_finish(&result.wanted);
-		complaints_finish(&result);
+		complaints_join(&result.complaints);
 	}
 	if (r < 0)
 		plan_result_free(&result);
@@ -127,6 +86,6 @@ int plan_build(const struct plan_input *input, struct plan_result *ret)
 void plan_result_free(struct plan_result *result)
 {
 	wanted_free(&result->wanted);
-	free(result->complaints);
+	complaints_done(&result->complaints);
 	*result = (struct plan_result){0};
 }

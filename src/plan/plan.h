@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "model/lease.h"
 #include "model/network.h"
+#include "plan/complaints.h"
 #include "plan/wanted.h"
 
 struct plan_uplink {
@@ -51,17 +52,9 @@ struct plan_input {
 	struct plan_options options;
 };
 
-/* Why a peer is left out, altogether or in one family; for the log, the metrics and "tullectl leases". */
-struct plan_complaint {
-	char key[LEASE_KEY_MAX]; /* the lease; one complaint each, sorted by it */
-	char text[320];          /* names field, value and expectation */
-};
-
 struct plan_result {
 	struct wanted wanted;
-	struct plan_complaint *complaints;
-	size_t complaint_count;
-	size_t complaint_room;
+	struct complaints complaints; /* why a peer is left out, altogether or in one family; object: its lease's key */
 };
 
 /* 0 or -ENOMEM (ret untouched). A lease that contradicts another (foreign backend, subnet outside the network

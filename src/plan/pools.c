@@ -16,57 +16,17 @@
 
 const char *const poolplan_family_name[FAMILY_COUNT] = {[FAMILY_4] = "IPv4", [FAMILY_6] = "IPv6"};
 
-/* -- complaints -- */
-
 int poolplan_complain(struct poolplan *plan, const char *kind, const char *name, const char *fmt, ...)
 {
-	struct plan_pools_result *result = plan->result;
-	struct plan_pools_complaint *complaint;
+	char object[280];
 	va_list ap;
+	int r;
 
-	if (result->complaint_count == result->complaint_room) {
-		size_t room = result->complaint_room ? result->complaint_room * 2 : 8;
-
-		complaint = reallocarray(result->complaints, room, sizeof(*complaint));
-		if (!complaint)
-			return -ENOMEM;
-		result->complaints = complaint;
-		result->complaint_room = room;
-	}
-	complaint = &result->complaints[result->complaint_count++];
-	snprintf(complaint->object, sizeof(complaint->object), "%s%s%s", kind, name[0] ? " " : "", name);
+	snprintf(object, sizeof(object), "%s%s%s", kind, name[0] ? " " : "", name);
 	va_start(ap, fmt);
-	vsnprintf(complaint->text, sizeof(complaint->text), fmt, ap);
+	r = complaints_add(&plan->result->complaints, object, fmt, ap);
 	va_end(ap);
-	return 0;
-}
-
-static int complaint_compare(const void *a, const void *b)
-{
-	const struct plan_pools_complaint *one = a, *other = b;
-	int d = strcmp(one->object, other->object);
-
-	return d ? d : strcmp(one->text, other->text);
-}
-
-/* One complaint an object: different ones are joined. */
-static void complaints_finish(struct plan_pools_result *result)
-{
-	struct plan_pools_complaint *list = result->complaints;
-	size_t n = 0;
-
-	if (result->complaint_count == 0)
-		return;
-	qsort(list, result->complaint_count, sizeof(*list), complaint_compare);
-	for (size_t i = 1; i < result->complaint_count; i++) {
-		size_t len = strlen(list[n].text);
-
-		if (strcmp(list[n].object, list[i].object) != 0)
-			list[++n] = list[i];
-		else if (strcmp(list[i - 1].text, list[i].text) != 0 || i - 1 == n)
-			snprintf(list[n].text + len, sizeof(list[n].text) - len, "; %s", list[i].text);
-	}
-	result->complaint_count = n + 1;
+	return r;
 }
 
 /* -- small questions -- */
@@ -266,7 +226,7 @@ int plan_pools_build(const struct plan_pools_input *input, struct plan_pools_res
 		plan_pools_result_free(&result);
 		return r;
 	}
-	complaints_finish(&result);
+	complaints_join(&result.complaints);
 	*ret = result;
 	return 0;
 }
@@ -274,6 +234,6 @@ int plan_pools_build(const struct plan_pools_input *input, struct plan_pools_res
 void plan_pools_result_free(struct plan_pools_result *result)
 {
 	wanted_free(&result->wanted);
-	free(result->complaints);
+	complaints_done(&result->complaints);
 	*result = (struct plan_pools_result){0};
 }

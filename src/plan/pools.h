@@ -52,17 +52,9 @@ struct plan_pools_input {
 	struct plan_options options; /* ip_masq and blackhole say nothing here */
 };
 
-struct plan_pools_complaint {
-	char object[280]; /* "node worker-1", "block 10.244.7.0/26", "pool default", "FelixConfiguration";
-			     sorted, one each */
-	char text[320];   /* names field, value and expectation */
-};
-
 struct plan_pools_result {
 	struct wanted wanted;
-	struct plan_pools_complaint *complaints;
-	size_t complaint_count;
-	size_t complaint_room;
+	struct complaints complaints; /* object: "node worker-1", "block 10.244.7.0/26", "pool default", "FelixConfiguration" */
 };
 
 /* 0 or -ENOMEM (ret untouched). */

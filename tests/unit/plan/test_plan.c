@@ -97,8 +97,8 @@ static void shuffle(const struct lease **peers, size_t count, unsigned seed)
 static void result_text(const struct plan_result *result, struct buf *buf)
 {
 	wanted_format(&result->wanted, buf);
-	for (size_t i = 0; i < result->complaint_count; i++)
-		buf_printf(buf, "%s: %s\n", result->complaints[i].key, result->complaints[i].text);
+	for (size_t i = 0; i < result->complaints.count; i++)
+		buf_printf(buf, "%s: %s\n", result->complaints.list[i].object, result->complaints.list[i].text);
 	assert_int_equal(buf->error, 0);
 }
 
@@ -124,8 +124,8 @@ static void order_does_not_matter(void **state)
 
 		shuffle(cluster.peers, 300, seed);
 		build(&cluster, &result);
-		assert_true(result.complaint_count > 30);
-		assert_true(result.wanted.route_count + result.complaint_count == 300 + 1 /* our own blackhole */);
+		assert_true(result.complaints.count > 30);
+		assert_true(result.wanted.route_count + result.complaints.count == 300 + 1 /* our own blackhole */);
 		result_text(&result, seed ? &buf : &first);
 		if (seed)
 			assert_string_equal(buf_text(&buf), buf_text(&first));
@@ -150,7 +150,7 @@ static void no_two_routes_overlap(void **state)
 	assert_true(result.wanted.route_count > 1);
 	for (size_t i = 1; i < result.wanted.route_count; i++)
 		assert_false(prefix_overlaps(&result.wanted.routes[i - 1].dst, &result.wanted.routes[i].dst));
-	assert_int_equal(result.wanted.route_count + result.complaint_count, 500 + 1); /* our own blackhole */
+	assert_int_equal(result.wanted.route_count + result.complaints.count, 500 + 1); /* our own blackhole */
 	/* whoever was left out overlaps somebody older who was kept: all of them are needed */
 	for (size_t i = 0; i < 500; i++) {
 		bool covered = false;
@@ -181,8 +181,8 @@ static void five_thousand_peers(void **state)
 	assert_int_equal(wanted->route_count, 4999 + 1); /* our own blackhole */
 	assert_int_equal(wanted->neigh_count, 4999);
 	assert_int_equal(wanted->fdb_count, 4999);
-	assert_int_equal(result.complaint_count, 1);
-	assert_string_equal(result.complaints[0].key, "10.0.2.0/23");
+	assert_int_equal(result.complaints.count, 1);
+	assert_string_equal(result.complaints.list[0].object, "10.0.2.0/23");
 	for (size_t i = 1; i < wanted->route_count; i++)
 		assert_true(wanted_route_compare(&wanted->routes[i - 1], &wanted->routes[i]) < 0);
 	bytes = wanted->routes_room * sizeof(*wanted->routes) +

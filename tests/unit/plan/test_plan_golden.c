@@ -10,8 +10,8 @@
 static void format_result(const struct plan_result *result, struct buf *buf)
 {
 	wanted_format(&result->wanted, buf);
-	for (size_t i = 0; i < result->complaint_count; i++)
-		buf_printf(buf, "complaint %s: %s\n", result->complaints[i].key, result->complaints[i].text);
+	for (size_t i = 0; i < result->complaints.count; i++)
+		buf_printf(buf, "complaint %s: %s\n", result->complaints.list[i].object, result->complaints.list[i].text);
 }
 
 static int plan_text(const char *path, struct buf *buf, struct err *err)

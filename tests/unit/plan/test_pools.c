@@ -238,8 +238,8 @@ static void result_text(const struct plan_pools_result *result, struct buf *buf)
 {
 	buf_reset(buf);
 	wanted_format(&result->wanted, buf);
-	for (size_t i = 0; i < result->complaint_count; i++)
-		buf_printf(buf, "%s: %s\n", result->complaints[i].object, result->complaints[i].text);
+	for (size_t i = 0; i < result->complaints.count; i++)
+		buf_printf(buf, "%s: %s\n", result->complaints.list[i].object, result->complaints.list[i].text);
 	assert_int_equal(buf->error, 0);
 }
 
@@ -479,9 +479,9 @@ static void check(const struct cluster *cluster, const struct plan_pools_result 
 	check_own_blocks(cluster, wanted);
 	check_macs(wanted);
 	check_guard(cluster, wanted);
-	for (size_t i = 0; i < result->complaint_count; i++) {
-		assert_true(result->complaints[i].object[0] && result->complaints[i].text[0]);
-		assert_false(i && strcmp(result->complaints[i - 1].object, result->complaints[i].object) == 0);
+	for (size_t i = 0; i < result->complaints.count; i++) {
+		assert_true(result->complaints.list[i].object[0] && result->complaints.list[i].text[0]);
+		assert_false(i && strcmp(result->complaints.list[i - 1].object, result->complaints.list[i].object) == 0);
 	}
 }
 
@@ -501,7 +501,7 @@ static void random_clusters(void **state)
 			assert_int_equal(plan_pools_build(&cluster.input, &result), 0);
 			check(&cluster, &result);
 			routes += result.wanted.route_count;
-			complaints += result.complaint_count;
+			complaints += result.complaints.count;
 			for (size_t i = 0; i < result.wanted.route_count; i++)
 				guests += result.wanted.routes[i].dst.len == 32 && result.wanted.routes[i].onlink;
 			result_text(&result, turn ? &other : &first);

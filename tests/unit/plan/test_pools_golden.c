@@ -15,8 +15,8 @@ static void format_result(const struct plan_pools_result *result, const struct p
 {
 	wanted_format(&result->wanted, buf);
 	buf_printf(buf, "pod mtu %u\n", mtu->pod);
-	for (size_t i = 0; i < result->complaint_count; i++)
-		buf_printf(buf, "complaint %s: %s\n", result->complaints[i].object, result->complaints[i].text);
+	for (size_t i = 0; i < result->complaints.count; i++)
+		buf_printf(buf, "complaint %s: %s\n", result->complaints.list[i].object, result->complaints.list[i].text);
 }
 
 static int plan_text(const char *path, struct buf *buf, struct err *err)
