@@ -13,8 +13,8 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 
 class ApiLab(KubeLab):
-    def __init__(self, **options):
-        super().__init__(agent="host", dns=False, **options)
+    def __init__(self, crds=False, **options):
+        super().__init__(agent="host", dns=False, crds=crds, **options)
 
     def _build(self) -> None:
         with self.state.change() as data:
@@ -25,6 +25,8 @@ class ApiLab(KubeLab):
         self.store.start()
         self.store.ready()
         self.apply(kube_addons.agent_rights())
+        if self.crds:
+            self.define()
         for node in self.nodes:
             node.prepare(self.store.identities)
         self._finished()

@@ -48,11 +48,13 @@ def probe_pod() -> dict:
 
 def agent_rights() -> list:
     """For tulled as a process of the host; deploy/tulle.yaml has what a DaemonSet needs."""
-    rules = [{"apiGroups": ["", "apps", "discovery.k8s.io", "networking.k8s.io", "policy.networking.k8s.io", "crd.projectcalico.org"],
+    calico = ["projectcalico.org", "crd.projectcalico.org"]
+    rules = [{"apiGroups": ["", "apps", "discovery.k8s.io", "networking.k8s.io", "policy.networking.k8s.io", *calico],
               "resources": ["*"], "verbs": ["get", "list", "watch"]},
-             {"apiGroups": [""], "resources": ["nodes", "nodes/status"], "verbs": ["patch", "update"]},
+             {"apiGroups": [""], "resources": ["nodes", "nodes/status", "pods/status"], "verbs": ["patch", "update"]},
+             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
              {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
-             {"apiGroups": ["crd.projectcalico.org"], "resources": ["*"], "verbs": ["create", "update", "patch", "delete"]}]
+             {"apiGroups": calico, "resources": ["*"], "verbs": ["create", "update", "patch", "delete"]}]
     return [{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": AGENT_USER}, "rules": rules},
             _bound(AGENT_USER, {"kind": "User", "name": AGENT_USER, "apiGroup": "rbac.authorization.k8s.io"})]
 

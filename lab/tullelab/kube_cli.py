@@ -10,7 +10,7 @@ from .errors import LabError, UsageError
 from .kube_lab import KubeLab
 from .kube_node import ready_condition
 
-ONLY_HERE = {"network": "--network", "agent": "--agent", "kube_proxy": "--kube-proxy", "dns": "--dns", "etcd": "--etcd"}
+ONLY_HERE = {"network": "--network", "agent": "--agent", "kube_proxy": "--kube-proxy", "dns": "--dns", "etcd": "--etcd", "crds": "--crds"}
 
 
 def make(name: str, args, progress) -> KubeLab:

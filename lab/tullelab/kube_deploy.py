@@ -12,6 +12,8 @@ from .errors import LabError
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = REPOSITORY / "deploy" / "image" / "build"
 MANIFEST = REPOSITORY / "deploy" / "tulle.yaml"
+BIRD = REPOSITORY / "deploy" / "bird.yaml"
+DEFINITIONS = REPOSITORY / "deploy" / "crds"
 NAMESPACE, NAME, PORT = "kube-tulle", "tulle", 10484
 IMAGE = "localhost/tulle:dev"
 

@@ -49,12 +49,14 @@ class KubePod:
 
 class KubeLab(Lab):
     def __init__(self, name=None, nodes=2, backend="vxlan", underlay="flat", family="4", mtu=1500, ip_masq=True, network="tulle",
-                 agent="daemonset", kube_proxy="nftables", dns=True, etcd="debian", agent_args=(), net_conf=None, held=True, progress=None):
+                 agent="daemonset", kube_proxy="nftables", dns=True, etcd="debian", crds=True, agent_args=(), net_conf=None, held=True,
+                 progress=None):
         """As Lab; see the head of this file for network and agent.  dns: run CoreDNS.  etcd: Debian's 3.4, or the module's 3.6, with which the
-        API server streams lists."""
+        API server streams lists.  crds: define Calico's resources by deploy/crds."""
         options = dict(nodes=nodes, backend=backend, store="kubernetes", underlay=underlay, family=family, mtu=mtu, ip_masq=ip_masq,
                        agent_args=list(agent_args), net_conf=net_conf, plugin="bridge" if network == "bridge" else "tulle", etcd_members=1,
-                       etcd_tls=False, build=build_directory(), network=network, agent=agent, kube_proxy=kube_proxy, dns=dns, etcd=etcd)
+                       etcd_tls=False, build=build_directory(), network=network, agent=agent, kube_proxy=kube_proxy, dns=dns, etcd=etcd,
+                       crds=crds)
         _validate(options)
         for key, known in (("network", NETWORKS), ("agent", AGENTS), ("kube_proxy", PROXIES), ("etcd", ETCDS)):
             if options[key] not in known:
@@ -102,6 +104,8 @@ class KubeLab(Lab):
     def _control_plane(self) -> None:
         self.store.ready()
         self.apply(kube_addons.pull_policy() + kube_addons.agent_rights())
+        if self.crds:
+            self.define()
 
         def in_force():
             made = self.api.create("/api/v1/namespaces/default/pods?dryRun=All", kube_addons.probe_pod())
@@ -142,6 +146,11 @@ class KubeLab(Lab):
         if self.dns:
             self.wait_pods(selector="k8s-app=kube-dns", namespace="kube-system")
             self.say("cluster DNS answers")
+
+    def define(self) -> None:
+        """Calico's resources, as a user installs them."""
+        self.kubectl("create", "-f", kube_deploy.DEFINITIONS)
+        self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", kube_deploy.DEFINITIONS)
 
     def deploy(self, manifest: Path = kube_deploy.MANIFEST) -> None:
         """Put Tulle's image on every node and apply its manifest, with this lab's network in it."""

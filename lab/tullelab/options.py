@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     kube.add_argument("--etcd", choices=["debian", "module"], help="Debian's 3.4, or the module's 3.6, with which the API server streams lists "
                                                                    "(default: debian)")
     kube.add_argument("--dns", action=argparse.BooleanOptionalAction, help="run CoreDNS (default: yes)")
+    kube.add_argument("--crds", action=argparse.BooleanOptionalAction, help="define Calico's resources, by deploy/crds (default: yes)")
 
     down = verbs.add_parser("down", help="take a lab down", description="Take a lab down, whole or half-made, and leave nothing.")
     _lab(down)
