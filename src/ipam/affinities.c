@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "ipam/ipam_names.h"
+#include "model/node.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -51,13 +52,13 @@ static int get(struct task *task, const char *node, const struct prefix *cidr, j
 
 static int create(struct task *task, const struct prefix *cidr, json_t **ret, struct err *err)
 {
-	char name[IPAM_NAME_MAX], text[PREFIX_TEXT_MAX], hash[IPAM_HOSTNAME_HASH_MAX];
+	char name[IPAM_NAME_MAX], text[PREFIX_TEXT_MAX], hash[NODE_NAME_HASH_MAX];
 	const char *node = task->env->node;
 	_cleanup_(json_cleanup) json_t *object =
 		json_pack("{s:s, s:s, s:{s:s, s:{s:s, s:s, s:s}}, s:{s:s, s:s, s:s, s:s, s:b}}", "apiVersion",
 			"projectcalico.org/v3", "kind", "BlockAffinity", "metadata", "name",
 			ipam_affinity_name(node, cidr, name), "labels", IPAM_LABEL_HOSTNAME_HASH,
-			ipam_hostname_hash(node, hash), IPAM_LABEL_AFFINITY_TYPE, "host",
+			node_name_hash(node, hash), IPAM_LABEL_AFFINITY_TYPE, "host",
 			IPAM_LABEL_IP_VERSION, cidr->family == AF_INET ? "4" : "6", "spec", "state", PENDING,
 			"node", node, "type", "host", "cidr", prefix_format(cidr, text), "deleted", 0);
 	int rc;

@@ -2,6 +2,7 @@
 #include "ipam/ipam_names.h"
 
 #include "base/cleanup.h"
+#include "model/node.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -65,34 +66,14 @@ const char *ipam_affinity_name(const char *node, const struct prefix *cidr, char
 	return name;
 }
 
-const char *ipam_hostname_hash(const char *node, char hash[static IPAM_HOSTNAME_HASH_MAX])
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"; /* RFC 4648, no padding */
-	uint8_t bytes[32];
-	unsigned have = 0, bits = 0;
-	char *at = hash;
-
-	digest(EVP_sha3_256(), node, bytes);
-	for (size_t i = 0; i < sizeof(bytes); i++) {
-		have = have << 8 | bytes[i];
-		for (bits += 8; bits >= 5; bits -= 5)
-			*at++ = digits[have >> (bits - 5) & 31];
-		have &= 31;
-	}
-	if (bits > 0)
-		*at++ = digits[have << (5 - bits) & 31];
-	*at = '\0';
-	return hash;
-}
-
 const char *ipam_affinity_labels(
 	const char *node, int family_index, char labels[static IPAM_AFFINITY_LABELS_MAX])
 {
-	char hash[IPAM_HOSTNAME_HASH_MAX];
+	char hash[NODE_NAME_HASH_MAX];
 
 	snprintf(labels, IPAM_AFFINITY_LABELS_MAX,
 		IPAM_LABEL_HOSTNAME_HASH "=%s," IPAM_LABEL_AFFINITY_TYPE "=host," IPAM_LABEL_IP_VERSION "=%d",
-		ipam_hostname_hash(node, hash), family_index == FAMILY_4 ? 4 : 6);
+		node_name_hash(node, hash), family_index == FAMILY_4 ? 4 : 6);
 	return labels;
 }
 

@@ -15,7 +15,6 @@
 /* Sizes of text buffers, closing 0 included. */
 #define IPAM_NAME_MAX 254 /* an object's name */
 #define IPAM_CIDR_NAME_MAX PREFIX_TEXT_MAX
-#define IPAM_HOSTNAME_HASH_MAX 53
 #define IPAM_HANDLE_MAX 512
 #define IPAM_AFFINITY_LABELS_MAX 256
 #define IPAM_TIME_MAX 64
@@ -34,8 +33,6 @@
 const char *ipam_cidr_name(const struct prefix *cidr, char name[static IPAM_CIDR_NAME_MAX]);
 /* NODE-CIDR, shortened by a hash when it gets too long for a Kubernetes object. */
 const char *ipam_affinity_name(const char *node, const struct prefix *cidr, char name[static IPAM_NAME_MAX]);
-/* base32 of the SHA3-256 of a node's name. */
-const char *ipam_hostname_hash(const char *node, char hash[static IPAM_HOSTNAME_HASH_MAX]);
 /* The label selector that finds a node's affinities of one family. */
 const char *ipam_affinity_labels(
 	const char *node, int family_index, char labels[static IPAM_AFFINITY_LABELS_MAX]);

@@ -50,3 +50,19 @@ struct mac node_derive_vxlan_mac(const char *name, int family_index)
 	memcpy(mac.b + 1, digest, 5);
 	return mac;
 }
+
+const char *node_name_hash(const char *name, char hash[static NODE_NAME_HASH_MAX])
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+	unsigned char digest[EVP_MAX_MD_SIZE] = {0};
+
+	if (!EVP_Digest(name, strlen(name), digest, NULL, EVP_sha3_256(), NULL))
+		abort();
+	for (unsigned i = 0; i < NODE_NAME_HASH_MAX - 1; i++) {
+		unsigned bit = i * 5, pair = (unsigned)digest[bit / 8] << 8 | digest[bit / 8 + 1];
+
+		hash[i] = digits[pair >> (11 - bit % 8) & 31];
+	}
+	hash[NODE_NAME_HASH_MAX - 1] = '\0';
+	return hash;
+}

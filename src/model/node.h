@@ -27,3 +27,8 @@ void node_free(struct node **node);
 bool node_equal(const struct node *a, const struct node *b);
 /* Calico's rule (5.5): 0x66 and the first five bytes of SHA-1(name), for IPv6 SHA-1(name "-v6"). */
 struct mac node_derive_vxlan_mac(const char *name, int family_index);
+
+/* What stands for the node's name in labels of its IPAM objects: the SHA3-256 in base32 without padding
+ * (reference/calico.md 2.15, RFC 4648). */
+#define NODE_NAME_HASH_MAX 53
+const char *node_name_hash(const char *name, char hash[static NODE_NAME_HASH_MAX]);

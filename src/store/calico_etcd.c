@@ -5,10 +5,10 @@
 #include "base/addr.h"
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "model/node.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -268,33 +268,14 @@ static json_t *block_of_key(const char *key)
 	return object_of(KIND_IPAM_BLOCK, "", name, json_pack("{s:s}", "cidr", prefix_format(&cidr, text)));
 }
 
-/* base32 without padding (RFC 4648) of the SHA3-256 of a node's name. */
-static bool host_hash(const char *node, char ret[static 53])
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-	unsigned char hash[33] = {0};
-	unsigned len = 0;
-
-	if (!EVP_Digest(node, strlen(node), hash, &len, EVP_sha3_256(), NULL))
-		return false;
-	for (unsigned i = 0; i < 52; i++) {
-		unsigned bit = i * 5, pair = (unsigned)hash[bit / 8] << 8 | hash[bit / 8 + 1];
-
-		ret[i] = digits[pair >> (11 - bit % 8) & 31];
-	}
-	ret[52] = 0;
-	return true;
-}
-
 /* etcd has no labels for them, and Calico lists there by key; we list by label everywhere. */
 static void label_affinity(json_t *object, const char *type, const char *node, int family)
 {
-	char hash[53];
+	char hash[NODE_NAME_HASH_MAX];
 
-	if (host_hash(node, hash))
-		json_object_set_new(json_object_get(object, "metadata"), "labels", json_pack("{s:s, s:s, s:s}",
-			"projectcalico.org/hostname-hash", hash, "projectcalico.org/affinity-type", type,
-			"projectcalico.org/ip-version", family == AF_INET ? "4" : "6"));
+	json_object_set_new(json_object_get(object, "metadata"), "labels", json_pack("{s:s, s:s, s:s}",
+		"projectcalico.org/hostname-hash", node_name_hash(node, hash), "projectcalico.org/affinity-type", type,
+		"projectcalico.org/ip-version", family == AF_INET ? "4" : "6"));
 }
 
 static json_t *affinity_of_key(const char *key)

@@ -3,8 +3,16 @@
 
 #include "base/buf.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#define MOST_STATES 2000000
 
 struct path {
 	uint16_t *choices;
@@ -140,4 +148,23 @@ void explore(const struct explore_run *how, void *ctx, size_t most_states, struc
 	}
 	free(explorer.seen);
 	*ret = explorer.result;
+}
+
+void explore_scenario(const struct explore_run *how, size_t number, const char *name, void *scenario)
+{
+	const char *only = getenv("TULLE_SCENARIO");
+	struct explore_result result;
+	clock_t begun = clock();
+
+	if (only && (size_t)atoi(only) != number)
+		return;
+	explore(how, scenario, MOST_STATES, &result);
+	print_message("%-45s %7zu states, %7zu runs, %5zu ends, %3zu steps at most, %.1f s of CPU\n", name, result.states,
+		result.runs, result.ends, result.deepest, (double)(clock() - begun) / CLOCKS_PER_SEC);
+	if (result.story) {
+		fputs(result.story, stderr);
+		free(result.story);
+		fail_msg("%s", name);
+	}
+	assert_true(result.ends > 0 && result.states < MOST_STATES);
 }

@@ -30,3 +30,7 @@ struct explore_result {
 
 /* most_states: gives up beyond (states then tells). */
 void explore(const struct explore_run *how, void *ctx, size_t most_states, struct explore_result *ret);
+
+/* A scenario of a cmocka test: prints a line of figures, and fails with the steps of the first failure. TULLE_SCENARIO=N
+ * runs the one of this number alone. */
+void explore_scenario(const struct explore_run *how, size_t number, const char *name, void *scenario);

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "ipam/election.h"
 #include "ipam/reserve.h"
+#include "model/node.h"
 #include "sim.h"
 
 #include <errno.h>
@@ -194,7 +195,7 @@ static size_t count_of(struct bed *bed, enum kind kind)
 static void test_first_address(void **state)
 {
 	struct bed *bed = *state;
-	char hash[IPAM_HOSTNAME_HASH_MAX], name[IPAM_CIDR_NAME_MAX], affinity[IPAM_NAME_MAX];
+	char hash[NODE_NAME_HASH_MAX], name[IPAM_CIDR_NAME_MAX], affinity[IPAM_NAME_MAX];
 	struct prefix cidr;
 	json_t *labels;
 
@@ -207,7 +208,7 @@ static void test_first_address(void **state)
 	labels = json_object_get(
 		json_object_get(sim_object(bed->sim, KIND_BLOCK_AFFINITY, affinity), "metadata"), "labels");
 	assert_string_equal(json_string_value(json_object_get(labels, IPAM_LABEL_HOSTNAME_HASH)),
-		ipam_hostname_hash("a", hash));
+		node_name_hash("a", hash));
 	assert_string_equal(json_string_value(json_object_get(labels, IPAM_LABEL_IP_VERSION)), "4");
 	assert_string_equal(
 		json_string_value(json_object_get(spec(bed, KIND_BLOCK_AFFINITY, affinity), "state")),

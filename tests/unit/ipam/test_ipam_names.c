@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "ipam/ipam_names.h"
+#include "model/node.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -60,11 +61,11 @@ static void test_long_node(void **state)
 
 static void test_labels(void **state)
 {
-	char hash[IPAM_HOSTNAME_HASH_MAX], labels[IPAM_AFFINITY_LABELS_MAX];
+	char hash[NODE_NAME_HASH_MAX], labels[IPAM_AFFINITY_LABELS_MAX];
 
 	/* printf node-a | openssl sha3-256 -binary | base32 */
 	assert_string_equal(
-		ipam_hostname_hash("node-a", hash), "PY3TQE2E3XMTETLM2MJO3UITKPFB27YUJ4T4E5XGPEJON3SM4QAA");
+		node_name_hash("node-a", hash), "PY3TQE2E3XMTETLM2MJO3UITKPFB27YUJ4T4E5XGPEJON3SM4QAA");
 	assert_string_equal(ipam_affinity_labels("node-a", FAMILY_6, labels),
 		"projectcalico.org/hostname-hash=PY3TQE2E3XMTETLM2MJO3UITKPFB27YUJ4T4E5XGPEJON3SM4QAA,"
 		"projectcalico.org/affinity-type=host,projectcalico.org/ip-version=6");

@@ -335,8 +335,9 @@ static int read_kernel_ipip(struct pools_scenario *scenario, char *rest, struct 
 	return 0;
 }
 
-static int read_line(struct pools_scenario *scenario, char *line, struct err *err)
+static int read_line(void *ctx, char *line, struct err *err)
 {
+	struct pools_scenario *scenario = ctx;
 	static const struct {
 		const char *name;
 		int (*read)(struct pools_scenario *scenario, char *rest, struct err *err);
@@ -379,23 +380,13 @@ static void take_common(struct pools_scenario *scenario)
 
 int pools_scenario_read(const char *path, struct pools_scenario *ret, struct err *err)
 {
-	_cleanup_(buf_free) struct buf buf = {0};
-	char *rest, *line;
-	int number = 0;
-	int r = file_read(path, &buf, err);
+	int r;
 
 	*ret = (struct pools_scenario){.felix = felix_defaults(), .input.bgp_routes = PROGRAM_NO_ENCAP_ONLY};
-	if (r < 0)
-		return r;
-	rest = buf.data;
-	while (r == 0 && (line = strsep(&rest, "\n"))) {
-		number++;
-		r = read_line(ret, line, err);
-	}
+	r = scenario_read_lines(path, read_line, ret, err);
 	if (r == 0 && !ret->input.name)
-		r = err_set(err, -EINVAL, "no name");
+		r = err_set(err, -EINVAL, "%s: no name", path);
 	if (r < 0) {
-		err_wrap(err, "%s:%d", path, number);
 		pools_scenario_free(ret);
 		return r;
 	}

@@ -213,27 +213,38 @@ int scenario_read_line(struct scenario *scenario, char *line, struct err *err)
 	return scenario_bad_word("network, own, peer, ...", name, err);
 }
 
-int scenario_read(const char *path, struct scenario *ret, struct err *err)
+int scenario_read_lines(const char *path, int (*read)(void *ctx, char *line, struct err *err), void *ctx, struct err *err)
 {
 	_cleanup_(buf_free) struct buf buf = {0};
 	char *rest, *line;
 	int number = 0;
 	int r = file_read(path, &buf, err);
 
-	*ret = (struct scenario){0};
 	if (r < 0)
 		return r;
 	rest = buf.data;
 	while (r == 0 && (line = strsep(&rest, "\n"))) {
 		number++;
-		r = scenario_read_line(ret, line, err);
+		r = read(ctx, line, err);
 	}
+	return r < 0 ? err_wrap(err, "%s:%d", path, number), r : 0;
+}
+
+static int read_line(void *ctx, char *line, struct err *err)
+{
+	return scenario_read_line(ctx, line, err);
+}
+
+int scenario_read(const char *path, struct scenario *ret, struct err *err)
+{
+	int r;
+
+	*ret = (struct scenario){0};
+	r = scenario_read_lines(path, read_line, ret, err);
 	if (r == 0 && !ret->input.network)
-		r = err_set(err, -EINVAL, "no network");
-	if (r < 0) {
-		err_wrap(err, "%s:%d", path, number);
+		r = err_set(err, -EINVAL, "%s: no network", path);
+	if (r < 0)
 		scenario_free(ret);
-	}
 	return r;
 }
 

@@ -31,6 +31,8 @@ void scenario_free(struct scenario *scenario);
 
 /* -- for other readers of such files (pools_scenario.c) -- */
 
+/* Each line of the file; the first error ends it, with path and line in the message. */
+int scenario_read_lines(const char *path, int (*read)(void *ctx, char *line, struct err *err), void *ctx, struct err *err);
 /* One line of those above; "" and comments are none. */
 int scenario_read_line(struct scenario *scenario, char *line, struct err *err);
 /* The next word of the line, or null. */
