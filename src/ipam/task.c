@@ -249,3 +249,10 @@ int task_retry(struct task *task, unsigned *tries, const char *what, struct err 
 	request.pause_ms = (unsigned)(*task->env->random >> 33) % (most < limit ? most : limit) + 1;
 	return wait_for(task, request, NULL, err);
 }
+
+int task_pause(struct task *task, unsigned ms, struct err *err)
+{
+	struct task_request request = {.op = TASK_PAUSE, .pause_ms = ms};
+
+	return wait_for(task, request, NULL, err);
+}

@@ -91,3 +91,4 @@ int task_remove(struct task *task, enum kind kind, const json_t *object, struct 
 /* After a lost compare-and-swap: 0, try again (after a pause, from the third time on); -EAGAIN: often enough.
  */
 int task_retry(struct task *task, unsigned *tries, const char *what, struct err *err);
+int task_pause(struct task *task, unsigned ms, struct err *err);
