@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who has which address on the underlay.  Documentation prefixes only, so that nothing can be mistaken for a real network.
 
-    rack 1   192.0.2.0/24     2001:db8:0:1::/64    gateway .254, ::fe      etcd members .250 … .252
-    rack 2   203.0.113.0/24   2001:db8:0:2::/64    gateway .254, ::fe      (routed underlay only)
+    rack 1   192.0.2.0/24     2001:db8:0:1::/64    gateway .254, ::fe      etcd members .250 … .252   BGP routers .241, .242
+    rack 2   203.0.113.0/24   2001:db8:0:2::/64    gateway .254, ::fe      (routed underlay only)       BGP routers .241, .242
     outside  198.51.100.10    2001:db8:ffff::10    gateway .1, ::1
     pods     10.244.0.0/16    fd00:10:244::/48
     services 10.96.0.0/16     fd00:10:96::/112     API server .1, ::1   DNS .10, ::a   (Kubernetes only, whose control plane is etcd member 0)
@@ -18,7 +18,7 @@ RACKS = ((ip_network("192.0.2.0/24"), ip_network("2001:db8:0:1::/64")),
 OUTSIDE = (ip_network("198.51.100.0/24"), ip_network("2001:db8:ffff::/64"))
 PODS4, PODS6 = ip_network("10.244.0.0/16"), ip_network("fd00:10:244::/48")
 SERVICES4, SERVICES6 = ip_network("10.96.0.0/16"), ip_network("fd00:10:96::/112")
-GATEWAY, ETCD = 254, 250
+GATEWAY, ETCD, ROUTER = 254, 250, 240  # routers count from 1
 FAMILIES = {"4": (4,), "6": (6,), "dual": (4, 6)}
 MOST_NODES = 240
 
@@ -57,6 +57,12 @@ def node(index: int, underlay: str, family: str) -> Port:
 
 def etcd(member: int, family: str) -> Port:
     return _port(RACKS[0], 0, ETCD + member, GATEWAY, family)
+
+
+def router(index: int, racks: int, family: str) -> tuple:
+    """One port in each rack, and no default route: a router of BGP knows what BGP says."""
+    ports = [_port(RACKS[rack], rack, ROUTER + index, GATEWAY, family) for rack in range(racks)]
+    return tuple(Port(port.rack, port.addresses, ()) for port in ports)
 
 
 def outside(family: str) -> Port:

@@ -27,14 +27,24 @@ class Progress:
         print(f"[{time.monotonic() - self.start:6.2f} s] {text}", file=sys.stderr, flush=True)
 
 
+def refuse_pools(args) -> None:
+    """Words that exclude each other."""
+    if args.bgp and not args.pools:
+        raise UsageError("--bgp goes with --pools")
+    if args.pools and (args.store != "directory" or args.net_conf or args.plugin != "tulle"):
+        raise UsageError("--pools goes with --store directory and Tulle's plugin, and takes the place of --net-conf")
+
+
 def cluster_options(args) -> dict:
     return dict(backend=args.backend, store=args.store, underlay=args.underlay, family=args.family, mtu=args.mtu, ip_masq=args.ip_masq,
-                agent_args=args.agent_arg, net_conf=args.net_conf, plugin=args.plugin)
+                agent_args=args.agent_arg, net_conf=args.net_conf, plugin=args.plugin, pools=args.pools,
+                bgp=args.bgp)
 
 
 def up(args) -> int:
     if args.store != "etcd" and (args.etcd_tls or args.etcd_members != 1):
         raise UsageError("--etcd-tls and --etcd-members go with --store etcd")
+    refuse_pools(args)
     progress = Progress()
     name = args.lab or free_name()
     if args.store == "kubernetes":
@@ -97,10 +107,11 @@ def status(args) -> int:
         print(json.dumps(view, indent=2))
         return OK
     o = lab.options
-    print(f"lab {lab.name}: backend {o['backend']}, {o['store']} store, {o['underlay']} underlay, family {o['family']}, MTU {o['mtu']}, "
+    print(f"lab {lab.name}: {lab.traffic}, {o['store']} store, {o['underlay']} underlay, family {o['family']}, MTU {o['mtu']}, "
           f"masquerade {'on' if o['ip_masq'] else 'off'}\nstate and logs: {lab.state.dir}\n")
-    print(table.text(("NODE", "ADDRESSES", "AGENT", "PID", "SUBNETS"),
-                     [(n["name"], " ".join(n["addresses"]), n["agent"], n["pid"], " ".join(n["subnets"])) for n in view["nodes"]]))
+    print(table.text(("NODE", "ADDRESSES", "AGENT", "PID", "BLOCKS" if lab.pools else "SUBNETS", *(["BGP"] if lab.bgp else [])),
+                     [(n["name"], " ".join(n["addresses"]), n["agent"], n["pid"], " ".join(n["subnets"]), *([n["bgp"]] if lab.bgp else []))
+                      for n in view["nodes"]]))
     print()
     print(pod_table(view["pods"]))
     return OK
@@ -109,7 +120,7 @@ def status(args) -> int:
 def summary(data: dict) -> dict:
     o = data["options"]
     condition = "broken" if state.broken(data) else "held" if data["held"] else "up" if data["ready"] else "coming up"
-    return {"state": condition, "nodes": o.get("nodes"), "backend": o.get("backend"), "store": o.get("store"),
+    return {"state": condition, "nodes": o.get("nodes"), "backend": f"pools {o['pools']}" if o.get("pools") else o.get("backend"), "store": o.get("store"),
             "underlay": o.get("underlay"), "family": o.get("family"), "pods": len(data["pods"]), "age": age(data["created"])}
 
 
@@ -138,8 +149,12 @@ def describe_node(node, leases: dict) -> dict:
             condition = "ready" if node.api("/readyz") is not None else "not ready"
         except (LabError, OSError):
             condition = "not ready"
-    return {"name": node.name, "addresses": node.ips, "agent": condition, "pid": agent.pid if agent.running else None,
-            "subnets": subnets_of(node, leases), "init": node.init["pid"]}
+    found = {"name": node.name, "addresses": node.ips, "agent": condition, "pid": agent.pid if agent.running else None,
+             "subnets": node.lab.store.blocks(node.name) if node.lab.pools else subnets_of(node, leases), "init": node.init["pid"]}
+    if node.lab.bgp:
+        sessions = node.bgp_sessions() if condition == "ready" else []
+        found["bgp"] = f"{sum(s['state'] == 'Established' for s in sessions)} of {len(sessions)} established"
+    return found
 
 
 def subnets_of(node, leases: dict) -> list:
@@ -266,6 +281,7 @@ def logs(args) -> int:
 
 
 def run_demo(args) -> int:
+    refuse_pools(args)
     name = "demo" if args.keep else f"demo{os.getpid()}"
     good = demo.run(lambda text: print(text, flush=True), Progress(), args.keep, name=name, **cluster_options(args))
     return OK if good else FAILED

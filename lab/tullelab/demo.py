@@ -3,13 +3,14 @@
 
 import time
 
-from . import address, proc, web
+from . import address, pools, proc, web
 from .capture import describe_ip, udp_payload
 from .errors import LabError
 from .lab import OUTSIDE_PORT, Lab
 
 TICK, CROSS = "\u2713", "\u2717"
 UDP_PORT = {"vxlan": 8472, "udp": 8285}
+POOLS_PORT, POOLS_VNI = 4789, 4096
 
 
 class Demo:
@@ -80,24 +81,32 @@ class Demo:
     def _wire(self, family: int, nginx, apache) -> None:
         """The opening packet of a curl, as it passes node-1's eth0."""
         source, target = nginx.ip_of(family), apache.ip_of(family)
-        outer = (nginx.node.ip_of(family), apache.node.ip_of(family))
-        port = UDP_PORT.get(self.lab.backend)
-        expression = f"udp dst port {port} and dst host {outer[1]}" if port else f"tcp dst port 80 and dst host {target}"
-        decode = "vxlan" if self.lab.backend == "vxlan" else None
+        outer = apache.node.ip_of(family)
+        way, port, number = self._way(family, nginx.node, apache.node)
+        expression = (f"udp dst port {port} and dst host {outer}" if port else f"ip proto 4 and dst host {outer}" if way == "ipip"
+                      else f"tcp dst port 80 and dst host {target}")
+        decode = "vxlan" if way == "vxlan" else None
         command = f"tulle-lab exec node-1 -- tcpdump -nn -i eth0{' -T vxlan' if decode else ''} '{expression}'"
         with self.lab.capture(nginx.node, "eth0", expression, decode=decode) as seen:
             self._curl(nginx, f"http://{address.url_host(target)}/")
             try:
-                find = {"vxlan": self._find_vxlan, "udp": self._find_udp}.get(self.lab.backend, self._find_plain)
-                self.say(True, command, find(seen, source, target))
+                find = {"vxlan": self._find_vxlan, "udp": self._find_udp}.get(way, self._find_plain)
+                self.say(True, command, find(seen, source, target, number))
             except LabError as error:
                 self.say(False, command, str(error))
 
-    @staticmethod
-    def _find_vxlan(seen, source, target) -> str:
-        return seen.wait_line("VXLAN, flags [I]", "vni 1", f"{source}.", f"> {target}.80")
+    def _way(self, family: int, one, other) -> tuple:
+        """What shall be on the wire, the UDP port it goes to, the VNI."""
+        if not self.lab.pools:
+            return self.lab.backend, UDP_PORT.get(self.lab.backend), 1
+        way = pools.on_the_wire(self.lab.pools, family, one.port.rack == other.port.rack)
+        return way, POOLS_PORT if way == "vxlan" else None, POOLS_VNI
 
-    def _find_udp(self, seen, source, target) -> str:
+    @staticmethod
+    def _find_vxlan(seen, source, target, number) -> str:
+        return seen.wait_line("VXLAN, flags [I]", f"vni {number}", f"{source}.", f"> {target}.80")
+
+    def _find_udp(self, seen, source, target, _) -> str:
         seen.wait_line("UDP")
         for line, frame in seen.packets:
             inner = describe_ip(udp_payload(frame), self.lab.outside)
@@ -106,7 +115,8 @@ class Demo:
         raise LabError("no datagram carries the pod's packet:\n" + "\n".join(seen.lines))
 
     @staticmethod
-    def _find_plain(seen, source, target) -> str:
+    def _find_plain(seen, source, target, _) -> str:
+        """Of IPIP tcpdump shows the inner packet on the same line."""
         return seen.wait_line(f"{source}.", f"> {target}.80")
 
     def title(self, text: str) -> None:
@@ -123,6 +133,8 @@ def run(out, progress, keep: bool = False, **options) -> bool:
     """Bring a lab up, walk, take it down.  Returns whether every step held; the last line says so."""
     started = time.monotonic()
     proc.need("curl", "nginx", "apache2", "tcpdump")
+    if options["pools"] and options["pools"] not in pools.PRESETS:
+        raise LabError(f"pools {options['pools']}: the demo knows what to expect of {', '.join(pools.PRESETS)}; for a manifest there is tulle-lab up")
     if options["backend"] == "alloc":
         raise LabError("backend alloc: it carries no packets, there is nothing to show")
     lab, trouble = Lab(progress=progress, held=not keep, **options), None
@@ -150,6 +162,6 @@ def run(out, progress, keep: bool = False, **options) -> bool:
         out(f"\nThe lab is still there: tulle-lab status --lab {lab.name}; tulle-lab down --lab {lab.name}")
     good = not failed and trouble is None
     reason = "" if good else f": {len(failed)} step{'s' if len(failed) != 1 else ''} failed" if failed else ": the lab did not come up"
-    out(f"\n{'PASS' if good else 'FAIL'} ({options['backend']}, {options['store']} store, IPv{options['family']}, {seconds:.1f} s){reason}"
+    out(f"\n{'PASS' if good else 'FAIL'} ({lab.traffic.removeprefix('backend ')}, {options['store']} store, IPv{options['family']}, {seconds:.1f} s){reason}"
         .replace("IPvdual", "IPv4 and IPv6"))
     return good

@@ -50,6 +50,7 @@ class Daemon:
 
 class Host:
     cgroup = None  # cgroup.Group: the host has control groups of its own
+    sysctl = {}  # beyond any host's
     image = {}  # what its file systems have beyond any host's; see init.py
 
     def __init__(self, lab, name: str, port: address.Port):
@@ -59,14 +60,19 @@ class Host:
         self.init = None  # identity of its process 1
         self._outer = None  # Popen of unshare, when this process started it
 
+    @property
+    def cables(self) -> dict:
+        """The cable's name on the underlay's side → (namespace, interface, Port)."""
+        return {self.name: (self.netns, "eth0", self.port)}
+
     # --- life ---
 
-    def begin(self, binds=(), files=None, sysctl=None) -> None:
+    def begin(self, binds=(), files=None) -> None:
         """Start process 1 in new namespaces; it waits for its line until the pid stands in the state."""
         with held_off():  # or a namespace appears after its removal, a process before its record
             netns_create(self.netns_path)
             self._launch()
-        conf = {"hostname": self.name, "binds": list(binds), "sysctl": dict(QUIET, **(sysctl or {})),
+        conf = {"hostname": self.name, "binds": list(binds), "sysctl": dict(QUIET, **self.sysctl),
                 "files": dict({"/etc/hostname": self.name + "\n", "/etc/resolv.conf": ""}, **(files or {})),
                 "disk": None, "overlays": [], "empty": [], "masks": {}, "shared": False,
                 "cgroup": self.cgroup.create() if self.cgroup else None, **self.image}

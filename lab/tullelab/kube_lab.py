@@ -193,7 +193,7 @@ class KubeLab(Lab):
     def _boot(self, node) -> None:
         self.begin(node)
         node.ready()
-        self.underlay.attach({node.name: (node.netns, node.port)})
+        self.underlay.attach(node.cables)
 
     def _connect(self, node) -> None:
         if self.network == "bridge":

@@ -5,13 +5,14 @@ import os
 import threading
 from pathlib import Path
 
-from . import address, netconf, proc, teardown
+from . import address, netconf, pools, proc, teardown, wait
 from .capture import Capture
 from .errors import LabError
 from .etcd import EtcdStore
 from .host import Host
 from .node import Node
 from .pod import Pod, serve
+from .router import Router
 from .state import State, broken, choose
 from .store import DirectoryStore
 from .underlay import Underlay
@@ -24,17 +25,20 @@ OUTSIDE_PORT = 8080
 class Lab:
     """See __init__'s arguments for what can be varied.  As a context manager it is up inside and leaves nothing."""
 
+    pools, bgp = None, False  # what __init__ may be given
     kinds = {}  # store → the class of labs with that store, where it is a class of its own
 
     def __init__(self, name=None, nodes=2, backend="vxlan", store="directory", underlay="flat", family="4", mtu=1500,
                  ip_masq=True, agent_args=(), net_conf=None, plugin="tulle", etcd_members=1, etcd_tls=False,
-                 agents=True, held=True, progress=None):
+                 agents=True, held=True, progress=None, pools=None, bgp=False):
         """agents: start tulled on every node and wait until it is ready.  held: the lab ends with this process's
         interest in it; `down --all` leaves it alone while the process lives.  plugin: the CNI plugin; ptp and bridge
-        are Debian's, for comparison, without an agent.  net_conf: keys that replace those of netconf.build."""
+        are Debian's, for comparison, without an agent.  net_conf: keys that replace those of netconf.build.
+        pools: Calico's half instead of Flannel's, by the name of an encapsulation (pools.PRESETS) or a manifest's path; bgp: the nodes
+        speak BGP, flat with each other, routed with two routers."""
         options = dict(nodes=nodes, backend=backend, store=store, underlay=underlay, family=family, mtu=mtu,
                        ip_masq=ip_masq, agent_args=list(agent_args), net_conf=net_conf, plugin=plugin,
-                       etcd_members=etcd_members, etcd_tls=etcd_tls, build=build_directory())
+                       etcd_members=etcd_members, etcd_tls=etcd_tls, build=build_directory(), pools=pools, bgp=bgp)
         _validate(options)
         self._agents, self._held, self._progress = agents, held, progress
         self._prepare(name or f"{'t' if held else 'lab'}{os.getpid()}x{_count()}", options)
@@ -49,6 +53,7 @@ class Lab:
         self.underlay = Underlay(name, options["underlay"], options["family"], options["mtu"])
         self.outside = Host(self, "outside", address.outside(self.family))
         self.nodes = [self._node(i + 1) for i in range(options["nodes"])]
+        self.routers = [Router(self, i + 1) for i in range(2)] if self.bgp and self.underlay.racks > 1 else []
         self.store = self._store(options)
 
     def _node(self, index: int) -> Node:
@@ -97,6 +102,7 @@ class Lab:
             self.store.start()
         serve(self.outside, "outside", OUTSIDE_PORT)
         self.store.ready()
+        self._put_pools()
         self.say(f"store: {' '.join(self.store.agent_args[:4])}")
         for node in self.nodes:
             node.configure()
@@ -106,13 +112,13 @@ class Lab:
             self.say(f"Debian's {self.plugin} plugin instead of Tulle, no agents")
         elif self._agents:
             self.agents_start()
-            self.say(f"tulled ready on {', '.join(node.name for node in self.nodes)} (backend {self.backend})")
+            self.say(f"tulled ready on {', '.join(node.name for node in self.nodes)} ({self.traffic})")
         self._finished()
 
     def _make_hosts(self) -> None:
         """The store's files, the hosts, the underlay between them."""
         (self.state.dir / "log").mkdir()
-        self.store.create(netconf.build(self.backend, self.family, self.net_conf))
+        self.store.create(None if self.pools else netconf.build(self.backend, self.family, self.net_conf))
         with self.state.change() as data:
             data["netns"] = [self.underlay.netns] + [host.netns for host in self.hosts]
         for host in self.hosts:
@@ -120,15 +126,25 @@ class Lab:
         self.underlay.create()
         for host in self.hosts:
             host.ready()
-        self.underlay.attach({host.name: (host.netns, host.port) for host in self.hosts})
+        self.underlay.attach({cable: end for host in self.hosts for cable, end in host.cables.items()})
         self.say(f"{len(self.nodes)} nodes on a {self.underlay.kind} underlay, IPv{self.family}, MTU {self.mtu}"
                  .replace("IPvdual", "IPv4 and IPv6"))
 
     def begin(self, host: Host) -> None:
         names = "".join(f"{ip} {other.name}\n" for other in self.hosts for ip in other.ips)
         files = {"/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{names}"}
-        is_node = isinstance(host, Node)
-        host.begin(self.store.binds if is_node else (), files, {"net.ipv4.ip_forward": 0} if is_node else None)
+        host.begin(self.store.binds if isinstance(host, Node) else (), files)
+
+    def _put_pools(self) -> None:
+        """Calico's half: its manifests, and the routers."""
+        if self.pools:
+            for name, text in pools.manifests(self.pools, self.family, self.ip_masq).items():
+                self.store.put(name, text)
+        if self.bgp:
+            for name, text in pools.bgp(self).items():
+                self.store.put(name, text)
+        for router in self.routers:
+            router.begin_routing()
 
     def _finished(self) -> None:
         with self.state.change() as data:
@@ -140,6 +156,15 @@ class Lab:
             node.agent_start(ready=False)
         for node in self.nodes:
             node.agent_ready(timeout)
+        if self.bgp:
+            self.bgp_ready()
+
+    def bgp_ready(self, timeout: float = 30) -> None:
+        """Every session of every node is established."""
+        wanted = len(address.families(self.family)) * (len(self.routers) or len(self.nodes) - 1)
+        for node in self.nodes:
+            wait.until(lambda: [s["state"] for s in node.bgp_sessions()] == ["Established"] * wanted, f"{node.name}: {wanted} BGP sessions established",
+                       timeout, 0.1, detail=lambda: wait.tail(node.agent.log_path))
 
     def down(self) -> None:
         for background in self.backgrounds:
@@ -155,8 +180,13 @@ class Lab:
     # --- what there is ---
 
     @property
+    def traffic(self) -> str:
+        """How pods' packets travel, for people."""
+        return f"pools {self.pools}{', BGP' if self.bgp else ''}" if self.pools else f"backend {self.backend}"
+
+    @property
     def hosts(self) -> list:
-        return [self.outside, *getattr(self.store, "hosts", []), *self.nodes]
+        return [self.outside, *getattr(self.store, "hosts", []), *self.routers, *self.nodes]
 
     def node(self, name: str) -> Node:
         for node in self.nodes:
@@ -218,6 +248,10 @@ def _validate(options: dict) -> None:
     one_of("plugin", PLUGINS)
     if not 1 <= options["nodes"] <= address.MOST_NODES:
         raise LabError(f"nodes {options['nodes']}: expected 1 to {address.MOST_NODES}")
+    if options.get("pools") and (options["store"] != "directory" or options["plugin"] != "tulle" or options["net_conf"]):
+        raise LabError("pools: they go with the directory store and Tulle's plugin, and take the place of net_conf")
+    if options.get("bgp") and not options["pools"]:
+        raise LabError("bgp: it goes with pools")
     least = 576 if options["family"] == "4" else 1280
     if not least <= options["mtu"] <= 65535:
         raise LabError(f"mtu {options['mtu']}: expected {least} to 65535 with family {options['family']}")

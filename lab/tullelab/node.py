@@ -19,6 +19,7 @@ PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}}
 
 
 class Node(Host):
+    sysctl = {"net.ipv4.ip_forward": 0}  # what forwards is the agent's to say
     health_port = HEALTH_PORT  # of the agent
 
     def __init__(self, lab, index: int):
@@ -85,6 +86,7 @@ class Node(Host):
         lab = self.lab
         args = [f"{lab.build}/tulled", *lab.store.agent_args, "--node-name", self.name, "--iface", "eth0",
                 f"--ip-masq={str(lab.ip_masq).lower()}", "--healthz-port", str(self.health_port), "-v", "1"]
+        args += ["--bird=start"] if lab.bgp else []
         return args + list(lab.agent_args) + list(extra)
 
     def agent_start(self, extra=(), ready: bool = True, timeout: float = 20, env=None) -> None:
@@ -130,6 +132,10 @@ class Node(Host):
             return self.http(f"http://127.0.0.1:{self.health_port}{path}")
         except socket.timeout:
             raise LabError(f"{self.name}: tulled does not answer {path}") from None
+
+    def bgp_sessions(self) -> list:
+        """What `tullectl bgp status` says of each."""
+        return json.loads(self.run([f"{self.lab.build}/tullectl", "-o", "json", "bgp", "status"], check=False).stdout)["sessions"]
 
     # --- pods ---
 

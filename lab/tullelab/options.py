@@ -3,7 +3,7 @@
 
 import argparse
 
-from . import address, netconf
+from . import address, netconf, pools
 
 EXAMPLES = """examples:
   tulle-lab demo --backend vxlan
@@ -14,6 +14,11 @@ EXAMPLES = """examples:
   tulle-lab exec node-1 -- ip route
   tulle-lab status
   tulle-lab down
+
+  tulle-lab demo --pools ipip
+  tulle-lab up --pools none --underlay routed --bgp
+  tulle-lab up --pools my-pools.yaml --nodes 3
+  tulle-lab exec node-1 -- tullectl bgp status
 
   tulle-lab up --store kubernetes --nodes 2
   tulle-lab kubectl -- run nginx-1 --image=nginx --port=80
@@ -34,6 +39,13 @@ def _output(parser) -> None:
 
 def _cluster(parser, stores=("directory", "etcd")) -> None:
     parser.add_argument("--backend", choices=netconf.BACKENDS, default="vxlan", help="how pods' packets travel (default: vxlan)")
+    parser.add_argument("--pools", metavar="HOW|FILE",
+                        help="Calico's half instead of Flannel's, so instead of --backend: a default IPPool of each family with the encapsulation "
+                             f"{', '.join(pools.PRESETS)} (IPIP is IPv4 only: the IPv6 pool has VXLAN), or a manifest with IPPools; "
+                             "with --store directory")
+    parser.add_argument("--bgp", action="store_true",
+                        help="with --pools: nodes speak BGP by BIRD. --underlay flat: with each other; routed: with two routers, which know only "
+                             "what BGP tells them, so --pools none crosses the racks without encapsulation")
     parser.add_argument("--store", choices=stores, default="directory",
                         help="where the cluster's state lies: a shared directory, a real etcd"
                              + (", or real Kubernetes" if "kubernetes" in stores else "") + " (default: directory)")

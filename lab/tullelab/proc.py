@@ -109,7 +109,7 @@ def need(*programs: str) -> None:
     packages = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux", "setpriv": "util-linux",
                 "tcpdump": "tcpdump", "etcd": "etcd-server", "etcdctl": "etcd-client", "nginx": "nginx-light",
                 "apache2": "apache2", "openssl": "openssl", "curl": "curl", "ping": "iputils-ping",
-                "umoci": "umoci", "musl-gcc": "musl-tools", "busybox": "busybox-static", "containerd": "containerd", "runc": "runc"}
+                "umoci": "umoci", "musl-gcc": "musl-tools", "busybox": "busybox-static", "bird": "bird2", "birdc": "bird2", "containerd": "containerd", "runc": "runc"}
     path = environment()["PATH"]
     missing = [name for name in programs if not shutil.which(name, path=path)]
     if missing:

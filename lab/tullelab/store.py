@@ -18,10 +18,12 @@ class DirectoryStore:
         self.binds = [[str(self.path), INSIDE]]
         self.agent_args = ["--store", "directory", "--store-dir", INSIDE]
 
-    def create(self, net_conf: str) -> None:
+    def create(self, net_conf) -> None:
+        """net_conf: net-conf.json's text; None: there is none (IPPools take its place)."""
         self.path.mkdir()
         (self.path / "leases").mkdir()
-        self.put_config(net_conf)
+        if net_conf:
+            self.put_config(net_conf)
 
     def ready(self) -> None:
         pass
@@ -53,6 +55,11 @@ class DirectoryStore:
                 except ValueError:
                     continue  # being looked at by people only; the agent reports bad ones
         return found
+
+    def blocks(self, node: str) -> list:
+        """Networks of the IPAM blocks that a node has."""
+        found = [json.loads(file.read_text())["spec"] for file in sorted((self.path / "objects/ipamblocks").glob("*.json"))]
+        return [spec["cidr"] for spec in found if spec.get("affinity") == f"host:{node}"]
 
 
 def check_manifest(name: str, text: str) -> None:

@@ -41,10 +41,10 @@ class Underlay:
         self._ip(lines)
 
     def attach(self, ports: dict) -> None:
-        """Plug hosts in: {host name: (its namespace's name, Port)}.  Each gets eth0, addresses and default routes."""
+        """Plug hosts in: {cable's name: (the host's namespace, its interface's name, Port)}.  Each gets addresses and default routes."""
         lines = []
-        for host, (netns, port) in ports.items():
-            lines.append(f"link add {host} mtu {self.mtu} type veth peer name eth0 mtu {self.mtu} netns {netns}")
+        for host, (netns, interface, port) in ports.items():
+            lines.append(f"link add {host} mtu {self.mtu} type veth peer name {interface} mtu {self.mtu} netns {netns}")
             if port.rack is not None:
                 lines.append(f"link set {host} master {BRIDGES[port.rack]}")
             for gateway, own in zip(port.gateways, port.addresses):
@@ -52,10 +52,10 @@ class Underlay:
                     lines.append(f"address add {gateway}/{own.network.prefixlen} dev {host}" + _nodad(own))
             lines.append(f"link set {host} up")
         self._ip(lines)
-        for netns, port in ports.values():
-            lines = ["link set lo up", "link set eth0 up"]
-            lines += [f"address add {own} dev eth0" + _nodad(own) for own in port.addresses]
-            lines += [f"route add default via {gateway} dev eth0" for gateway in port.gateways]
+        for netns, interface, port in ports.values():
+            lines = ["link set lo up", f"link set {interface} up"]
+            lines += [f"address add {own} dev {interface}" + _nodad(own) for own in port.addresses]
+            lines += [f"route add default via {gateway} dev {interface}" for gateway in port.gateways]
             _batch(f"/run/netns/{netns}", lines)
 
     def detach(self, host: str) -> None:

@@ -34,6 +34,15 @@ def test_demo_passes(built, backend, family, store, on_the_wire):
     assert seconds < 30
 
 
+@pytest.mark.parametrize("words,on_the_wire", [
+    ("--pools ipip --family dual", ["ip proto 4 and dst host", "VXLAN, flags [I] (0x08), vni 4096"]),
+    ("--pools none --underlay routed --bgp", ["tcp dst port 80 and dst host 10.244."])])
+def test_demo_of_pools(built, words, on_the_wire):
+    status, output, _ = demo(*words.split())
+    assert status == 0 and output.splitlines()[-1].startswith("PASS (pools"), output
+    assert all(text in output for text in on_the_wire) and "masqueraded" in output and "\u2717" not in output
+
+
 def test_demo_fails_with_the_reason(built):
     """host-gw cannot work behind a router, and the demo says so."""
     status, output, _ = demo("--backend", "host-gw", "--underlay", "routed")

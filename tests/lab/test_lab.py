@@ -255,8 +255,39 @@ def test_command_line(tmp_path):
     assert "no lab named" in tool("down", "--lab", name, status=1).stderr
 
 
+POOL = """apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {name: mine}
+spec: {cidr: 10.245.0.0/16, ipipMode: CrossSubnet}
+"""
+
+
+def test_pools_and_bgp_by_command(built, tmp_path):
+    """A user's own pools, two racks, two routers: what `up` says is what `status` and the agents show."""
+    name = f"pools{os.getpid()}"
+    manifest = tmp_path / "mine.yaml"
+    manifest.write_text(POOL)
+    try:
+        tool("up", "--name", name, "--pools", str(manifest), "--underlay", "routed", "--bgp")
+        tool("pod", "add", "a", "--node", "node-1", "--lab", name)
+        text = tool("status", "--lab", name).stdout
+        assert f"pools {manifest}, BGP" in text and text.count("2 of 2 established") == 2 and "10.245." in text
+        assert "mine" in tool("exec", "--lab", name, "node-1", "--", "tullectl", "status").stdout
+        assert "10.245." in tool("exec", "--lab", name, "router-1", "--", "ip", "route", "show", "proto", "bird").stdout
+        view = json.loads(tool("status", "-o", "json", "--lab", name).stdout)
+        assert view["options"]["bgp"] and len(view["nodes"][0]["subnets"]) == 1 and view["nodes"][1]["bgp"] == "2 of 2 established"
+    finally:
+        tool("down", "--lab", name)
+    assert left_over(name) == []
+    manifest.write_text("kind: NetworkPolicy\n")
+    assert "no IPPool" in tool("up", "--name", name, "--pools", str(manifest), status=1).stderr
+    assert "neither one of none, ipip" in tool("up", "--name", name, "--pools", "ipop", status=1).stderr
+    assert left_over(name) == []
+
+
 @pytest.mark.parametrize("words,part", [
-    (["up", "--backend", "nonsense"], "invalid choice"), (["up", "--etcd-tls"], "--store etcd"), ([], "required"),
+    (["up", "--backend", "nonsense"], "invalid choice"), (["up", "--etcd-tls"], "--store etcd"),
+    (["up", "--bgp"], "--pools"), (["demo", "--pools", "ipip", "--store", "etcd"], "--store directory"), (["up", "--pools", "none", "--store", "kubernetes"], "--pools"), ([], "required"),
     (["pod", "add", "x"], "--node"), (["frobnicate"], "invalid choice"), (["down", "--all", "--lab", "x"], "exclude each other")])
 def test_wrong_usage_is_status_2(words, part):
     assert part in tool(*words, status=2).stderr
