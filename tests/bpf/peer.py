@@ -4,7 +4,7 @@
 
 tcp-sink ADDR PORT BYTES        accepts one connection, prints the SHA-256 of what came (at most BYTES)
 tcp-send ADDR PORT BYTES [SRC]  sends BYTES of a known pattern, prints its SHA-256
-udp-count ADDR PORT WANT        prints how many datagrams came, and their sizes, after WANT or 3 s of silence
+udp-count ADDR PORT WANT        prints how many datagrams came, and their sizes, after WANT; or 3 s of silence once input has ended
 udp-send ADDR PORT COUNT SIZE [SEGMENT]   COUNT datagrams of SIZE; with SEGMENT the kernel cuts each into pieces of it
 raw-inner ADDR PORT SRC DST INNERPORT     one datagram whose payload is an IPv4 UDP packet
 raw-ipip ADDR SRC DST INNERPORT [SIZE]    the same behind a bare IPv4 header, SIZE bytes of payload
@@ -57,14 +57,13 @@ def udp_count(addr, port, want):
     sock = socket.socket(family(addr), socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     sock.bind((addr, int(port)))
-    sock.settimeout(3)
     say("ready")
-    sizes = []
-    try:
-        while len(sizes) < int(want):
+    sizes, ends, silence = [], [sock, sys.stdin], None
+    while len(sizes) < int(want) and (ready := select.select(ends, [], [], silence)[0]):
+        if sock in ready:
             sizes.append(len(sock.recv(65536)))
-    except TimeoutError:
-        pass
+        else:
+            ends, silence = [sock], 3
     say(len(sizes), *sorted(set(sizes)))
 
 
