@@ -16,11 +16,11 @@ struct dialect {
 	void *ctx;
 	struct event *turn;
 	enum dialect_name name;
-	bool decided, told;
+	bool decided, told, forbidden;
 	struct kube *kube;
 	struct objects *objects;
 	struct objects_call *call;
-	struct objects_watch *watch; /* of a directory */
+	struct objects_watch *watch;
 	size_t pools;
 };
 
@@ -38,7 +38,7 @@ static void decide(struct dialect *dialect, enum dialect_name name)
 	soon(dialect, 0);
 }
 
-/* -- one look (Kubernetes) -- */
+/* -- one look, as long as the answer takes (Kubernetes) -- */
 
 static void count_pool(void *ctx, const json_t *object)
 {
@@ -52,6 +52,7 @@ static void on_listed(void *ctx, const struct objects_answer *answer)
 	struct dialect *dialect = ctx;
 
 	dialect->call = NULL;
+	dialect->forbidden = answer->rc == -EACCES;
 	/* No such resource, or none that we may see: nobody has given this cluster Calico's objects. */
 	if (answer->rc == 0 || answer->rc == -ENOENT || answer->rc == -EACCES) {
 		dialect->events.problem(dialect->ctx, "");
@@ -62,7 +63,7 @@ static void on_listed(void *ctx, const struct objects_answer *answer)
 	soon(dialect, RETRY_S);
 }
 
-/* -- a lasting look (a directory) -- */
+/* -- a lasting look (a directory at once; Kubernetes while it speaks Flannel, and if we may) -- */
 
 static void on_begin(void *ctx, bool anew)
 {
@@ -105,33 +106,47 @@ static const struct objects_events watch_events = {.begin = on_begin, .put = on_
 
 /* -- life -- */
 
-static void look(struct dialect *dialect)
+static void keep_looking(struct dialect *dialect)
 {
 	const struct objects_watch_options options = {.kind = KIND_IPPOOL};
 
-	if (dialect->kube) {
-		dialect->pools = 0;
-		dialect->call = objects_list(dialect->objects, KIND_IPPOOL, NULL, count_pool, on_listed, dialect);
-	} else if (!dialect->watch) {
+	if (!dialect->watch)
 		dialect->watch = objects_watch_new(dialect->objects, &options, &watch_events, dialect);
-	}
-	if (!dialect->call && !dialect->watch)
+	if (!dialect->watch)
 		soon(dialect, RETRY_S);
+}
+
+static void look(struct dialect *dialect)
+{
+	if (!dialect->kube) {
+		keep_looking(dialect);
+		return;
+	}
+	dialect->pools = 0;
+	dialect->call = objects_list(dialect->objects, KIND_IPPOOL, NULL, count_pool, on_listed, dialect);
+	if (!dialect->call)
+		soon(dialect, RETRY_S);
+}
+
+static void stop_looking(struct dialect *dialect)
+{
+	objects_cancel(dialect->call);
+	dialect->call = NULL;
+	objects_watch_free(dialect->watch);
+	dialect->watch = NULL;
+	objects_free(dialect->objects);
+	dialect->objects = NULL;
+	if (dialect->kube)
+		kube_free(dialect->kube);
+	dialect->kube = NULL;
 }
 
 /* chosen() may open the same store: whatever of ours is not needed any more goes first. */
 static void tell(struct dialect *dialect)
 {
 	dialect->told = true;
-	if (dialect->kube || dialect->name == DIALECT_CALICO) {
-		objects_watch_free(dialect->watch);
-		dialect->watch = NULL;
-		objects_free(dialect->objects);
-		dialect->objects = NULL;
-	}
-	if (dialect->kube)
-		kube_free(dialect->kube);
-	dialect->kube = NULL;
+	if (dialect->name == DIALECT_CALICO || dialect->forbidden)
+		stop_looking(dialect);
 	dialect->events.chosen(dialect->ctx, dialect->name);
 }
 
@@ -143,6 +158,8 @@ static void on_turn(evutil_socket_t fd, short what, void *ctx)
 		look(dialect);
 	else if (!dialect->told)
 		tell(dialect);
+	if (dialect->told && dialect->kube)
+		keep_looking(dialect);
 }
 
 static int begin(struct dialect *dialect, const struct agent *agent, struct err *err)
@@ -181,11 +198,7 @@ void dialect_free(struct dialect *dialect)
 {
 	if (!dialect)
 		return;
-	objects_cancel(dialect->call);
-	objects_watch_free(dialect->watch);
-	objects_free(dialect->objects);
-	if (dialect->kube)
-		kube_free(dialect->kube);
+	stop_looking(dialect);
 	if (dialect->turn)
 		event_free(dialect->turn);
 	free(dialect);

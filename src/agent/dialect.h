@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Which of its two dialects a store speaks: with any IPPool in it Calico's, else Flannel's (--dialect: auto). The agent
- * asks once at start; in a directory it goes on looking, and begins anew when the answer changes.
+ * asks at start (etcd: never); while the answer is Flannel it goes on looking, and begins anew when the first IPPool comes.
  *
  * Life cycle: dialect_new asks; chosen() comes once from the loop, as soon as the store answers. dialect_free at any time.
  */
