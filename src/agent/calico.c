@@ -22,16 +22,25 @@ static void on_changed(void *ctx, enum calico_part part)
 		cni_server_kick(calico->agent->cni);
 }
 
+static void on_block(void *ctx, const char *name, const json_t *object)
+{
+	calico_batch_block(ctx, name, object);
+}
+
 static void on_problem(void *ctx, const char *key, const char *text)
 {
 	struct calico *calico = ctx;
 	char object[700];
+	bool over;
 
 	snprintf(object, sizeof(object), "store %s", key);
+	over = !text[0] && problems_text(calico->agent->problems, object);
 	problems_set(calico->agent->problems, object, text);
+	if (over) /* perhaps the store can be reached again: what waits is tried at once */
+		reserve_retry(calico->reserve);
 }
 
-static const struct calico_store_events store_events = {.changed = on_changed, .problem = on_problem};
+static const struct calico_store_events store_events = {.changed = on_changed, .block = on_block, .problem = on_problem};
 
 /* -- life cycle -- */
 
@@ -43,7 +52,8 @@ static int open_parts(struct calico *calico, struct err *err)
 
 	options.objects = calico->objects;
 	if (rc == 0 && (calico_node_init(calico) < 0 || calico_pods_init(calico) < 0 ||
-			       allocator_new(calico->agent->base, &options, &calico->allocator) < 0))
+			       allocator_new(calico->agent->base, &options, &calico->allocator) < 0 ||
+			       calico_batch_init(calico) < 0 || calico_repair_init(calico) < 0))
 		rc = err_set(err, -ENOMEM, "out of memory");
 	if (rc == 0)
 		rc = calico_bgp_init(calico, err);
@@ -79,7 +89,10 @@ void calico_free(struct calico *calico)
 		return;
 	calico_bgp_free(calico);
 	calico_pods_free(calico);
+	calico_batch_free(calico);
+	calico_election_free(calico);
 	allocator_free(calico->allocator);
+	calico_repair_free(calico);
 	calico_node_done(calico);
 	calico_store_free(calico->store);
 	calico_world_done(calico);
@@ -91,8 +104,8 @@ void calico_free(struct calico *calico)
 
 /* -- the pass -- */
 
-/* A migration is under way: what is there stays, nothing is changed (reference/calico.md 1.3). */
-static bool is_locked(const struct calico *calico)
+/* reference/calico.md 1.3 */
+bool calico_is_locked(const struct calico *calico)
 {
 	const struct cluster_info *info = collection_find(calico_store_part(calico->store, CALICO_INFO), "default");
 
@@ -104,8 +117,11 @@ static bool look_at_uplink(struct calico *calico)
 	struct agent *agent = calico->agent;
 	struct uplink uplink;
 	struct err err = ERR_INIT;
-	int rc = uplink_choose(&agent->options, calico->families, agent->have_uplink ? &agent->home : NULL, &uplink, &err);
+	int rc;
 
+	if (!calico->families[FAMILY_4] && !calico->families[FAMILY_6])
+		return agent->have_uplink;
+	rc = uplink_choose(&agent->options, calico->families, agent->have_uplink ? &agent->home : NULL, &uplink, &err);
 	problems_set(agent->problems, "uplink", rc < 0 ? err_text(&err) : NULL);
 	if (rc < 0)
 		return agent->have_uplink;
@@ -141,7 +157,7 @@ void calico_replan(struct calico *calico)
 	struct err err = ERR_INIT;
 	int rc;
 
-	if (!calico_store_is_complete(calico->store) || is_locked(calico))
+	if (!calico_store_is_complete(calico->store) || calico_is_locked(calico))
 		return;
 	calico_world_refresh(calico);
 	calico->changed = 0;
@@ -176,7 +192,7 @@ const char *calico_not_ready(struct calico *calico)
 
 	if (!calico_store_is_complete(calico->store))
 		return because(calico, "the store has not been read yet");
-	if (is_locked(calico))
+	if (calico_is_locked(calico))
 		return because(calico, "ClusterInformation default has datastoreReady false: a migration is under way");
 	own = calico_node_own(calico);
 	if (!own || (!prefix_is_set(&own->address[FAMILY_4]) && !prefix_is_set(&own->address[FAMILY_6])))

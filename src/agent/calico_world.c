@@ -27,9 +27,11 @@ static void tell_pool_complaints(struct calico *calico)
 	problems_end(problems, "pool ");
 }
 
-/* The families that pods may have addresses of. */
+/* The families that pods may have addresses of. Without any pool the node stays what it was. */
 static void find_families(struct calico *calico)
 {
+	if (!calico->pools->count)
+		return;
 	for (int f = 0; f < FAMILY_COUNT; f++)
 		calico->families[f] = false;
 	for (size_t i = 0; i < calico->pools->count; i++) {
@@ -89,6 +91,7 @@ static void hand_over_world(struct calico *calico)
 		return;
 	if (ipam_world_new(&inputs, &world, &err) == 0) {
 		allocator_set_world(calico->allocator, world);
+		calico_batch_world(calico);
 		remember_labels(calico, own->labels);
 	}
 	problems_set(calico->agent->problems, "IPAM", err.code ? err_text(&err) : NULL);
@@ -174,6 +177,7 @@ void calico_world_refresh(struct calico *calico)
 		!allocator_world(calico->allocator))
 		hand_over_world(calico);
 	ask_for_tunnels(calico);
+	calico_batch_start(calico);
 }
 
 void calico_world_done(struct calico *calico)
