@@ -134,6 +134,7 @@ struct wanted {
 	struct prefix *forwards;       /* sorted: all of them, those of forward among them */
 	size_t forward_count;
 	uint8_t protocol; /* of routes; 0: ROUTE_PROTOCOL_TULLE */
+	bool felix; /* what Calico's agent left of rules, sets and routes may go, with sweep */
 	bool sweep; /* stale routes, neighbours, FDB entries may go: the first full list is in */
 	size_t links_room, routes_room, neighs_room, fdbs_room, tunnels_room; /* allocated */
 	size_t sources_room, pools_room, nodes_room, externals_room, forwards_room;

@@ -26,26 +26,36 @@ static bool is_hooked_forward(const struct nlattr *hook)
 	return attrs[NFTA_HOOK_HOOKNUM] && ntohl(attr_u32(attrs[NFTA_HOOK_HOOKNUM], 0)) == NF_INET_FORWARD;
 }
 
-/* True for a chain that is kept. Hook numbers of other families mean other things. */
-static bool chain_parse(const struct nlmsghdr *msg, struct nft_chain *ret)
+/* Hook numbers of other families mean other things. */
+static bool is_of_ip(const struct nft_chain *chain)
+{
+	return chain->family == NFPROTO_IPV4 || chain->family == NFPROTO_IPV6 || chain->family == NFPROTO_INET;
+}
+
+static void chain_parse(const struct nlmsghdr *msg, struct nft_chain *ret)
 {
 	const struct nfgenmsg *info = mnl_nlmsg_get_payload(msg);
 	const struct nlattr *attrs[NFTA_CHAIN_POLICY + 1];
 	struct nft_chain chain = {.family = info->nfgen_family};
 
-	if (chain.family != NFPROTO_IPV4 && chain.family != NFPROTO_IPV6 && chain.family != NFPROTO_INET)
-		return false;
 	attrs_index(msg, sizeof(*info), attrs, NFTA_CHAIN_POLICY);
 	attr_text(attrs[NFTA_CHAIN_TABLE], chain.table, sizeof(chain.table));
 	attr_text(attrs[NFTA_CHAIN_NAME], chain.name, sizeof(chain.name));
-	chain.base = is_hooked_forward(attrs[NFTA_CHAIN_HOOK]);
+	chain.base = is_of_ip(&chain) && is_hooked_forward(attrs[NFTA_CHAIN_HOOK]);
 	chain.drop = chain.base && ntohl(attr_u32(attrs[NFTA_CHAIN_POLICY], htonl(NF_ACCEPT))) == NF_DROP;
 	*ret = chain;
-	return chain.base || strcmp(chain.name, "DOCKER-USER") == 0 || strcmp(chain.name, "FORWARD") == 0 ||
-		strncmp(chain.name, "FLANNEL-", 8) == 0 || strncmp(chain.table, "flannel-ipv", 11) == 0;
+}
+
+/* Those that nft_chains_list keeps. */
+static bool is_of_forward(const struct nft_chain *chain)
+{
+	return is_of_ip(chain) && (chain->base || strcmp(chain->name, "DOCKER-USER") == 0 ||
+		strcmp(chain->name, "FORWARD") == 0 || strncmp(chain->name, "FLANNEL-", 8) == 0 ||
+		strncmp(chain->table, "flannel-ipv", 11) == 0);
 }
 
 struct list {
+	bool (*keep)(const struct nft_chain *);
 	struct nft_chain *chains;
 	size_t count;
 };
@@ -55,7 +65,10 @@ static int collect(const struct nlmsghdr *msg, void *arg)
 	struct list *list = arg;
 	struct nft_chain chain, *bigger;
 
-	if (message_kind(msg) != NFT_MSG_NEWCHAIN || !chain_parse(msg, &chain))
+	if (message_kind(msg) != NFT_MSG_NEWCHAIN)
+		return 0;
+	chain_parse(msg, &chain);
+	if (!list->keep(&chain))
 		return 0;
 	bigger = reallocarray(list->chains, list->count + 1, sizeof(*bigger));
 	if (!bigger)
@@ -72,8 +85,13 @@ static void close_nl(struct nl **nl)
 
 int nft_chains_list(struct nft_chain **ret, size_t *ret_count, struct err *err)
 {
+	return nft_chains_find(is_of_forward, ret, ret_count, err);
+}
+
+int nft_chains_find(bool (*keep)(const struct nft_chain *), struct nft_chain **ret, size_t *ret_count, struct err *err)
+{
 	_cleanup_(close_nl) struct nl *nl = NULL;
-	struct list list = {0};
+	struct list list = {.keep = keep};
 	struct nlmsghdr *msg;
 	struct nfgenmsg *info;
 	int r = nl_open_protocol(NETLINK_NETFILTER, &nl, err);
@@ -113,9 +131,10 @@ static void note_object(struct nft_watch *watch, int kind, const struct nlmsghdr
 		watch->own = true;
 		return;
 	}
-	if (kind == NFT_MSG_NEWCHAIN || kind == NFT_MSG_DELCHAIN)
-		watch->forward |= chain_parse(msg, &chain);
-	else if (kind == NFT_MSG_NEWRULE || kind == NFT_MSG_DELRULE)
+	if (kind == NFT_MSG_NEWCHAIN || kind == NFT_MSG_DELCHAIN) {
+		chain_parse(msg, &chain);
+		watch->forward |= is_of_forward(&chain);
+	} else if (kind == NFT_MSG_NEWRULE || kind == NFT_MSG_DELRULE)
 		watch->forward |= text_is(attrs[NFTA_RULE_CHAIN], "FORWARD") ||
 			text_is(attrs[NFTA_RULE_CHAIN], "DOCKER-USER");
 }

@@ -13,6 +13,7 @@
 #define FIGHT_MS    200  /* the same while changes go on: somebody may be undoing what we do */
 #define FIGHT_GAP_MS 1000
 #define TICK_S      60
+#define SWEEP_AGAIN_MS 50
 
 static const struct table_kind *const kinds[TABLE_COUNT] = {
 	[TABLE_NEIGH] = &neigh_kind, [TABLE_FDB] = &fdb_kind, [TABLE_ROUTE] = &route_kind};
@@ -133,6 +134,7 @@ void plane_free(struct plane *plane)
 	nft_done(&plane->nft);
 	forward_done(&plane->forward);
 	buf_free(&plane->flannel_note);
+	felix_sweep_free(&plane->felix);
 	nl_close(plane->nl);
 	free(plane->devices.links);
 	free(plane->devices.own);
@@ -463,6 +465,19 @@ static void sweep_flannel_rules(struct plane *plane, const struct wanted *wanted
 		plane->flannel_swept = true;
 }
 
+/* The same for Calico's agent, whose rules drop what it does not know. Sets go a few at a time. */
+static void sweep_felix(struct plane *plane, const struct wanted *wanted)
+{
+	struct err err = ERR_INIT;
+
+	if (plane->felix.done || !wanted->felix || !wanted->sweep || !wanted->nft.len || plane->failures.count)
+		return;
+	if (felix_sweep_go(&plane->felix, plane->nl, &plane->children, &err) < 0)
+		fail(plane, &err);
+	else if (!plane->felix.done)
+		plane_concern(plane, SWEEP_AGAIN_MS);
+}
+
 /* A device that the backend before this one needed. Those of an earlier process are not known: plane_cleanup. */
 static void delete_former_links(struct plane *plane, const struct wanted *wanted)
 {
@@ -509,6 +524,7 @@ int plane_apply(struct plane *plane, const struct wanted *wanted, struct err *er
 	apply_entries(plane, wanted);
 	apply_forward(plane, wanted);
 	sweep_flannel_rules(plane, wanted);
+	sweep_felix(plane, wanted);
 	if (wanted->sweep)
 		delete_former_links(plane, wanted);
 	plane->applied = true;
@@ -550,6 +566,11 @@ void plane_each_guard_counter(const struct plane *plane,
 const char *plane_takeover_note(const struct plane *plane)
 {
 	return buf_text(&plane->flannel_note);
+}
+
+const char *plane_felix_note(const struct plane *plane)
+{
+	return plane->felix.done ? buf_text(&plane->felix.note) : "";
 }
 
 const char *plane_forward_note(const struct plane *plane)

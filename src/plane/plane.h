@@ -59,6 +59,8 @@ const char *plane_forward_note(const struct plane *plane);
 /* What was removed of a flanneld that ran here before ("FLANNEL-POSTRTG by iptables-nft, ..."), once our own rules
  * stood; "" when there was nothing. */
 const char *plane_takeover_note(const struct plane *plane);
+/* The same of a Calico's agent, when all of it is gone (wanted.felix). */
+const char *plane_felix_note(const struct plane *plane);
 
 /* Removes everything that Tulle ever put into the kernel: the links that are named, routes of protocol 84, table
  * inet tulle, accepts in foreign chains, the carrier. Goes on after a failure and returns the first. */

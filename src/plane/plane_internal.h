@@ -6,6 +6,7 @@
 
 #include "plane/carrier.h"
 #include "plane/entry.h"
+#include "plane/felix.h"
 #include "plane/flannel_rules.h"
 #include "plane/forward.h"
 #include "plane/guard.h"
@@ -58,6 +59,7 @@ struct plane {
 	struct forward forward;
 	struct buf flannel_note;   /* what of flanneld's rules was removed */
 	bool flannel_swept;
+	struct felix_sweep felix;  /* what a Calico left */
 
 	bool applied;              /* once at least */
 	struct plane_stats stats;

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What Felix, the agent of a Calico that ran on this node, leaves behind in the kernel (reference/calico.md 3.10, 5.4,
+ * 7.12): chains cali-* by iptables-nft or iptables-legacy with the rules that lead into them, tables "calico" of
+ * nftables, sets cali40*, cali60* and their temporary ones, routes of protocol 80. Removed when a node is taken over,
+ * once our own rules stand: until then they do what they did, and drop what they do not know.
+ *
+ * Life cycle: a zeroed struct felix_sweep; felix_sweep_go at each apply until it is done; felix_sweep_free. Sets go a
+ * few at a time, because each keeps the caller waiting for some ten milliseconds.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "plane/netlink.h"
+#include "plane/nft.h"
+
+#include <stdbool.h>
+
+struct felix_sweep {
+	bool rules, routes, done; /* so far */
+	unsigned tries;           /* how often sets were in use still */
+	struct buf note;          /* what was removed: names, separated by commas */
+};
+
+/* Nothing there: no process is started. After a failure the next call tries again; without one and without done, the
+ * next call goes on. */
+int felix_sweep_go(struct felix_sweep *sweep, struct nl *nl, struct children *children, struct err *err);
+void felix_sweep_free(struct felix_sweep *sweep);
+
+/* -- the parts -- */
+
+/* Chains and tables. */
+int felix_rules_remove(struct children *children, struct buf *note, struct err *err);
+/* *ret_left: some stand still, in use until the kernel has forgotten the rules, or left for the next call. */
+int felix_sets_remove(struct buf *note, bool *ret_left, struct err *err);
+/* Routes of protocol 80 but those to pods' interfaces (cali*): what is wanted in their place is ours by now. */
+int felix_routes_remove(struct nl *nl, struct buf *note, struct err *err);
