@@ -7,7 +7,9 @@
 #include "agent/agent.h"
 #include "agent/calico.h"
 #include "client/kube.h"
-#include "ipam/allocator.h"
+#include "ipam/election.h"
+#include "ipam/repair.h"
+#include "ipam/reserve.h"
 #include "model/pools.h"
 #include "plan/pools.h"
 #include "store/calico_store.h"
@@ -31,6 +33,10 @@ struct calico {
 	struct objects *objects;
 	struct calico_store *store;
 	struct allocator *allocator;
+	struct reserve *reserve;   /* calico_batch.c */
+	struct election *election; /* calico_repair.c */
+	struct repair *repair;
+	bool batch_held, batch_started;
 	unsigned changed; /* bits by enum calico_part, since the last pass */
 
 	/* what the pass has made of it */
@@ -78,10 +84,56 @@ int calico_bgp_init(struct calico *calico, struct err *err);
 void calico_bgp_free(struct calico *calico);
 void calico_bgp_apply(struct calico *calico);
 
+/* -- calico_batch.c -- */
+int calico_batch_init(struct calico *calico);
+void calico_batch_free(struct calico *calico);
+/* IPAM's world is new. */
+void calico_batch_world(struct calico *calico);
+/* Begins to work when everything is known that it needs; nothing happens before, nor again. */
+void calico_batch_start(struct calico *calico);
+/* As calico_store_events.block. */
+void calico_batch_block(struct calico *calico, const char *name, const json_t *object);
+/* A pod has given this address back: nobody cares any more who else has it. */
+void calico_batch_forget(struct calico *calico, const struct addr *addr);
+
+/* What the store is told about a pod that has an address. */
+struct calico_owner {
+	char handle[IPAM_HANDLE_MAX];
+	json_t *attributes;
+};
+int calico_owner_make(const struct calico *calico, const char *network, const char *container_id, const char *pod_namespace,
+	const char *pod_name, struct calico_owner *ret, struct err *err);
+void calico_owner_done(struct calico_owner *owner);
+
+/* -- calico_repair.c -- */
+int calico_repair_init(struct calico *calico);
+/* When IPAM knows its world; nothing happens before, nor again. */
+void calico_election_start(struct calico *calico);
+/* Before the allocator is freed, and after it. */
+void calico_election_free(struct calico *calico);
+void calico_repair_free(struct calico *calico);
+
+/* -- calico_wishes.c -- */
+struct calico_wishes {
+	const struct workload *pod, *namespace; /* null: not objects of the store */
+	bool families[FAMILY_COUNT];            /* that the pod gets addresses of */
+	struct addr addr[FAMILY_COUNT];         /* these very ones; unset: any */
+};
+/* What annotations and the runtime ask for. -EINPROGRESS: the store has not shown the pod yet. Borrows from the
+ * collections. */
+int calico_wishes_find(const struct calico *calico, const struct attach_request *request, struct calico_wishes *ret,
+	struct err *err);
+/* The CIDRs of the pools that are asked for by name or CIDR; *ret is null when none are. */
+int calico_wishes_pools(const struct calico *calico, const struct calico_wishes *wishes, int f, struct prefix **ret,
+	size_t *ret_count, struct err *err);
+
 /* -- calico_pods.c -- */
 int calico_pods_init(struct calico *calico);
 void calico_pods_free(struct calico *calico);
 extern const struct attach_source calico_pods_source; /* ctx is left to fill in */
+
+/* ClusterInformation says that a migration is under way: what is there stays, nothing is changed. */
+bool calico_is_locked(const struct calico *calico);
 
 static inline bool calico_has_changed(const struct calico *calico, enum calico_part part)
 {

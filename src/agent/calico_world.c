@@ -178,6 +178,7 @@ void calico_world_refresh(struct calico *calico)
 		hand_over_world(calico);
 	ask_for_tunnels(calico);
 	calico_batch_start(calico);
+	calico_election_start(calico);
 }
 
 void calico_world_done(struct calico *calico)

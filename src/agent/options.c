@@ -77,6 +77,8 @@ static const struct option_spec specs[] = {
 	S("flannel-data-dir", flannel_dir, "/var/lib/cni/flannel", "DIR", "state files of Flannel's CNI plugin"),
 	I("lease-ttl", lease_ttl, "86400", 10, 86400 * 365, "SECONDS", "life of a lease between renewals"),
 	I("address-rest", address_rest, "60", 0, 86400, "SECONDS", "how long a released pod address rests"),
+	I("ipam-repair-period", ipam_repair_period, "300", 1, 86400, "SECONDS",
+		"where the store speaks Calico: time between two searches for addresses that nobody gives back"),
 	B("kube-subnet-mgr", kube_subnet_mgr, "false", "use the Kubernetes API as the store (as --store=kubernetes)"),
 	S("kube-api-url", kube_api_url, "", "URLS",
 		"Kubernetes API server; several with commas, the first that answers is used"),

@@ -47,6 +47,7 @@ struct options {
 	struct string_list non_masquerade_cidr;
 	int lease_ttl;               /* seconds */
 	int address_rest;            /* seconds */
+	int ipam_repair_period;      /* seconds */
 	/* which of them were given, by index of the option table */
 	uint64_t given;
 };

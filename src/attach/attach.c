@@ -152,6 +152,8 @@ void attach_pod_read(const struct attach_pod *pod, struct attachment *ret)
 	/* it was written by ourselves or was read soundly from the journal */
 	if (attach_record_decode(pod->record, pod->record_len, &record, ret, NULL) < 0)
 		abort();
+	ret->serial = pod->serial;
+	memcpy(ret->addr, pod->addr, sizeof(ret->addr)); /* one may have been lost to a later attachment */
 }
 
 const struct attachment *attach_find(struct attacher *attacher, const char *container_id, const char *ifname)

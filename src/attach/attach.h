@@ -55,7 +55,9 @@ struct attach_request {
 
 /* What an attachment is; also what the journal keeps. */
 struct attachment {
+	uint64_t serial; /* never given twice while the journal lasts; never 0 */
 	char network[ATTACH_ID_MAX], container_id[ATTACH_ID_MAX];
+	char pod_namespace[64], pod_name[254]; /* "": not known, or no pod of the cluster */
 	char ifname[IFNAMSIZ], host_ifname[IFNAMSIZ];
 	char netns_path[512];
 	dev_t netns_dev;
@@ -100,9 +102,10 @@ void attach_set_network(
 struct attach_source {
 	/* Does this pod get an address of the family? */
 	bool (*serves)(void *ctx, const struct attach_request *request, int family_index);
-	/* One for a pod that is about to be attached; wish: this very one, or null. Errors as attach_add. */
-	int (*take)(void *ctx, const struct attach_request *request, int family_index, const struct addr *wish,
-		struct addr *ret, struct err *err);
+	/* One for a pod that is about to be attached as this serial; wish: this very one, or null. Errors as
+	 * attach_add. */
+	int (*take)(void *ctx, const struct attach_request *request, uint64_t serial, int family_index,
+		const struct addr *wish, struct addr *ret, struct err *err);
 	/* Its addresses are not used any more; used: a pod had them for a while. */
 	void (*give_back)(void *ctx, const struct attachment *attachment, bool used);
 	void *ctx;
@@ -145,6 +148,12 @@ const struct attachment *attach_find(struct attacher *attacher, const char *cont
 int attach_list_pods(struct attacher *attacher, struct plan_pod **ret, size_t *ret_count);
 /* For status: calls each attachment. */
 void attach_each(struct attacher *attacher, void (*each)(void *ctx, const struct attachment *), void *ctx);
+/* Addresses that pods had not long ago; until: CLOCK_BOOTTIME in milliseconds. */
+void attach_each_resting(struct attacher *attacher,
+	void (*each)(void *ctx, const struct addr *addr, int64_t until), void *ctx);
+/* Somebody on this node lives at this address: an attachment, or an interface of whomever, to which the kernel has a
+ * host route (a pod of a plugin that ran here before). */
+bool attach_lives_at(struct attacher *attacher, const struct addr *addr);
 
 struct attach_stats {
 	uint64_t adds, dels, failures;

@@ -42,6 +42,13 @@ static int copy_names(struct attachment *to, const struct attach_request *reques
 	return rc;
 }
 
+/* What is too long is no name in any cluster. */
+static void note_pod(struct attachment *to, const struct attach_request *request)
+{
+	copy_text(to->pod_namespace, sizeof(to->pod_namespace), request->pod_namespace, "", NULL);
+	copy_text(to->pod_name, sizeof(to->pod_name), request->pod_name, "", NULL);
+}
+
 static int choose_netns(struct attacher *attacher, struct attachment *to,
 	const struct attach_request *request, struct err *err)
 {
@@ -349,6 +356,7 @@ static int prepare(struct attacher *attacher, const struct attach_request *reque
 		rc = choose_routes(attacher, to, request, err);
 	if (rc < 0)
 		return rc;
+	note_pod(to, request);
 	to->bandwidth = request->bandwidth;
 	to->flannel =
 		request->flannel_conf && attacher->options.flannel_dir && attacher->options.host_local_dir;
@@ -365,6 +373,7 @@ int attach_add(struct attacher *attacher, const struct attach_request *request, 
 	int rc;
 
 	memset(to, 0, sizeof(*to));
+	to->serial = serial;
 	rc = prepare(attacher, request, to, err);
 	if (rc == 0)
 		rc = attach_take_addresses(attacher, to, request, serial, err);

@@ -49,7 +49,7 @@ static int from_source(struct attacher *attacher, const struct attach_request *r
 	struct addr addr;
 	char text[ADDR_TEXT_MAX];
 	uint64_t before;
-	int rc = source->take(source->ctx, request, f, wish, &addr, err);
+	int rc = source->take(source->ctx, request, serial, f, wish, &addr, err);
 
 	if (rc < 0)
 		return rc;
@@ -111,6 +111,45 @@ int attach_take_addresses(struct attacher *attacher, struct attachment *to, cons
 		attach_drop_addresses(attacher, to, serial);
 	return rc;
 }
+
+/* -- questions -- */
+
+struct each_resting {
+	void (*each)(void *ctx, const struct addr *addr, int64_t until);
+	void *ctx;
+	int64_t rest_ms;
+};
+
+static int tell_resting(void *ctx, const struct addr *addr, int64_t since)
+{
+	const struct each_resting *tell = ctx;
+
+	tell->each(tell->ctx, addr, since + tell->rest_ms);
+	return 0;
+}
+
+void attach_each_resting(struct attacher *attacher,
+	void (*each)(void *ctx, const struct addr *addr, int64_t until), void *ctx)
+{
+	struct each_resting tell = {each, ctx, (int64_t)attacher->options.cooldown_s * 1000};
+
+	ipam_each_resting(attacher->ipam, attach_now(), tell_resting, &tell);
+}
+
+bool attach_lives_at(struct attacher *attacher, const struct addr *addr)
+{
+	int f = family_index(addr_family(addr));
+	struct attach_pod *pod, *next;
+
+	HASH_ITER(hh, attacher->pods, pod, next)
+	{
+		if (addr_equal(&pod->addr[f], addr))
+			return true;
+	}
+	return podlink_owns(attacher->nl, addr);
+}
+
+/* -- giving back -- */
 
 static void give_back(struct attacher *attacher, const struct attachment *attachment, bool used)
 {

@@ -82,6 +82,7 @@ struct attach_pod *attach_pod_find(
 void attach_pod_add(struct attacher *attacher, struct attach_pod *pod); /* into the table */
 void attach_pod_remove(
 	struct attacher *attacher, struct attach_pod *pod); /* out of table or closing list; not freed */
+/* As its record says, with the addresses that it has now. */
 void attach_pod_read(const struct attach_pod *pod, struct attachment *ret);
 
 /* -- the journal -- */

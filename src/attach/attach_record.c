@@ -51,6 +51,8 @@ static void put_attachment(struct buf *buf, const struct attachment *a)
 	buf_add(buf, small, sizeof(small));
 	for (size_t i = 0; i < a->route_count; i++)
 		put_route(buf, &a->routes[i]);
+	put_text(buf, a->pod_namespace);
+	put_text(buf, a->pod_name);
 }
 
 int attach_record_encode(
@@ -143,6 +145,10 @@ static void get_attachment(struct cursor *cursor, struct attachment *a)
 	for (size_t i = 0; i < small[1] && !cursor->bad; i++)
 		get_route(cursor, &a->routes[i]);
 	a->route_count = cursor->bad ? 0 : small[1];
+	if (cursor->bad || cursor->left == 0)
+		return; /* layout 1 */
+	get_text(cursor, a->pod_namespace, sizeof(a->pod_namespace));
+	get_text(cursor, a->pod_name, sizeof(a->pod_name));
 }
 
 int attach_record_decode(const void *data, size_t len, struct attach_record *ret,

@@ -183,6 +183,7 @@ static int adopt(struct attacher *attacher, const struct plane_link *link, struc
 	int rc;
 
 	memset(a, 0, sizeof(*a));
+	a->serial = attacher->serial + 1;
 	memcpy(a->host_ifname, link->name, IFNAMSIZ);
 	snprintf(a->container_id, sizeof(a->container_id), "unknown-%s", link->name);
 	snprintf(a->ifname, sizeof(a->ifname), "unknown");
@@ -286,7 +287,6 @@ static void restore(struct attacher *attacher, struct attach_pod *pod)
 	int rc;
 
 	attach_pod_read(pod, a);
-	memcpy(a->addr, pod->addr, sizeof(a->addr)); /* one may have been lost to a later attachment */
 	rc = podlink_set_host(attacher->nl, a, &err);
 	if (rc == -ENODEV && attach_files_undone(attacher, pod)) {
 		forget_undone(attacher, pod);

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 
 #define HEADER_MAGIC "TULJRNL1"
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 #define FRAME_MAGIC_WORD 0x4c4e524au /* "JRNL" */
 #define FILE_NAME "journal"
 #define FILE_NAME_NEW "journal.new"
@@ -236,9 +236,9 @@ static int read_header(struct journal *journal, const char *file, size_t size,
 			BOOT_ID_MAX, header.boot_id, size);
 		return 0;
 	}
-	if (header.version != LAYOUT_VERSION)
+	if (header.version == 0 || header.version > LAYOUT_VERSION)
 		return err_set(err, -EPROTO,
-			"%s: layout version %u, expected %u: start the release that wrote it, or restart "
+			"%s: layout version %u, expected at most %u: start the release that wrote it, or restart "
 			"the machine",
 			journal->path, header.version, LAYOUT_VERSION);
 	return 1;

@@ -8,7 +8,8 @@
  * File: a header (magic, layout version, boot id, CRC), then records, each in a frame (magic, length, CRC-32C
  * over boot id, length and payload) padded to 8 bytes, in host byte order. A torn end is cut off; a record
  * that is damaged inside the file is left out and the search goes on at the next frame; both are reported and
- * show in journal_damaged(). A file of another layout that is newer is refused.
+ * show in journal_damaged(). A file of a newer layout is refused; one of an older layout is read and goes on in
+ * this one, so its records must still be understood.
  *
  * Life cycle: journal_open (replays what is there), journal_append ..., from time to time journal_rewrite,
  * journal_close. One process at a time: the directory is locked.

@@ -12,7 +12,6 @@
 
 #define LOW_DEFAULT 8u
 #define HIGH_DEFAULT 16u
-#define FAILED_MS 2000 /* a set of pools that had nothing is not asked again for this long */
 
 int64_t reserve_now(const struct reserve *reserve)
 {
@@ -159,6 +158,8 @@ void reserve_free(struct reserve *reserve)
 		demand_free(reserve, reserve->demands);
 	DL_FOREACH_SAFE(reserve->fetches, fetch, next)
 	free(fetch);
+	DL_FOREACH_SAFE(reserve->refused, fetch, next)
+	free(fetch);
 	for (int f = 0; f < FAMILY_COUNT; f++)
 		json_decref(reserve->owner[f].attributes);
 	if (reserve->timer)
@@ -277,6 +278,14 @@ int reserve_want(struct reserve *reserve, const struct ipam_wish *wish, struct e
 	return 0;
 }
 
+void reserve_want_none(struct reserve *reserve)
+{
+	struct demand *demand;
+
+	DL_FOREACH(reserve->demands, demand)
+	demand->wanted = false;
+}
+
 /* -- pods -- */
 
 static int give(struct reserve *reserve, struct slot *slot, uint64_t owner, const struct ipam_owner *pod,
@@ -313,7 +322,7 @@ int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t
 			*ret = slot->addr;
 		return rc;
 	}
-	if (demand->failed && demand->failed + FAILED_MS > reserve_now(reserve))
+	if (demand->failed && demand->failed + RESERVE_FAILED_MS > reserve_now(reserve))
 		return err_set(
 			err, demand->err.code == -EINVAL ? -EINVAL : -ENOSPC, "%s", err_text(&demand->err));
 	reserve->starved = true;
@@ -326,6 +335,11 @@ static int fetch(struct reserve *reserve, const struct addr *addr, enum pool_use
 	struct fetch *fetch;
 	char text[ADDR_TEXT_MAX];
 
+	DL_FOREACH(reserve->refused, fetch)
+	{
+		if (addr_equal(&fetch->addr, addr) && fetch->refused + RESERVE_FAILED_MS > reserve_now(reserve))
+			return err_set(err, fetch->err.code, "%s", err_text(&fetch->err));
+	}
 	reserve->starved = true;
 	DL_FOREACH(reserve->fetches, fetch)
 	{
@@ -388,6 +402,14 @@ static void let_go(struct reserve *reserve, const struct addr *addr, uint64_t ow
 	reserve_step(reserve);
 }
 
+void reserve_pass(struct reserve *reserve, const struct addr *addr, uint64_t from, uint64_t to)
+{
+	struct slot *slot = slot_find(reserve, addr);
+
+	if (slot && slot->owner == from)
+		slot->owner = to;
+}
+
 void reserve_rest(struct reserve *reserve, const struct addr *addr, uint64_t owner)
 {
 	let_go(reserve, addr, owner, reserve_now(reserve) + (int64_t)reserve->options.rest_s * 1000);
@@ -426,11 +448,28 @@ static void raise_doubts(struct reserve *reserve, const struct prefix *cidr, con
 		reserve_step(reserve);
 }
 
+/* Blocks of all nodes are told: most are none of ours. */
+static bool concerns(const struct reserve *reserve, const json_t *object)
+{
+	const char *text = json_string_value(json_object_get(json_object_get(object, "spec"), "cidr"));
+	const struct slot *slot;
+	struct prefix cidr;
+
+	if (!text || prefix_parse(text, &cidr) < 0)
+		return false;
+	DL_FOREACH(reserve->turn, slot)
+	{
+		if (prefix_contains(&cidr, &slot->addr))
+			return true;
+	}
+	return false;
+}
+
 void reserve_block_put(struct reserve *reserve, const json_t *object)
 {
 	struct ipam_block *block = NULL;
 
-	if (ipam_block_decode(object, &block, NULL) < 0)
+	if (!concerns(reserve, object) || ipam_block_decode(object, &block, NULL) < 0)
 		return;
 	raise_doubts(reserve, &block->cidr, block);
 	ipam_block_free(&block);
@@ -441,7 +480,24 @@ void reserve_block_gone(struct reserve *reserve, const struct prefix *cidr)
 	raise_doubts(reserve, cidr, NULL);
 }
 
+void reserve_block_unseen(struct reserve *reserve)
+{
+	struct slot *slot;
+
+	DL_FOREACH(reserve->turn, slot)
+	slot->doubt = slot->doubt || !slot->lost;
+	reserve->look_all = true;
+	reserve_step(reserve);
+}
+
 /* -- questions -- */
+
+uint64_t reserve_owner(const struct reserve *reserve, const struct addr *addr)
+{
+	const struct slot *slot = slot_find(reserve, addr);
+
+	return slot ? slot->owner : 0;
+}
 
 bool reserve_knows(const struct reserve *reserve, const struct addr *addr)
 {

@@ -56,6 +56,8 @@ void reserve_start(struct reserve *reserve);
 void reserve_retry(struct reserve *reserve);
 /* A batch for these pools is wanted from now on. 0, or as ipam_world_choose. */
 int reserve_want(struct reserve *reserve, const struct ipam_wish *wish, struct err *err);
+/* What reserve_want has asked for is not wanted any more, but for what pods draw from. */
+void reserve_want_none(struct reserve *reserve);
 
 /* -- pods -- */
 
@@ -67,6 +69,8 @@ int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t
  * next; -EEXIST: somebody has it; -EINVAL: it lies in no pool for this use. */
 int reserve_take_wish(struct reserve *reserve, const struct addr *addr, enum pool_use use, uint64_t owner,
 	const struct ipam_owner *pod, struct err *err);
+/* What one has, another has from now on: nothing changes in the store. Nothing happens when it is not from's. */
+void reserve_pass(struct reserve *reserve, const struct addr *addr, uint64_t from, uint64_t to);
 /* The owner gave it back: it rests, then it is free for another pod. Nothing happens when it is not the
  * owner's. */
 void reserve_rest(struct reserve *reserve, const struct addr *addr, uint64_t owner);
@@ -77,11 +81,15 @@ void reserve_drop(struct reserve *reserve, const struct addr *addr, uint64_t own
 
 void reserve_block_put(struct reserve *reserve, const json_t *object);
 void reserve_block_gone(struct reserve *reserve, const struct prefix *cidr);
+/* For a while nothing could be seen: everything is read again before it is given out. */
+void reserve_block_unseen(struct reserve *reserve);
 
 /* -- questions -- */
 
 /* The address is this node's business: in use by a pod of it, in the batch, or on its way. */
 bool reserve_knows(const struct reserve *reserve, const struct addr *addr);
+/* Who has it here; 0: nobody. */
+uint64_t reserve_owner(const struct reserve *reserve, const struct addr *addr);
 /* Nothing is left to be written. */
 bool reserve_is_settled(const struct reserve *reserve);
 struct reserve_counts {

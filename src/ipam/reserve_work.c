@@ -294,7 +294,7 @@ static bool begin_fill(struct reserve *reserve)
 			.owner = reserve->owner[demand->family_index],
 		};
 
-		if (have >= low || (demand->failed && demand->failed + 2000 > now))
+		if (have >= low || (demand->failed && demand->failed + RESERVE_FAILED_MS > now))
 			continue;
 		/* for the sake of a full batch no new block is claimed and none is borrowed from */
 		request.count = low - have;
@@ -314,27 +314,22 @@ static void fetched(void *ctx, const struct ipam_result *result)
 {
 	struct reserve *reserve = ctx;
 	struct fetch *fetch = reserve->fetching;
-	struct slot *slot;
 
 	reserve->call = NULL;
 	reserve->fetching = NULL;
 	add_addresses(reserve, result, true);
-	if (result->rc < 0 && !is_final(result->rc)) {
-		failed(reserve, result->text);
-	} else {
-		/* one that is another's stays known as such for a moment, so that who asks again is told so
-		 */
-		slot = result->rc == -EEXIST && !slot_find(reserve, &fetch->addr)
-			       ? slot_add(reserve, &fetch->addr)
-			       : NULL;
-		if (slot) {
-			slot->lost = true;
-			slot->kept_until = reserve_now(reserve) + 2000;
-		}
-		succeeded(reserve);
-	}
 	DL_DELETE(reserve->fetches, fetch);
-	free(fetch);
+	if (is_final(result->rc)) {
+		fetch->refused = reserve_now(reserve);
+		err_set(&fetch->err, result->rc, "%s", result->text);
+		DL_APPEND(reserve->refused, fetch);
+	} else {
+		free(fetch);
+	}
+	if (result->rc < 0 && !is_final(result->rc))
+		failed(reserve, result->text);
+	else
+		succeeded(reserve);
 	reserve_tell(reserve);
 	reserve_step(reserve);
 }
@@ -465,11 +460,26 @@ static void trim_demand(struct reserve *reserve, struct demand *demand)
 	}
 }
 
+static void trim_refused(struct reserve *reserve)
+{
+	struct fetch *fetch, *next;
+
+	DL_FOREACH_SAFE(reserve->refused, fetch, next)
+	{
+		if (fetch->refused + RESERVE_FAILED_MS > reserve_now(reserve))
+			continue;
+		DL_DELETE(reserve->refused, fetch);
+		free(fetch);
+	}
+}
+
 static void trim(struct reserve *reserve)
 {
 	int64_t now = reserve_now(reserve);
 	struct demand *demand, *next;
 	struct slot *slot, *next_slot;
+
+	trim_refused(reserve);
 
 	DL_FOREACH_SAFE(reserve->demands, demand, next)
 	{
@@ -496,7 +506,7 @@ static void sleep_until_due(struct reserve *reserve)
 
 	if (reserve->starved)
 		wait = (struct timeval){.tv_usec = 100000};
-	if (reserve->slots || reserve->demands)
+	if (reserve->slots || reserve->demands || reserve->refused)
 		evtimer_add(reserve->timer, &wait);
 }
 

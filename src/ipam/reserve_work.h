@@ -11,6 +11,9 @@
 #include "ipam/call.h"
 #include "ipam/reserve.h"
 
+/* What had nothing, or was refused, is not asked for again for this long; who asks is told what was said then. */
+#define RESERVE_FAILED_MS 2000
+
 struct event;
 
 struct slot {
@@ -45,6 +48,8 @@ struct demand { /* a set of pools that pods draw from */
 struct fetch { /* a single address that was asked for */
 	struct addr addr;
 	enum pool_use use;
+	int64_t refused; /* when it was: milliseconds */
+	struct err err;  /* why */
 	struct fetch *prev, *next;
 };
 
@@ -55,7 +60,7 @@ struct reserve {
 	struct ipam_owner owner[FAMILY_COUNT]; /* of the batch */
 	struct slot *slots, *turn;
 	struct demand *demands;
-	struct fetch *fetches;
+	struct fetch *fetches, *refused; /* to be asked for; told no, so that who asks again is told so */
 	struct event *timer; /* after a failure, and when something rests no longer */
 	struct ipam_call *call;
 	struct demand *filling;

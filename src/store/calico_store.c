@@ -297,6 +297,8 @@ static void on_end(void *ctx)
 	struct part *part = ctx;
 
 	collection_end(part->collection);
+	if (part->number == CALICO_BLOCKS && part->store->events.block)
+		part->store->events.block(part->store->ctx, NULL, NULL);
 	tell_changed(part);
 }
 

@@ -42,7 +42,8 @@ struct calico_store_events {
 	/* A list of a part has ended, or an object of it is new, another one or gone; what was read from the collection before
 	 * may not be there any more. */
 	void (*changed)(void *ctx, enum calico_part part);
-	/* An IPAMBlock as it is, before changed; null object: gone. May be null. */
+	/* An IPAMBlock as it is, before changed; null object: gone. Null name: a list has ended, and of what was gone before
+	 * it nothing was told. May be null. */
 	void (*block)(void *ctx, const char *name, const json_t *object);
 	/* key: "IPPool blue", or "" for a watch as a whole; "" = that trouble is over. */
 	void (*problem)(void *ctx, const char *key, const char *text);

@@ -133,7 +133,7 @@ def test_ipv6_only(calico):
 
 
 def test_addresses_come_back(calico):
-    """DEL releases them in the store; a killed agent forgets nothing, and a restarted one keeps its pods."""
+    """DEL gives them back to the node's batch; a killed agent forgets nothing, and a restarted one keeps its pods."""
     lab = calico(pool(), nodes=2)
     one, two = lab.nodes
     a, b = one.pod_add("a"), two.pod_add("b")
@@ -144,8 +144,9 @@ def test_addresses_come_back(calico):
     assert len({a.ip, b.ip, c.ip}) == 3 and {a.ip, b.ip, c.ip} <= set(taken(lab))
     for pod in (a, c):
         pod.delete()
-    wait.until(lambda: not {a.ip, c.ip} & set(taken(lab)), "they are released", 10, detail=lambda: str(taken(lab)))
-    assert b.ip in taken(lab)
+    wait.until(lambda: {taken(lab).get(pod.ip) for pod in (a, c)} == {"tulle-reserved-node-1"}, "they are the batch's", 10,
+               detail=lambda: str(taken(lab)))
+    assert taken(lab)[b.ip] not in ("tulle-reserved-node-1", "tulle-reserved-node-2")
 
 
 def test_mode_changed_under_traffic(calico):
@@ -231,9 +232,13 @@ def test_on_etcd(make_lab, built, eyes):
     a, b = (node.pod_add(f"pod-{node.index}") for node in lab.nodes)
     talk(a, b)
     assert way(lab.nodes[0], b.ip) == "vxlan.calico"
+
+    def handles():
+        lines = lab.store.ctl("get", "--prefix", "--keys-only", "/calico/ipam/v2/handle/").stdout.split()
+        return {line.rpartition("/")[2] for line in lines if not re.search("/(tulle-reserved|vxlan-tunnel-addr)-node-[12]$", line)}
+    before = wait.until(lambda: len(handles()) == 2 and handles(), "the handles of both pods", 10)
     a.delete()
-    wait.until(lambda: a.ip not in lab.store.ctl("get", "--prefix", "/calico/ipam/v2/handle/").stdout and
-               lab.store.ctl("get", "--prefix", "--keys-only", "/calico/ipam/v2/handle/").stdout.count("handle") == 3, "the pod's handle is gone", 10)
+    wait.until(lambda: len(handles()) == 1 and handles() < before, "the handle of the pod that is left", 10)
 
 
 def test_bgp(calico, eyes):

@@ -230,7 +230,7 @@ static void newer_layout_is_refused(void **state)
 	struct journal *journal = NULL;
 	struct err err = ERR_INIT;
 	struct buf whole;
-	uint32_t version = 2, crc = 0xffffffff;
+	uint32_t version = 3, crc = 0xffffffff;
 	int found;
 
 	fill(*state);
@@ -248,7 +248,7 @@ static void newer_layout_is_refused(void **state)
 	file_set(*state, whole.data, whole.len);
 	found = journal_open(*state, BOOT, &reader, &journal, &err);
 	assert_int_equal(found, -EPROTO);
-	assert_non_null(strstr(err.text, "layout version 2"));
+	assert_non_null(strstr(err.text, "layout version 3"));
 	buf_free(&whole);
 }
 
