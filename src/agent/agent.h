@@ -117,6 +117,13 @@ void agent_owner_look(struct agent *agent);
 /* On the way out. True: the loop ends when the answer is there; false: nobody is to be asked. */
 bool agent_owner_ask(struct agent *agent);
 
+/* agent_ipam.c: "tullectl ipam"; each answers its request */
+void agent_ipam_show(void *ctx, struct http_request *request);
+void agent_ipam_check(void *ctx, struct http_request *request);
+void agent_ipam_release(void *ctx, struct http_request *request);
+/* The own lease's blocks: used, resting, free. A new list. */
+json_t *agent_ipam_blocks(const struct agent *agent);
+
 /* agent_report.c: tables of the two HTTP doors */
 extern const struct http_route agent_health_routes[];
 extern const struct http_route agent_control_routes[];

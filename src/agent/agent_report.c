@@ -237,25 +237,6 @@ static void get_pods(void *ctx, struct http_answer *answer)
 	answer_json(answer, json_pack("{s:o}", "pods", list));
 }
 
-static json_t *json_ipam(struct agent *agent)
-{
-	json_t *list = json_array();
-	struct attach_stats stats;
-
-	attach_get_stats(agent->attacher, &stats);
-	for (int f = 0; f < FAMILY_COUNT; f++)
-		if (agent->have_own && prefix_is_set(&agent->own.subnet[f]))
-			json_array_append_new(list, json_pack("{s:o,s:I,s:I,s:I}", "block", json_prefix(&agent->own.subnet[f]),
-				"used", (json_int_t)stats.in_use[f], "resting", (json_int_t)stats.resting[f], "free",
-				(json_int_t)(stats.free[f] > INT64_MAX ? INT64_MAX : (json_int_t)stats.free[f])));
-	return list;
-}
-
-static void get_ipam(void *ctx, struct http_answer *answer)
-{
-	answer_json(answer, json_pack("{s:o}", "blocks", json_ipam(ctx)));
-}
-
 static json_t *json_uplink(const struct agent *agent)
 {
 	if (!agent->have_uplink)
@@ -291,7 +272,7 @@ static void get_status(void *ctx, struct http_answer *answer)
 	json_object_set_new(json, "peers", json_integer((json_int_t)peers_count(agent->peers)));
 	json_object_set_new(json, "peersSynced", json_boolean(agent->peers_complete));
 	json_object_set_new(json, "pods", json_integer((json_int_t)pods.attached));
-	json_object_set_new(json, "blocks", json_ipam(agent));
+	json_object_set_new(json, "blocks", agent_ipam_blocks(agent));
 	json_object_set_new(json, "calico", agent->calico ? calico_status(agent->calico) : json_null());
 	json_object_set_new(json, "kernel", json_pack("{s:I,s:I,s:I,s:I}", "routes", (json_int_t)plane.routes,
 		"neighbours", (json_int_t)plane.neighs, "fdb", (json_int_t)plane.fdbs, "repairs", (json_int_t)plane.repairs));
@@ -341,7 +322,9 @@ const struct http_route agent_control_routes[] = {
 	{"/v1/status", get_status},
 	{"/v1/leases", get_leases},
 	{"/v1/pods", get_pods},
-	{"/v1/ipam", get_ipam},
+	{"/v1/ipam", .begin = agent_ipam_show},
+	{"/v1/ipam/check", .begin = agent_ipam_check},
+	{"/v1/ipam/release", .begin = agent_ipam_release, .post = true},
 	{"/v1/bgp/status", get_bgp_status},
 	{"/v1/bgp/routes", .begin = begin_bgp_routes},
 	{NULL, NULL},

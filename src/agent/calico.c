@@ -88,6 +88,7 @@ void calico_free(struct calico *calico)
 	if (!calico)
 		return;
 	calico_bgp_free(calico);
+	calico_ipam_free(calico);
 	calico_pods_free(calico);
 	calico_batch_free(calico);
 	calico_election_free(calico);

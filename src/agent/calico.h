@@ -39,3 +39,8 @@ struct http_request;
 void calico_bgp_routes(struct calico *calico, struct http_request *request); /* answers it */
 /* From time to time: passwords may have changed. */
 void calico_bgp_resync(struct calico *calico);
+
+/* For "tullectl ipam": each answers its request, later. */
+void calico_ipam_show(struct calico *calico, struct http_request *request);
+void calico_ipam_check(struct calico *calico, struct http_request *request);
+void calico_ipam_release(struct calico *calico, struct http_request *request);

@@ -16,6 +16,7 @@
 
 struct pod_addresses;
 struct calico_bgp;
+struct ipam_ask;
 
 /* A tunnel device's address of ours. */
 struct calico_tunnel {
@@ -58,6 +59,7 @@ struct calico {
 
 	struct pod_addresses *pods; /* calico_pods.c */
 	struct calico_bgp *bgp_unit; /* calico_bird.c; null: --bird=off */
+	struct ipam_ask *ipam_asks; /* calico_ipam.c: who waits for an answer */
 	char not_ready[512];
 };
 
@@ -134,6 +136,10 @@ extern const struct attach_source calico_pods_source; /* ctx is left to fill in 
 
 /* ClusterInformation says that a migration is under way: what is there stays, nothing is changed. */
 bool calico_is_locked(const struct calico *calico);
+
+/* -- calico_ipam.c -- */
+/* Before the allocator: whoever waits is told that it ends. */
+void calico_ipam_free(struct calico *calico);
 
 static inline bool calico_has_changed(const struct calico *calico, enum calico_part part)
 {

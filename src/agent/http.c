@@ -8,6 +8,7 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
+#include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
 #include <event2/util.h>
 #include <fcntl.h>
@@ -54,6 +55,21 @@ void http_reply(struct http_request *opaque, const struct http_answer *answer)
 		evbuffer_free(out);
 }
 
+char *http_query(const struct http_request *opaque, const char *key)
+{
+	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri((const struct evhttp_request *)opaque);
+	const char *query = uri ? evhttp_uri_get_query(uri) : NULL, *value;
+	struct evkeyvalq values;
+	char *found;
+
+	if (!query || evhttp_parse_query_str(query, &values) < 0)
+		return NULL;
+	value = evhttp_find_header(&values, key);
+	found = value ? strdup(value) : NULL;
+	evhttp_clear_headers(&values);
+	return found;
+}
+
 static void on_request(struct evhttp_request *request, void *ctx)
 {
 	struct http_server *server = ctx;
@@ -65,6 +81,10 @@ static void on_request(struct evhttp_request *request, void *ctx)
 		route++;
 	if (!route->path) {
 		evhttp_send_error(request, HTTP_NOTFOUND, NULL);
+		return;
+	}
+	if (route->post != (evhttp_request_get_command(request) == EVHTTP_REQ_POST)) {
+		evhttp_send_error(request, HTTP_BADMETHOD, NULL);
 		return;
 	}
 	if (route->begin) {
@@ -131,7 +151,7 @@ static struct http_server *server_new(struct event_base *base, const struct http
 		http_free(server);
 		return NULL;
 	}
-	evhttp_set_allowed_methods(server->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
+	evhttp_set_allowed_methods(server->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST);
 	evhttp_set_timeout(server->http, HTTP_TIMEOUT_S);
 	evhttp_set_max_headers_size(server->http, HTTP_HEADERS_MAX);
 	evhttp_set_max_body_size(server->http, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The agent's two HTTP doors, both GET only: the health port (/healthz, /readyz, /metrics) for kubelets and Prometheus,
+ * The agent's two HTTP doors: the health port (/healthz, /readyz, /metrics; GET only) for kubelets and Prometheus,
  * and the control socket (/run/tulle/ctl.sock, root only) for tullectl with /v1/... beside these.
  */
 #pragma once
@@ -28,7 +28,11 @@ struct http_route {
 	const char *path;
 	void (*get)(void *ctx, struct http_answer *answer);
 	void (*begin)(void *ctx, struct http_request *request); /* instead of get */
+	bool post; /* it changes something: by POST, and only so */
 };
+
+/* A value of the query ("?ip=10.1.2.3"): malloc'ed, decoded, "" when it has none; null: it is not there. */
+char *http_query(const struct http_request *request, const char *key);
 
 /* Sends and frees; also when nobody waits for it any more. answer's body stays the caller's. */
 void http_reply(struct http_request *request, const struct http_answer *answer);

@@ -11,40 +11,69 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CLIENT_TIMEOUT_MS 10000L
+#define PATIENCE_S 10
 
 static size_t on_data(char *data, size_t size, size_t count, void *ctx)
 {
 	return buf_add(ctx, data, size * count) < 0 ? 0 : size * count;
 }
 
-static int get(const char *socket_path, const char *path, struct buf *body, struct err *err)
+/* What the agent says about a failure is one line; without one there is only the number. */
+static int refused(long status, const char *path, struct buf *body, struct err *err)
 {
-	char url[256];
-	char problem[CURL_ERROR_SIZE] = "";
+	const char *text = buf_text(body);
+	size_t len = strcspn(text, "\n");
+
+	if (len && text[0] != '<')
+		return err_set(err, -EPROTO, "%.*s", (int)len, text);
+	return err_set(err, -EPROTO, "the agent answered %ld to %s", status, path);
+}
+
+static CURLcode perform(const char *socket_path, const struct client_request *request, struct buf *body, char *problem,
+	long *ret_status)
+{
+	_cleanup_(buf_free) struct buf url = BUF_INIT(8192);
 	CURL *curl = curl_easy_init();
-	long status = 0;
 	CURLcode code;
 
-	if (!curl)
-		return err_set(err, -ENOMEM, "out of memory");
-	snprintf(url, sizeof(url), "http://tulled%s", path);
+	if (!curl || buf_printf(&url, "http://tulled%s", request->path) < 0) {
+		curl_easy_cleanup(curl);
+		return CURLE_OUT_OF_MEMORY;
+	}
 	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket_path);
-	curl_easy_setopt(curl, CURLOPT_URL, url);
+	curl_easy_setopt(curl, CURLOPT_URL, buf_text(&url));
 	curl_easy_setopt(curl, CURLOPT_PROXY, "");
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, CLIENT_TIMEOUT_MS);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, 1000L * request->patience_s);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, body);
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, problem);
+	if (request->post)
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
 	code = curl_easy_perform(curl);
-	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, ret_status);
 	curl_easy_cleanup(curl);
+	return code;
+}
+
+static int ask(const char *socket_path, const struct client_request *request, struct buf *body, struct err *err)
+{
+	char problem[CURL_ERROR_SIZE] = "";
+	long status = 0;
+	CURLcode code = perform(socket_path, request, body, problem, &status);
+
+	if (code == CURLE_OPERATION_TIMEDOUT)
+		return err_set(err, -ETIMEDOUT, "%s: the agent gave no answer in %u s", socket_path, request->patience_s);
 	if (code != CURLE_OK)
 		return err_set(err, -ECONNREFUSED, "%s: no agent answers there (is tulled running on this node, and are you "
 			"root?): %s", socket_path, problem[0] ? problem : curl_easy_strerror(code));
-	if (status != 200)
-		return err_set(err, -EPROTO, "the agent answered %ld to %s", status, path);
-	return 0;
+	return status == 200 ? 0 : refused(status, request->path, body, err);
+}
+
+static int get(const char *socket_path, const char *path, struct buf *body, struct err *err)
+{
+	const struct client_request request = {.path = path, .patience_s = PATIENCE_S};
+
+	return ask(socket_path, &request, body, err);
 }
 
 int client_get_text(const char *socket_path, const char *path, char **ret, struct err *err)
@@ -62,6 +91,14 @@ int client_get(const char *socket_path, const char *path, json_t **ret, struct e
 {
 	_cleanup_(buf_free) struct buf body = BUF_INIT((size_t)64 << 20);
 	int rc = get(socket_path, path, &body, err);
+
+	return rc < 0 ? rc : json_parse(buf_text(&body), body.len, "the agent's answer", ret, err);
+}
+
+int client_ask(const char *socket_path, const struct client_request *request, json_t **ret, struct err *err)
+{
+	_cleanup_(buf_free) struct buf body = BUF_INIT((size_t)64 << 20);
+	int rc = ask(socket_path, request, &body, err);
 
 	return rc < 0 ? rc : json_parse(buf_text(&body), body.len, "the agent's answer", ret, err);
 }

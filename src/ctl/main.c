@@ -13,7 +13,7 @@ static const struct ctl_verb verbs[] = {
 	{"status", "", "this node at a glance: readiness, lease, uplink, what is wrong", ctl_status},
 	{"leases", "", "all nodes' leases, and why one is left out", ctl_leases},
 	{"pods", "", "pods attached to this node", ctl_pods},
-	{"ipam", "show", "the node's address blocks: used, resting, free", ctl_ipam},
+	{"ipam", "show|check|release", "who has which address, whether all of it agrees, give a leaked one back", ctl_ipam},
 	{"bgp", "status|routes|run", "BIRD's sessions, its routes; run: be BIRD once it is configured", ctl_bgp},
 	{"metrics", "", "the agent's Prometheus metrics", ctl_metrics},
 	{"config", "check FILE...", "check net-conf.json, a CNI configuration or a ConfigMap holding them", ctl_config},

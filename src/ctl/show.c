@@ -190,22 +190,6 @@ static int print_pods(const json_t *json)
 	return print_table(headings, json_object_get(json, "pods"), pod_row);
 }
 
-static void block_row(struct text_table *table, const json_t *block)
-{
-	char used[24], resting[24], unused[24];
-	const char *cells[] = {text_of(block, "block"), count_of(block, "used", used, sizeof(used)),
-		count_of(block, "resting", resting, sizeof(resting)), count_of(block, "free", unused, sizeof(unused))};
-
-	text_table_row(table, cells);
-}
-
-static int print_ipam(const json_t *json)
-{
-	static const char *const headings[] = {"BLOCK", "USED", "RESTING", "FREE", NULL};
-
-	return print_table(headings, json_object_get(json, "blocks"), block_row);
-}
-
 int ctl_status(const struct ctl *ctl)
 {
 	return no_arguments(ctl, "status") ? CTL_USAGE : client_show(ctl, "/v1/status", print_status);
@@ -219,13 +203,6 @@ int ctl_leases(const struct ctl *ctl)
 int ctl_pods(const struct ctl *ctl)
 {
 	return no_arguments(ctl, "pods") ? CTL_USAGE : client_show(ctl, "/v1/pods", print_pods);
-}
-
-int ctl_ipam(const struct ctl *ctl)
-{
-	if (ctl->argc != 1 || strcmp(ctl->argv[0], "show") != 0)
-		return ctl_fail(CTL_USAGE, "usage: tullectl ipam show");
-	return client_show(ctl, "/v1/ipam", print_ipam);
 }
 
 int ctl_metrics(const struct ctl *ctl)

@@ -85,6 +85,13 @@ struct audit *audit_new(const struct audit_options *options)
 	if (!audit)
 		return NULL;
 	audit->options = *options;
+	audit->pools = calloc(options->pool_count + 1, sizeof(*audit->pools));
+	if (!audit->pools) {
+		free(audit);
+		return NULL;
+	}
+	if (options->pool_count)
+		memcpy(audit->pools, options->pools, options->pool_count * sizeof(*audit->pools));
 	ipam_reserve_handle(options->node, audit->own_batch);
 	return audit;
 }
@@ -156,6 +163,7 @@ void audit_free(struct audit *audit)
 	for (size_t i = 0; i < audit->finding_count; i++)
 		free_finding(&audit->findings[i]);
 	free(audit->findings);
+	free(audit->pools);
 	free(audit);
 }
 
@@ -277,7 +285,7 @@ bool audit_is_damaged(const struct audit *audit, const struct prefix *prefix)
 bool audit_is_in_pools(const struct audit *audit, const struct prefix *cidr)
 {
 	for (size_t i = 0; i < audit->options.pool_count; i++)
-		if (prefix_contains_prefix(&audit->options.pools[i], cidr))
+		if (prefix_contains_prefix(&audit->pools[i], cidr))
 			return true;
 	return false;
 }

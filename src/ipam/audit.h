@@ -42,7 +42,7 @@ struct audit_finding {
 
 struct audit_options {
 	const char *node;           /* this one; borrowed */
-	const struct prefix *pools; /* borrowed */
+	const struct prefix *pools; /* copied */
 	size_t pool_count;
 	bool pods_known; /* the store shows every pod of every node */
 };

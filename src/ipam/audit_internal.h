@@ -56,6 +56,7 @@ struct counted {
 
 struct audit {
 	struct audit_options options;
+	struct prefix *pools;
 	struct audit_node *nodes;
 	struct pod *pods;
 	struct holder *holders;

@@ -133,11 +133,10 @@ static void add_living(struct audit *audit, const struct world *world)
 
 static struct audit *make(const struct world *world)
 {
-	static struct prefix pool;
+	struct prefix pool = prefix("10.65.0.0/24");
 	struct audit_options options = {.node = "n1", .pools = &pool, .pool_count = 1, .pods_known = world->pods_known};
 	struct audit *audit = audit_new(&options);
 
-	pool = prefix("10.65.0.0/24");
 	add_living(audit, world);
 	if (!world->no_affinity)
 		add_affinity(audit, "n1", CIDR);

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tullectl ipam: show, check and release, on a directory, on etcd, and where the store speaks Flannel."""
+import ipaddress
+import json
+import pathlib
+import re
+
+import pytest
+from test_pools import POOL4, calico, manifest, objects, pool, taken  # noqa: F401 (calico is a fixture)
+from tullelab import wait
+
+
+class Ipam:
+    """tullectl ipam on one node."""
+
+    def __init__(self, eyes, node):
+        self.ctl = eyes(node).ctl
+
+    def __call__(self, *words):
+        return self.ctl("ipam", *words, check=False)
+
+    def json(self, *words):
+        return json.loads(self.ctl("-o", "json", "ipam", *words, check=False).stdout)
+
+    def problems(self) -> set:
+        return {(each["kind"], each["object"]) for each in self.json("check")["problems"]}
+
+    def wait_clean(self):
+        """What is written behind is there, and nothing is wrong."""
+        wait.until(lambda: self("check").returncode == 0, "nothing is wrong", 20, detail=lambda: self("check").stdout)
+
+
+@pytest.fixture
+def ipam(eyes):
+    return lambda node: Ipam(eyes, node)
+
+
+def path_of(lab, plural, name):
+    return pathlib.Path(lab.store.path, "objects", plural, f"{name}.json")
+
+
+def change(lab, plural, name, by):
+    """Somebody edits an object: by(spec)."""
+    found = json.loads(path_of(lab, plural, name).read_text())
+    by(found["spec"])
+    lab.store.put(f"objects/{plural}/{name}.json", json.dumps(found))
+
+
+def block_of(lab, ip) -> dict:
+    return next(each for each in objects(lab, "ipamblocks") if ipaddress.ip_address(ip) in ipaddress.ip_network(each["spec"]["cidr"]))
+
+
+def give_away(lab, ip, handle, **attributes):
+    """An address that somebody who has no pod has taken."""
+    block = block_of(lab, ip)
+    ordinal = int(ipaddress.ip_address(ip)) - int(ipaddress.ip_network(block["spec"]["cidr"])[0])
+
+    def take(spec):
+        assert spec["allocations"][ordinal] is None
+        spec["allocations"][ordinal] = len(spec["attributes"])
+        spec["attributes"].append({"handle_id": handle, "secondary": attributes})
+        spec["unallocated"].remove(ordinal)
+        spec["sequenceNumber"] += 1
+        spec["sequenceNumberForAllocation"][str(ordinal)] = spec["sequenceNumber"]
+    change(lab, "ipamblocks", block["metadata"]["name"], take)
+    lab.store.put(f"objects/ipamhandles/{handle}.json", json.dumps({
+        "apiVersion": "projectcalico.org/v3", "kind": "IPAMHandle", "metadata": {"name": handle},
+        "spec": {"handleID": handle, "block": {block["spec"]["cidr"]: 1}, "deleted": False}}))
+
+
+def free_ip(lab, ip) -> str:
+    """The last free address of the block that has this one."""
+    spec = block_of(lab, ip)["spec"]
+    return str(ipaddress.ip_network(spec["cidr"])[max(spec["unallocated"])])
+
+
+def test_show(calico, ipam):  # noqa: F811
+    lab = calico(pool(vxlanMode="Always"), nodes=2)
+    one, two = lab.nodes
+    a, b = one.pod_add("a"), two.pod_add("b")
+    ask = ipam(one)
+    ask.wait_clean()
+    shown = ask("show").stdout.splitlines()
+    assert re.split(r"  +", shown[0].strip()) == ["GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS FREE", "BATCH", "RESTING", "BORROWED", "AFFINITY"]
+    assert re.match(rf"IP Pool +{re.escape(POOL4)} +65536 +\d+ \(0%\) +\d+ \(100%\) ", shown[1]) and len(shown) == 2
+    found = ask.json("show", "--show-blocks")
+    row, = found["pools"]
+    assert row["used"] == len(taken(lab)) == sum(each["used"] for each in found["blocks"])
+    assert row["used"] + row["free"] + row["resting"] == row["total"] == 65536
+    assert {each["affinity"] for each in found["blocks"]} == {"host:node-1", "host:node-2"}
+    assert all(each["used"] + each["free"] + each["resting"] == each["total"] == 64 and not each["borrowed"] for each in found["blocks"])
+    table = ask("show", "--show-blocks").stdout
+    assert len(re.findall(r"^Block +10\.244\.[0-9./]+ .* host:node-[12]$", table, re.M)) == 2, table
+    # Somebody's, nobody's, and one of no pool.
+    said = ask("show", f"--ip={b.ip}").stdout.splitlines()
+    assert said[0] == f"IP {b.ip} is in use" and "  node: node-2" in said and f"Handle: {taken(lab)[b.ip]}" in said
+    assert ask.json("show", "--ip", a.ip)["attributes"]["node"] == "node-1"
+    assert ask("show", f"--ip={free_ip(lab, a.ip)}").stdout.splitlines()[0].endswith(" is not assigned")
+    assert ask("show", "--ip=192.0.2.9").stdout == "IP 192.0.2.9 is in no pool\n"
+
+
+def test_wrong_usage(calico, ipam):  # noqa: F811
+    ask = ipam(calico(pool(), nodes=1).nodes[0])
+    for words, said in ((["show", "--ip=10.244.0.0/26"], '--ip: the value is "10.244.0.0/26", expected'),
+                        (["show", "--ip=10.244.0.1", "--show-blocks"], "expected one of --ip and --show-blocks"),
+                        (["show", "--force"], '"--force" is none of its flags'), (["check", "all"], '"all" is none'),
+                        (["release"], "either --ip=ADDRESS or --handle=HANDLE"), (["release", "--ip=10.244.0.1", "--handle=x"], "either"),
+                        (["release", "--handle="], '--handle: the value is ""'), (["release", "--ip=::1", "--force=1"], "takes no value"), ([], "usage:")):
+        done = ask(*words)
+        assert done.returncode == 2 and said in done.stderr, (words, done.stderr)
+
+
+def test_check_finds_what_somebody_damaged(calico, ipam):  # noqa: F811
+    lab = calico(pool(vxlanMode="Always"), nodes=2)
+    one, two = lab.nodes
+    a, b = one.pod_add("a"), two.pod_add("b")
+    ask = ipam(one)
+    ask.wait_clean()
+    assert re.match(r"2 blocks, 2 affinities, \d+ handles, \d+ addresses in use, 2 nodes, 1 pods here: 0 problems$", ask("check").stdout.strip())
+    mine, other = block_of(lab, a.ip)["metadata"]["name"], block_of(lab, b.ip)
+    leaked, kept = free_ip(lab, a.ip), taken(lab)[a.ip]
+    give_away(lab, leaked, "net.gone", node="node-1", namespace="shop", pod="gone", timestamp="2026-11-23 10:00:00 +0000 UTC")
+    change(lab, "ipamhandles", kept, lambda spec: spec["block"].update({block_of(lab, a.ip)["spec"]["cidr"]: 5}))
+    lab.store.put("objects/blockaffinities/stray.json", json.dumps({
+        "apiVersion": "projectcalico.org/v3", "kind": "BlockAffinity", "metadata": {"name": "stray"},
+        "spec": {"cidr": "10.244.99.0/26", "node": "node-9", "state": "confirmed", "deleted": "false", "type": "host"}}))
+    expected = {("leaked", leaked), ("handle-count", f"IPAMHandle {kept}"), ("affinity-without-block", "BlockAffinity stray")}
+    wait.until(lambda: expected <= ask.problems(), "what was damaged is found", 15, detail=lambda: str(ask.problems()))
+    assert ask.problems() == expected
+    done = ask("check")
+    assert done.returncode == 1 and "3 problems" in done.stdout and "pod shop/gone of node node-1" not in done.stderr
+    assert re.search(rf"^leaked +{re.escape(leaked)} +pod shop/gone is not attached to this node; handle net\.gone$", done.stdout, re.M), done.stdout
+    # Another node's pods are not this one's to judge; a block that contradicts itself is named and says no more.
+    change(lab, "ipamblocks", other["metadata"]["name"], lambda spec: spec["unallocated"].pop())
+    wait.until(lambda: ("block-damaged", f"IPAMBlock {other['metadata']['name']}") in ask.problems(), "the damaged block", 15)
+    assert {kind for kind, thing in ask.problems()} == {"leaked", "handle-count", "affinity-without-block", "block-damaged"} and mine
+
+
+def test_release(calico, ipam):  # noqa: F811
+    lab = calico(pool(vxlanMode="Always"), nodes=2)
+    one, two = lab.nodes
+    a, b = one.pod_add("a"), two.pod_add("b")
+    ask = ipam(one)
+    ask.wait_clean()
+    tunnel = next(ip for ip, handle in taken(lab).items() if handle == "vxlan-tunnel-addr-node-1")
+    # What lives is refused: pods of either node, a tunnel, the batch.
+    batch = [ip for ip, handle in taken(lab).items() if handle.startswith("tulle-reserved-")]
+    for ip in (a.ip, b.ip, tunnel, *batch[:1]):
+        done = ask("release", f"--ip={ip}")
+        assert done.returncode == 1 and f"{ip} belongs to " in done.stderr and "--force" in done.stderr, done.stderr
+    assert ask("release", f"--handle={taken(lab)[b.ip]}").returncode == 1
+    assert {a.ip, b.ip, tunnel} <= set(taken(lab))
+    # A leak goes, by its address or by its handle in small letters.
+    leaked = free_ip(lab, a.ip)
+    give_away(lab, leaked, "net.gone", node="node-1", namespace="shop", pod="gone")
+    done = ask("release", f"--ip={leaked}")
+    assert done.returncode == 0 and done.stdout == f"released {leaked}: pod shop/gone of node node-1, handle net.gone\n", done
+    assert leaked not in taken(lab) and not path_of(lab, "ipamhandles", "net.gone").exists()
+    assert ask("release", f"--ip={leaked}").stdout == f"{leaked}: nobody has it; nothing was done\n"
+    give_away(lab, leaked, "net.gone", node="node-1", namespace="shop", pod="gone")
+    change(lab, "ipamhandles", "net.gone", lambda spec: spec["block"].update({block_of(lab, a.ip)["spec"]["cidr"]: 7}))
+    done = ask("release", "--handle", "NET.gone")
+    assert done.returncode == 0 and leaked in done.stdout and "removed handle" in done.stdout, done
+    assert leaked not in taken(lab) and not path_of(lab, "ipamhandles", "net.gone").exists()
+    missing = ask("release", "--handle=net.gone")
+    assert missing.returncode == 1 and 'there is no handle "net.gone"' in missing.stderr
+    # By force anything goes, here another node's pod: IPAM says so afterwards.
+    assert ask("release", f"--ip={b.ip}", "--force").returncode == 0
+    ask.wait_clean()
+
+
+def test_the_check_of_a_deleted_node(calico, ipam):  # noqa: F811
+    """Its block and its pods' addresses are named, and may be given back."""
+    lab = calico(pool(), nodes=2)
+    one, two = lab.nodes
+    one.pod_add("a")
+    b = two.pod_add("b", args="IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=b")
+    ask = ipam(one)
+    ask.wait_clean()
+    two.agent_kill()
+    path_of(lab, "nodes", "node-2").unlink()
+    block = block_of(lab, b.ip)["metadata"]["name"]
+    wait.until(lambda: {("leaked", b.ip), ("block-without-node", f"IPAMBlock {block}")} <= ask.problems(), "both are named", 20,
+               detail=lambda: str(ask.problems()))
+    assert ask("release", f"--ip={b.ip}").returncode == 0 and b.ip not in taken(lab)
+
+
+def test_on_etcd(make_lab, built, ipam):
+    lab = make_lab(nodes=1, agents=False, store="etcd")
+    lab.store.ctl("put", "/calico/resources/v3/projectcalico.org/ippools/pool4", pool(vxlanMode="Always"))
+    node, = lab.nodes
+    node.agent_start(extra=["--dialect=calico"])
+    a = node.pod_add("a")
+    ask = ipam(node)
+    ask.wait_clean()
+    assert ask.json("show")["pools"][0]["used"] >= 2
+    handle = ask.json("show", f"--ip={a.ip}")["handle"]
+    assert ask("release", f"--ip={a.ip}").returncode == 1
+    # Somebody else takes the address away: it is missed; who has it is asked no more.
+    done = ask("release", f"--handle={handle}", "--force")
+    assert done.returncode == 0 and a.ip in done.stdout, done
+
+
+def test_where_the_store_speaks_flannel(make_lab, built, ipam):
+    node, = make_lab(nodes=1).nodes
+    a = node.pod_add("a")
+    ask = ipam(node)
+    assert re.search(r"^10\.\S+ +1 ", ask("show").stdout, re.M) and ask("show", "--show-blocks").returncode == 0
+    assert ask("show", f"--ip={a.ip}").stdout.splitlines()[0] == f"IP {a.ip} is in use"
+    for words in (["check"], ["release", f"--ip={a.ip}"]):
+        done = ask(*words)
+        assert done.returncode == 1 and "the store speaks Flannel" in done.stderr
