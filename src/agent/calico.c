@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/calico_internal.h"
+#include "agent/calico_takeover.h"
 
 #include "base/cleanup.h"
 
@@ -88,6 +89,7 @@ void calico_free(struct calico *calico)
 	if (!calico)
 		return;
 	calico_bgp_free(calico);
+	calico_takeover_free(calico);
 	calico_ipam_free(calico);
 	calico_pods_free(calico);
 	calico_batch_free(calico);
@@ -161,6 +163,7 @@ void calico_replan(struct calico *calico)
 	if (!calico_store_is_complete(calico->store) || calico_is_locked(calico))
 		return;
 	calico_world_refresh(calico);
+	calico_takeover_go(calico);
 	calico->changed = 0;
 	if (!calico->pools || !look_at_uplink(calico))
 		return;
@@ -172,6 +175,7 @@ void calico_replan(struct calico *calico)
 		agent_retry_later(agent);
 		return;
 	}
+	calico_takeover_tell(calico);
 	if (!agent->counters.peers_applied_us)
 		agent->counters.peers_applied_us = agent_now_us() - agent->counters.started_us;
 	become_ready(calico);
@@ -202,5 +206,7 @@ const char *calico_not_ready(struct calico *calico)
 		return because(calico, "there is no IPPool");
 	if (!calico_tunnels_settled(calico))
 		return because(calico, "tunnel addresses are being allocated");
+	if (!calico_takeover_is_done(calico))
+		return because(calico, "pods that Calico attached are being taken over");
 	return NULL;
 }

@@ -59,6 +59,7 @@ struct calico {
 
 	struct pod_addresses *pods; /* calico_pods.c */
 	struct calico_bgp *bgp_unit; /* calico_bird.c; null: --bird=off */
+	struct calico_takeover *takeover; /* calico_takeover.c */
 	struct ipam_ask *ipam_asks; /* calico_ipam.c: who waits for an answer */
 	char not_ready[512];
 };

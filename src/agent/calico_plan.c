@@ -122,6 +122,7 @@ int calico_plan_apply(struct calico *calico, struct err *err)
 		return err_set(err, rc, "plan: out of memory");
 	}
 	tell_complaints(calico, &result);
+	result.wanted.felix = !calico_not_ready(calico);
 	rc = plane_apply(calico->agent->plane, &result.wanted, err);
 	plan_pools_result_free(&result);
 	return rc;

@@ -23,6 +23,7 @@ struct attacher;
 #define ATTACH_ID_MAX 256
 /* The pod's next hop. IPv6: the link-local address of the host side's MAC. */
 #define ATTACH_GATEWAY_4 "169.254.1.1"
+#define ATTACH_PREFIX_CALICO "cali" /* host_prefix of conf type calico */
 #define ATTACH_GATEWAY_6 "fe80::ecee:eeff:feee:eeee"
 
 struct attach_route { /* an extra route in the pod */
@@ -37,7 +38,7 @@ struct attach_request {
 	const char *ifname;      /* in the pod */
 	const char *netns_path;  /* CNI_NETNS as received; may be "" on DEL */
 	int netns_fd;            /* -1 when there is none */
-	const char *pod_namespace, *pod_name; /* ADD: of the cluster's pod; "" or null: it is none */
+	const char *pod_namespace, *pod_name; /* ADD, DEL: of the cluster's pod; "" or null: it is none */
 	const char *host_prefix; /* "tul", or "cali" for conf type calico */
 	uint32_t mtu;            /* 0 = the backend's */
 	bool default_route;      /* otherwise only the cluster's networks lead to the gateway */

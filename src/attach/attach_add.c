@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "attach/attach_internal.h"
 
+#include "attach/adopt.h"
 #include "attach/attach_link.h"
 #include "base/cleanup.h"
 #include "plane/shape.h"
@@ -326,6 +327,42 @@ static void finish_deleting(struct attacher *attacher, const struct attachment *
 	}
 }
 
+/* Calico names the host end after the pod. A second interface of the same container gets another name. */
+static void choose_host_ifname(struct attacher *attacher, const struct attach_request *request, struct attachment *to)
+{
+	const struct attach_pod *other;
+	char name[IFNAMSIZ];
+
+	attach_host_ifname(request->host_prefix, to->container_id, to->ifname, to->host_ifname);
+	if (strcmp(request->host_prefix, ATTACH_PREFIX_CALICO) != 0 || !to->pod_namespace[0] || !to->pod_name[0])
+		return;
+	attach_calico_ifname(to->pod_namespace, to->pod_name, name);
+	other = attach_pod_by_host_ifname(attacher, name);
+	if (other && strcspn(other->key, "/") == strlen(to->container_id) &&
+		strncmp(other->key, to->container_id, strlen(to->container_id)) == 0)
+		return;
+	memcpy(to->host_ifname, name, IFNAMSIZ);
+}
+
+/* A new sandbox of the same pod: the former's DEL may still come, or not at all. */
+static int replace_former(struct attacher *attacher, const struct attach_request *request, const struct attachment *to,
+	struct err *err)
+{
+	struct attach_pod *pod = attach_pod_by_host_ifname(attacher, to->host_ifname);
+	char name[IFNAMSIZ];
+	int rc;
+
+	if (strcmp(request->host_prefix, ATTACH_PREFIX_CALICO) != 0)
+		return 0;
+	attach_calico_ifname(to->pod_namespace, to->pod_name, name);
+	if (strcmp(name, to->host_ifname) != 0 || attach_pod_find(attacher, to->container_id, to->ifname))
+		return 0;
+	rc = pod ? attach_close(attacher, pod, err) : podlink_delete(attacher->nl, name, err);
+	if (pod && rc == 0)
+		attach_teardown(attacher);
+	return rc == -ENODEV ? 0 : rc;
+}
+
 static int refuse_double(struct attacher *attacher, const struct attachment *to, struct err *err)
 {
 	const struct attach_pod *pod;
@@ -360,9 +397,10 @@ static int prepare(struct attacher *attacher, const struct attach_request *reque
 	to->bandwidth = request->bandwidth;
 	to->flannel =
 		request->flannel_conf && attacher->options.flannel_dir && attacher->options.host_local_dir;
-	attach_host_ifname(request->host_prefix, to->container_id, to->ifname, to->host_ifname);
+	choose_host_ifname(attacher, request, to);
 	finish_deleting(attacher, to);
-	return refuse_double(attacher, to, err);
+	rc = replace_former(attacher, request, to, err);
+	return rc < 0 ? rc : refuse_double(attacher, to, err);
 }
 
 int attach_add(struct attacher *attacher, const struct attach_request *request, struct attachment *ret,

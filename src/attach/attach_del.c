@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "attach/attach_internal.h"
 
+#include "attach/adopt.h"
 #include "attach/attach_link.h"
 #include "attach/takeover.h"
 #include "base/cleanup.h"
@@ -134,6 +135,21 @@ static int del_by_name(struct attacher *attacher, const struct attach_request *r
 	return rc == -ENODEV ? 0 : rc;
 }
 
+/* A pod of Calico's that was adopted although nobody knew its container: its name tells. */
+static int del_adopted(struct attacher *attacher, const struct attach_request *request, struct err *err)
+{
+	char name[IFNAMSIZ];
+	struct attach_pod *pod;
+
+	if (!request->pod_namespace || !request->pod_namespace[0] || !request->pod_name)
+		return 0;
+	attach_calico_ifname(request->pod_namespace, request->pod_name, name);
+	pod = attach_pod_by_host_ifname(attacher, name);
+	if (!pod || strncmp(pod->key, ATTACH_UNKNOWN, strlen(ATTACH_UNKNOWN)) != 0)
+		return 0;
+	return attach_close(attacher, pod, err);
+}
+
 static int del_foreign(struct attacher *attacher, const struct attach_request *request, struct err *err)
 {
 	struct takeover_request takeover = {
@@ -147,6 +163,8 @@ static int del_foreign(struct attacher *attacher, const struct attach_request *r
 	struct err note = ERR_INIT;
 	int rc = del_by_name(attacher, request, err);
 
+	if (rc == 0)
+		rc = del_adopted(attacher, request, err);
 	if (rc < 0)
 		return rc;
 	rc = takeover_del(&takeover, &note);
@@ -234,17 +252,21 @@ static int check_pod(struct attacher *attacher, const struct attachment *a, int 
 	return rc;
 }
 
-int attach_check(struct attacher *attacher, const struct attach_request *request, struct attachment *ret,
+/* Which namespace it was attached to, and what else is in there, only its maker knew (attach/adopt.h). */
+static bool is_adopted(const struct attachment *a)
+{
+	return !a->netns_ino;
+}
+
+static int check_netns(struct attacher *attacher, const struct attach_request *request, const struct attachment *a,
 	struct err *err)
 {
-	const struct attachment *a = attach_find(attacher, request->container_id, request->ifname);
 	_cleanup_close_ int fd = -1;
 	struct stat st;
 	int rc;
 
-	if (!a)
-		return err_set(err, -ENOENT, "container %s, interface %s: no such attachment",
-			request->container_id, request->ifname);
+	if (is_adopted(a))
+		return 0;
 	fd = request->netns_fd >= 0 ? fcntl(request->netns_fd, F_DUPFD_CLOEXEC, 3)
 				    : open(a->netns_path, O_RDONLY | O_CLOEXEC);
 	rc = netns_check(fd, a->netns_path, err);
@@ -254,7 +276,19 @@ int attach_check(struct attacher *attacher, const struct attach_request *request
 		return err_set(err, -ENODEV,
 			"container %s, interface %s: the namespace is not the one that it was attached to",
 			request->container_id, request->ifname);
-	rc = check_pod(attacher, a, fd, err);
+	return check_pod(attacher, a, fd, err);
+}
+
+int attach_check(struct attacher *attacher, const struct attach_request *request, struct attachment *ret,
+	struct err *err)
+{
+	const struct attachment *a = attach_find(attacher, request->container_id, request->ifname);
+	int rc;
+
+	if (!a)
+		return err_set(err, -ENOENT, "container %s, interface %s: no such attachment",
+			request->container_id, request->ifname);
+	rc = check_netns(attacher, request, a, err);
 	if (rc == 0)
 		rc = podlink_check_host(attacher->nl, a, err);
 	if (rc == 0)

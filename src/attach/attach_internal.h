@@ -16,6 +16,9 @@
 #include "base/hash.h"
 #include "plane/netlink.h"
 
+/* Begins the container id of an attachment whose record was lost, or that nobody knows: its interface's name follows. */
+#define ATTACH_UNKNOWN "unknown-"
+
 struct event;
 struct podprog;
 

@@ -263,7 +263,8 @@ int podlink_set_host(struct nl *nl, const struct attachment *attachment, struct 
 
 		if (!addr_is_set(&attachment->addr[f]))
 			continue;
-		batch_neigh(nl, RTM_NEWNEIGH, state.index, &attachment->addr[f], &attachment->mac);
+		if (mac_is_set(&attachment->mac))
+			batch_neigh(nl, RTM_NEWNEIGH, state.index, &attachment->addr[f], &attachment->mac);
 		host = prefix_host(&attachment->addr[f]);
 		nl_batch_add(
 			nl, route_message(nl, RTM_NEWROUTE, state.index, &host, ROUTE_PROTOCOL_TULLE), NULL);

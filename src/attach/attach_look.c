@@ -290,7 +290,8 @@ int podlink_check_host(struct nl *nl, const struct attachment *a, struct err *er
 
 		if (!addr_is_set(&a->addr[f]))
 			continue;
-		rc = expect_neigh(nl, a->host_ifname, state.index, &a->addr[f], &a->mac, err);
+		if (mac_is_set(&a->mac))
+			rc = expect_neigh(nl, a->host_ifname, state.index, &a->addr[f], &a->mac, err);
 		if (rc == 0)
 			rc = expect_route(nl, a->host_ifname, state.index, &route, NULL, err);
 	}

@@ -185,7 +185,7 @@ static int adopt(struct attacher *attacher, const struct plane_link *link, struc
 	memset(a, 0, sizeof(*a));
 	a->serial = attacher->serial + 1;
 	memcpy(a->host_ifname, link->name, IFNAMSIZ);
-	snprintf(a->container_id, sizeof(a->container_id), "unknown-%s", link->name);
+	snprintf(a->container_id, sizeof(a->container_id), ATTACH_UNKNOWN "%s", link->name);
 	snprintf(a->ifname, sizeof(a->ifname), "unknown");
 	a->host_mac = podlink_host_mac();
 	a->mtu = link->mtu;
@@ -254,6 +254,10 @@ static int undo_begun(struct attacher *attacher, struct attach_pod *pod, struct 
 	int rc;
 
 	attach_pod_read(pod, a);
+	if (!a->netns_ino) { /* adopted (attach/adopt.h): it was there before its record */
+		pod->attached = true;
+		return attach_write(attacher, RECORD_ATTACHED, pod->serial, 0, err);
+	}
 	if (journal_damaged(attacher->journal) && podlink_check_host(attacher->nl, a, NULL) == 0) {
 		attach_report(attacher,
 			"%s: taken as attached, because it is complete and the journal is damaged", pod->key);

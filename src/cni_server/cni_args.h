@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * CNI_ARGS, "K1=V1;K2=V2" (reference/cni.md 5.1): the requests IP and MAC are taken out, and which pod of the
- * cluster it is. Keys are matched exactly and in any order; unknown ones are ignored, with and without IgnoreUnknown. Empty pairs are ignored too. Read on ADD only: a DEL must not fail because of them.
+ * cluster it is. Keys are matched exactly and in any order; unknown ones are ignored, with and without IgnoreUnknown. Empty pairs are ignored too. A DEL reads the pod only, and must not fail because of them.
  */
 #pragma once
 

@@ -133,8 +133,12 @@ static int run_add(const struct operation *op)
 static int run_del(const struct operation *op)
 {
 	struct attach_request request = cni_request_attach(op->request);
+	struct cni_wishes wishes = {0};
 	struct err err = ERR_INIT;
 
+	cni_args_parse(op->request->text[FRAME_ARGS], &wishes, NULL); /* a DEL does not fail because of them */
+	request.pod_namespace = wishes.pod_namespace;
+	request.pod_name = wishes.pod_name;
 	if (attach_del(op->attacher, &request, &err) < 0)
 		return cni_error_from_attach(op->error, &err);
 	return 0;

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A node that ran real Calico, or comes back from it (docs/takeover.md): pods that Calico's plugin attached become
+ * attachments of ours (attach/adopt.h), with the handles by which the blocks show them; attachments that Calico's plugin
+ * undid while this agent was away are forgotten. Once a start, before the first ADD is admitted and before the batch of
+ * addresses begins to work.
+ *
+ * Life cycle: calico_takeover_go at each pass until calico_takeover_is_done; calico_takeover_free before the allocator.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+struct calico;
+
+void calico_takeover_go(struct calico *calico);
+bool calico_takeover_is_done(const struct calico *calico);
+/* After a pass that reached the kernel: tells the log what was removed. */
+void calico_takeover_tell(struct calico *calico);
+void calico_takeover_free(struct calico *calico);
