@@ -4,7 +4,7 @@
 
 tcp-sink ADDR PORT BYTES        accepts one connection, prints the SHA-256 of what came (at most BYTES)
 tcp-send ADDR PORT BYTES [SRC]  sends BYTES of a known pattern, prints its SHA-256
-udp-count ADDR PORT WANT        prints how many datagrams came, and their sizes, after WANT; or 3 s of silence once input has ended
+udp-count ADDR PORT WANT        prints how many datagrams came, and their sizes, after WANT; or a second of silence once input has ended
 udp-send ADDR PORT COUNT SIZE [SEGMENT]   COUNT datagrams of SIZE; with SEGMENT the kernel cuts each into pieces of it
 raw-inner ADDR PORT SRC DST INNERPORT     one datagram whose payload is an IPv4 UDP packet
 raw-ipip ADDR SRC DST INNERPORT [SIZE]    the same behind a bare IPv4 header, SIZE bytes of payload
@@ -63,7 +63,7 @@ def udp_count(addr, port, want):
         if sock in ready:
             sizes.append(len(sock.recv(65536)))
         else:
-            ends, silence = [sock], 3
+            ends, silence = [sock], 1
     say(len(sizes), *sorted(set(sizes)))
 
 
