@@ -36,7 +36,8 @@ static void on_problem(void *ctx, const char *key, const char *text)
 
 	snprintf(object, sizeof(object), "store %s", key);
 	over = !text[0] && problems_text(calico->agent->problems, object);
-	problems_set(calico->agent->problems, object, text);
+	if (problems_set(calico->agent->problems, object, text))
+		calico_store_remark(calico->store, key, text);
 	if (over) /* perhaps the store can be reached again: what waits is tried at once */
 		reserve_retry(calico->reserve);
 }

@@ -133,7 +133,8 @@ static void complain(void *ctx, const char *object, const char *text)
 	char name[320];
 
 	snprintf(name, sizeof(name), "BGP: %s", object);
-	problems_set(bgp->calico->agent->problems, name, text);
+	if (problems_set(bgp->calico->agent->problems, name, text))
+		calico_store_remark(bgp->calico->store, object, text);
 }
 
 static int build_with(struct calico_bgp *bgp, struct bird_input *input, struct buf *text)

@@ -22,7 +22,10 @@ static void tell_pool_complaints(struct calico *calico)
 		char object[300];
 
 		snprintf(object, sizeof(object), "pool %.253s", complaint->pool->name);
-		problems_set(problems, object, complaint->text);
+		if (!problems_set(problems, object, complaint->text))
+			continue;
+		snprintf(object, sizeof(object), "IPPool %.253s", complaint->pool->name);
+		calico_store_remark(calico->store, object, complaint->text);
 	}
 	problems_end(problems, "pool ");
 }

@@ -16,6 +16,7 @@ struct part {
 	struct calico_store *store;
 	enum calico_part number;
 	struct collection *collection;
+	struct collection *uids; /* of what people write; null for the other parts */
 	struct objects_watch *watch;
 };
 
@@ -76,6 +77,13 @@ static bool json_same(const void *a, const void *b)
 }
 
 static const struct collection_kind json_kind = {.free = json_drop, .equal = json_same};
+
+static bool text_same(const void *a, const void *b)
+{
+	return strcmp(a, b) == 0;
+}
+
+static const struct collection_kind text_kind = {.free = free, .equal = text_same};
 
 /* Each gives 1 and a new object, 0 when the object means nothing (any more), or a negative errno. */
 static int read_info(const json_t *object, const struct calico_remarks *remarks, void **ret, struct err *err)
@@ -246,11 +254,21 @@ static void tell_block(const struct part *part, const json_t *object, bool gone)
 		store->events.block(store->ctx, member(object, "name"), gone ? NULL : object);
 }
 
+static void remember_uid(const struct part *part, const char *key, const json_t *object)
+{
+	char *uid = part->uids ? strdup(member(object, "uid")) : NULL;
+
+	if (uid)
+		collection_put(part->uids, key, uid);
+}
+
 static void on_begin(void *ctx, bool anew)
 {
 	struct part *part = ctx;
 
 	collection_begin(part->collection);
+	if (part->uids)
+		collection_begin(part->uids);
 }
 
 static void on_put(void *ctx, const json_t *object)
@@ -265,6 +283,7 @@ static void on_put(void *ctx, const json_t *object)
 	bool changed = false;
 
 	make_key(object, key, sizeof(key));
+	remember_uid(part, key, object);
 	tell_block(part, object, false);
 	if (rc == 1)
 		rc = collection_put(part->collection, key, read);
@@ -288,6 +307,8 @@ static void on_gone(void *ctx, const json_t *object)
 	make_key(object, key, sizeof(key));
 	tell_block(part, object, true);
 	tell(part, key, "");
+	if (part->uids)
+		collection_del(part->uids, key);
 	if (collection_del(part->collection, key))
 		tell_changed(part);
 }
@@ -297,6 +318,8 @@ static void on_end(void *ctx)
 	struct part *part = ctx;
 
 	collection_end(part->collection);
+	if (part->uids)
+		collection_end(part->uids);
 	if (part->number == CALICO_BLOCKS && part->store->events.block)
 		part->store->events.block(part->store->ctx, NULL, NULL);
 	tell_changed(part);
@@ -325,6 +348,11 @@ static int follow(struct part *part, struct err *err)
 	return part->watch ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
+static bool is_of_people(enum calico_part part)
+{
+	return part <= CALICO_FILTERS;
+}
+
 static bool is_for_services(enum calico_part part)
 {
 	return part == CALICO_SERVICES || part == CALICO_SLICES;
@@ -341,7 +369,9 @@ static int begin(struct calico_store *store, const char *node, struct err *err)
 		struct part *part = &store->parts[i];
 
 		*part = (struct part){.store = store, .number = i, .collection = collection_new(traits[i].collection)};
-		if (!part->collection)
+		if (is_of_people(i))
+			part->uids = collection_new(&text_kind);
+		if (!part->collection || (is_of_people(i) && !part->uids))
 			rc = err_set(err, -ENOMEM, "out of memory");
 		else if (!is_for_services(i))
 			rc = follow(part, err);
@@ -376,6 +406,7 @@ void calico_store_free(struct calico_store *store)
 	for (int i = 0; i < CALICO_PART_COUNT; i++) {
 		objects_watch_free(store->parts[i].watch);
 		collection_free(store->parts[i].collection);
+		collection_free(store->parts[i].uids);
 	}
 	bgp_config_free(&store->bgp);
 	free(store->node);
@@ -385,6 +416,25 @@ void calico_store_free(struct calico_store *store)
 const struct collection *calico_store_part(const struct calico_store *store, enum calico_part part)
 {
 	return store->parts[part].collection;
+}
+
+void calico_store_remark(struct calico_store *store, const char *object, const char *text)
+{
+	const char *space = strchr(object, ' ');
+	size_t len = space ? (size_t)(space - object) : 0;
+
+	for (int i = 0; len && i < CALICO_PART_COUNT; i++) {
+		const struct part *part = &store->parts[i];
+		const char *name = kind_name(traits[i].kind);
+		struct objects_remark remark = {.kind = traits[i].kind, .name = space + 1, .node = store->node,
+			.reason = "BadConfiguration", .text = text};
+
+		if (strlen(name) != len || memcmp(name, object, len) != 0)
+			continue;
+		remark.uid = traits[i].kind == KIND_NODE ? space + 1 : part->uids ? collection_find(part->uids, space + 1) : NULL;
+		objects_remark(store->objects, &remark);
+		return;
+	}
 }
 
 bool calico_store_is_complete(const struct calico_store *store)

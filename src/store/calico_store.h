@@ -53,6 +53,9 @@ int calico_store_new(struct objects *objects, const char *node, const struct cal
 	struct calico_store **ret, struct err *err);
 void calico_store_free(struct calico_store *store); /* null is fine */
 
+/* Tells people about an object ("IPPool blue", as problem() names it) where they look for it; see objects_remark. */
+void calico_store_remark(struct calico_store *store, const char *object, const char *text);
+
 const struct collection *calico_store_part(const struct calico_store *store, enum calico_part part);
 /* The first lists of all that routes depend on are there: info, pools, nodes, blocks, settings. */
 bool calico_store_is_complete(const struct calico_store *store);

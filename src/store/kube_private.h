@@ -3,7 +3,7 @@
  * The Kubernetes store behind store.h: nodes are leases, the controller manager hands out the blocks, and what a node
  * announces stands in its annotations (reference/flannel.md 3.4, with the defects of section 13 mended). Parts:
  * kube_store.c (life cycle, configuration), kube_own.c (our own node: what it says and what we write into it),
- * kube_peers.c (all other nodes), kube_remark.c (Events).
+ * kube_peers.c (all other nodes), kube_events.c (Events).
  *
  * Everything that may lead to a write goes through one deferred step event, as in the lease manager.
  */
@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "client/kube_watch.h"
 #include "store/flannel_node.h"
+#include "store/kube_events.h"
 #include "store/kv.h"
 #include "store/problems.h"
 #include "store/store_private.h"
@@ -34,8 +35,6 @@ struct kube_peer {
 };
 
 enum kube_write { KUBE_WRITE_NONE, KUBE_WRITE_ANNOTATIONS, KUBE_WRITE_CONDITION };
-
-struct kube_remark;
 
 struct kube_store {
 	struct store store; /* first */
@@ -79,9 +78,7 @@ struct kube_store {
 	struct kube_peer *peers;
 	unsigned generation;
 
-	/* kube_remark.c */
-	struct kube_remark *remarks;
-	unsigned remark_count;
+	struct kube_events *remarks; /* Events about nodes */
 };
 
 int64_t kube_now_ms(void);
@@ -104,7 +101,5 @@ void kube_peers_start(struct kube_store *store);
 const char *kube_peers_name(const struct kube_store *store, const char *key);
 void kube_peers_done(struct kube_store *store);
 
-/* -- kube_remark.c -- */
-/* An Event about a node, once in the cluster whoever sees it, a little later than now. */
+/* An Event about a node. */
 void kube_remark_add(struct kube_store *store, const char *node, const char *reason, const char *text);
-void kube_remark_done(struct kube_store *store);

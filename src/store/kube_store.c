@@ -119,6 +119,19 @@ static void stands(struct store *store)
 	kube_later(kube->step, 0);
 }
 
+static void events_problem(void *ctx, const char *text)
+{
+	kube_problem(ctx, "events", "%s", text);
+}
+
+/* A Node's uid in Events is its name: so kubelets have it, and so kubectl describe looks for it. */
+void kube_remark_add(struct kube_store *store, const char *node, const char *reason, const char *text)
+{
+	struct kube_events_about about = {.kind = "Node", .name = node, .uid = node, .own = strcmp(node, store->node) == 0};
+
+	kube_events_add(store->remarks, &about, store->node, reason, text);
+}
+
 static void remark(struct store *store, const char *key, const char *text)
 {
 	struct kube_store *kube = (struct kube_store *)store;
@@ -150,7 +163,7 @@ static void kube_store_free(struct store *store)
 
 	if (kube->config)
 		kube->config->ops->free(kube->config);
-	kube_remark_done(kube);
+	kube_events_free(kube->remarks);
 	kube_peers_done(kube);
 	kube_own_done(kube);
 	kube_free(kube->kube);
@@ -199,14 +212,18 @@ static int set_names(struct kube_store *store, const struct store_kubernetes_opt
 static int store_open(struct kube_store *store, const struct store_kubernetes_options *options, struct err *err)
 {
 	struct kube_options kube = {.api_url = options->api_url, .kubeconfig = options->kubeconfig};
+	struct kube_events_options events = {.problem = events_problem, .ctx = store};
 	int rc = set_names(store, options, err);
 
 	if (rc == 0)
 		rc = kube_new(&kube, store->base, &store->kube, err);
+	events.kube = store->kube;
 	if (rc == 0)
 		rc = directory_new_config(options->net_config, store->base, &store->config_events, store, &store->config,
 			err);
-	if (rc == 0 && kube_own_init(store) < 0)
+	if (rc == 0)
+		store->remarks = kube_events_new(&events, store->base);
+	if (rc == 0 && (!store->remarks || kube_own_init(store) < 0))
 		rc = err_set(err, -ENOMEM, "store: no memory");
 	return rc;
 }

@@ -274,6 +274,12 @@ void objects_watch_free(struct objects_watch *watch)
 		watch->objects->ops->watch_free(watch);
 }
 
+void objects_remark(struct objects *objects, const struct objects_remark *remark)
+{
+	if (objects->ops->remark && !kind_is_namespaced(remark->kind))
+		objects->ops->remark(objects, remark);
+}
+
 void objects_free(struct objects *objects)
 {
 	if (!objects)

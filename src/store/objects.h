@@ -107,6 +107,20 @@ struct objects_watch *objects_watch_new(struct objects *objects, const struct ob
 /* Not from inside its own events. Null is fine. */
 void objects_watch_free(struct objects_watch *watch);
 
+/* -- remarks -- */
+
+struct objects_remark {
+	enum kind kind;   /* not namespaced */
+	const char *name;
+	const char *uid;  /* as read; "" or null: not known */
+	const char *node; /* who says it */
+	const char *reason, *text;
+};
+
+/* Tells people what is wrong with an object, where they look for it: an Event in Kubernetes, once in the cluster whoever
+ * sees it; elsewhere nothing. */
+void objects_remark(struct objects *objects, const struct objects_remark *remark);
+
 /* -- the three stores -- */
 
 struct kube;

@@ -396,6 +396,28 @@ static struct objects_call *kube_begin(struct objects *objects, const struct obj
 	return &call->call;
 }
 
+/* -- remarks -- */
+
+static void on_events_problem(void *ctx, const char *text)
+{
+}
+
+static void kube_remark(struct objects *objects, const struct objects_remark *remark)
+{
+	const struct kind_info *info = kind_info(remark->kind);
+	struct objects_kube *kube = kube_of(objects);
+	bool v1 = is_v1(kube, remark->kind);
+	const char *uid = remark->uid ? remark->uid : "";
+	_cleanup_free_ char *real = strdup(uid);
+	struct kube_events_about about = {.api_version = v1 ? CALICO_V1 : info->api_version,
+		.kind = v1 ? info->v1_name : info->name, .name = remark->name, .uid = real};
+
+	if (real && *uid && v1 && !info->ipam)
+		calico_turn_uid(uid, real);
+	if (real)
+		kube_events_add(kube->events, &about, remark->node, remark->reason, remark->text);
+}
+
 /* -- life cycle -- */
 
 static void kube_objects_free(struct objects *objects)
@@ -406,6 +428,7 @@ static void kube_objects_free(struct objects *objects)
 		call_free(kube->calls);
 	kube_objects_watch_done(kube);
 	catalogue_done(kube);
+	kube_events_free(kube->events);
 	free(kube);
 }
 
@@ -413,19 +436,22 @@ static const struct objects_ops kube_ops = {
 	.begin = kube_begin,
 	.watch = kube_objects_watch_new,
 	.watch_free = kube_objects_watch_free,
+	.remark = kube_remark,
 	.free = kube_objects_free,
 };
 
 int objects_kube_new(struct kube *kube, const char *group, struct event_base *base, struct objects **ret,
 	struct err *err)
 {
+	struct kube_events_options events = {.kube = kube, .problem = on_events_problem};
 	struct objects_kube *made = calloc(1, sizeof(*made));
 
 	if (!made)
 		return err_set(err, -ENOMEM, "no memory");
 	made->objects = (struct objects){.ops = &kube_ops, .base = base};
 	made->kube = kube;
-	if (catalogue_init(made, group) < 0) {
+	made->events = kube_events_new(&events, base);
+	if (!made->events || catalogue_init(made, group) < 0) {
 		kube_objects_free(&made->objects);
 		return err_set(err, -ENOMEM, "no memory");
 	}

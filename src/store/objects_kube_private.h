@@ -9,6 +9,7 @@
 #pragma once
 
 #include "client/kube.h"
+#include "store/kube_events.h"
 #include "store/objects_private.h"
 
 struct kube_objects_call;
@@ -40,6 +41,7 @@ struct objects_kube {
 	struct catalogue catalogue;
 	struct kube_objects_call *calls;
 	struct kube_objects_watch *watches;
+	struct kube_events *events;
 	unsigned walking; /* through the watches: they are kept until this is 0 */
 };
 

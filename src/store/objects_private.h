@@ -40,6 +40,7 @@ struct objects_ops {
 	struct objects_watch *(*watch)(struct objects *objects, const struct objects_watch_options *options,
 		const struct objects_events *events, void *ctx);
 	void (*watch_free)(struct objects_watch *watch);
+	void (*remark)(struct objects *objects, const struct objects_remark *remark); /* may be null */
 	void (*free)(struct objects *objects);
 };
 
