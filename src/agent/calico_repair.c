@@ -9,7 +9,9 @@
 #include <stdlib.h>
 
 #define LEASE_NAME "tulle-ipam"
-#define GRACE_SHARE 5 /* of the time between scans: a minute of five */
+/* Of the time between scans: a minute of five for what was found once, half a minute for a leader that is gone. */
+#define GRACE_SHARE 5
+#define LEASE_SHARE 10
 
 static void on_election(void *ctx, const char *text)
 {
@@ -38,12 +40,20 @@ static bool leads(void *ctx)
 	return !calico_is_locked(calico) && calico->election && election_is_won(calico->election);
 }
 
+static unsigned share(const struct calico *calico, unsigned of, unsigned most)
+{
+	unsigned seconds = (unsigned)calico->agent->options.ipam_repair_period / of;
+
+	return seconds < 1 ? 1 : seconds > most ? most : seconds;
+}
+
 void calico_election_start(struct calico *calico)
 {
 	const char *namespace = getenv("POD_NAMESPACE");
 	struct election_options options = {
 		.namespace = namespace && *namespace ? namespace : "kube-system",
 		.name = LEASE_NAME,
+		.duration_s = share(calico, LEASE_SHARE, 30),
 		.report = on_election,
 		.ctx = calico,
 	};
@@ -55,10 +65,9 @@ void calico_election_start(struct calico *calico)
 
 int calico_repair_init(struct calico *calico)
 {
-	unsigned period = (unsigned)calico->agent->options.ipam_repair_period;
 	struct repair_options options = {
-		.period_s = period,
-		.grace_s = period < GRACE_SHARE ? 1 : period / GRACE_SHARE,
+		.period_s = (unsigned)calico->agent->options.ipam_repair_period,
+		.grace_s = share(calico, GRACE_SHARE, 60),
 		.lives = lives,
 		.leads = leads,
 		.report = on_repair,

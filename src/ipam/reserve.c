@@ -65,12 +65,21 @@ void slot_free(struct reserve *reserve, struct slot *slot)
 	free(slot);
 }
 
+static bool slot_is_ours(const struct slot *slot)
+{
+	return !slot->owner && slot->shown && !slot->doubt && !slot->surplus && !slot->writing && !slot->lost;
+}
+
+bool slot_is_ready_at(const struct slot *slot, int64_t now)
+{
+	return slot_is_ours(slot) && slot->rest_until <= now && slot->kept_until <= now;
+}
+
 bool slot_is_ready(const struct reserve *reserve, const struct slot *slot, bool wish)
 {
 	int64_t now = reserve_now(reserve);
 
-	return !slot->owner && slot->shown && !slot->doubt && !slot->surplus && !slot->writing &&
-	       !slot->lost && slot->rest_until <= now && (wish || slot->kept_until <= now);
+	return slot_is_ours(slot) && slot->rest_until <= now && (wish || slot->kept_until <= now);
 }
 
 bool slot_suits(const struct reserve *reserve, const struct slot *slot, const struct demand *demand)
@@ -304,25 +313,49 @@ static int give(struct reserve *reserve, struct slot *slot, uint64_t owner, cons
 	return 0;
 }
 
+/* What has rested longest comes first. ahead: as things will be so many milliseconds from now. */
+static struct slot *find_ready(const struct reserve *reserve, const struct demand *demand, int64_t ahead)
+{
+	struct slot *slot;
+
+	DL_FOREACH(reserve->turn, slot)
+	{
+		if (slot_is_ready_at(slot, reserve_now(reserve) + ahead) && slot_suits(reserve, slot, demand))
+			return slot;
+	}
+	return NULL;
+}
+
+/* There is no other one: an address may rest for less. */
+static int64_t spared_rest(const struct reserve *reserve)
+{
+	unsigned rest_s = reserve->options.rest_s;
+
+	return rest_s > RESERVE_REST_MIN_S ? (int64_t)(rest_s - RESERVE_REST_MIN_S) * 1000 : 0;
+}
+
 int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t owner,
 	const struct ipam_owner *pod, struct addr *ret, struct err *err)
 {
 	struct demand *demand = NULL;
 	struct slot *slot;
+	bool failed;
 	int rc = demand_get(reserve, wish, &demand, err);
 
 	if (rc < 0)
 		return rc;
-	DL_FOREACH(reserve->turn, slot)
-	{
-		if (!slot_is_ready(reserve, slot, false) || !slot_suits(reserve, slot, demand))
-			continue;
+	failed = demand->failed && demand->failed + RESERVE_FAILED_MS > reserve_now(reserve);
+	slot = find_ready(reserve, demand, 0);
+	if (!slot && failed)
+		slot = find_ready(reserve, demand, spared_rest(reserve));
+	if (slot) {
 		rc = give(reserve, slot, owner, pod, err);
 		if (rc == 0)
 			*ret = slot->addr;
 		return rc;
 	}
-	if (demand->failed && demand->failed + RESERVE_FAILED_MS > reserve_now(reserve))
+	/* who is told to wait waits for seconds; what rests for longer is none */
+	if (failed && !find_ready(reserve, demand, spared_rest(reserve) + RESERVE_REST_MIN_S * 1000))
 		return err_set(
 			err, demand->err.code == -EINVAL ? -EINVAL : -ENOSPC, "%s", err_text(&demand->err));
 	reserve->starved = true;

@@ -20,10 +20,13 @@
 struct event_base;
 struct reserve;
 
+#define RESERVE_REST_MIN_S 5
+
 struct reserve_options {
 	size_t low,
 		high; /* free addresses for one set of pools: below low it is filled up to high; 0: 8, 16 */
-	unsigned rest_s;           /* how long an address that a pod had is not given to another */
+	/* How long an address that a pod had is not given to another; RESERVE_REST_MIN_S when there is no other one. */
+	unsigned rest_s;
 	int64_t (*now)(void *ctx); /* milliseconds of a clock that never goes back; null: CLOCK_BOOTTIME */
 	/* Somebody else has this address in the store now, though the owner uses it. Once for each. May be
 	 * null. */

@@ -48,16 +48,19 @@ static void failed(struct reserve *reserve, const char *text)
 {
 	unsigned ms = PAUSE_MS << (reserve->failures < 7 ? reserve->failures : 7);
 
-	if (reserve->failures++ == 0)
+	if (!reserve->troubled)
 		reserve_report(reserve, text);
+	reserve->troubled = true;
+	reserve->failures++;
 	reserve->look_all = true;
 	pause_for(reserve, ms < PAUSE_MAX_MS ? ms : PAUSE_MAX_MS);
 }
 
 static void succeeded(struct reserve *reserve)
 {
-	if (reserve->failures)
+	if (reserve->troubled)
 		reserve_report(reserve, "");
+	reserve->troubled = false;
 	reserve->failures = 0;
 }
 

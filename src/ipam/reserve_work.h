@@ -66,6 +66,7 @@ struct reserve {
 	struct demand *filling;
 	struct fetch *fetching;
 	bool started, look_all, paused;
+	bool troubled; /* it failed last, and that is told */
 	bool damaged; /* a block could not be read, and it is told */
 	bool starved; /* somebody got -EAGAIN since ready() was called */
 	unsigned failures;
@@ -78,6 +79,8 @@ struct slot *slot_add(struct reserve *reserve, const struct addr *addr);
 void slot_free(struct reserve *reserve, struct slot *slot);
 /* Free, and may be handed out now; wish: to the one who asked for this very address. */
 bool slot_is_ready(const struct reserve *reserve, const struct slot *slot, bool wish);
+/* The same for anybody, at that time if nothing happens until then. */
+bool slot_is_ready_at(const struct slot *slot, int64_t now);
 /* Of this set of pools, and not reserved by anybody. */
 bool slot_suits(const struct reserve *reserve, const struct slot *slot, const struct demand *demand);
 void demand_free(struct reserve *reserve, struct demand *demand);
