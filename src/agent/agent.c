@@ -234,13 +234,17 @@ static const struct dialect_events dialect_events = {.chosen = on_chosen, .chang
 
 static int open_plane(struct agent *agent, struct err *err)
 {
+	char record[4096];
 	struct plane_options options = {
 		.bpffs = agent->options.bpffs,
 		.nft = "nft",
+		.record = record,
 		.changed = on_kernel_changed,
 		.ctx = agent,
 	};
 
+	if (snprintf(record, sizeof(record), "%s/devices", agent->options.run_dir) >= (int)sizeof(record))
+		return err_set(err, -ENAMETOOLONG, "--run-dir: the path is too long");
 	return plane_new(agent->base, &options, &agent->plane, err);
 }
 

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "ctl/birdc.h"
 #include "ctl/client.h"
 #include "ctl/table.h"
 #include "plane/bird.h"
@@ -18,9 +19,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 static const char *text_of(const json_t *object, const char *key)
@@ -163,21 +161,6 @@ static int run(const char *directory)
 
 /* -- alive -- */
 
-static bool answers(const char *path)
-{
-	struct sockaddr_un name = {.sun_family = AF_UNIX};
-	struct timeval patience = {4, 0};
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	char greeting[64] = "";
-
-	snprintf(name.sun_path, sizeof(name.sun_path), "%.100s", path);
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
-		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
-		connect(fd, (struct sockaddr *)&name, sizeof(name)) < 0 || read(fd, greeting, sizeof(greeting) - 1) <= 0)
-		return false;
-	return strncmp(greeting, "0001 ", 5) == 0;
-}
-
 /* For a probe: one that still waits for its configuration is well. */
 static int alive(const char *directory)
 {
@@ -185,7 +168,7 @@ static int alive(const char *directory)
 
 	snprintf(conf, sizeof(conf), "%s/bird.conf", directory);
 	snprintf(socket_path, sizeof(socket_path), "%s/bird.ctl", directory);
-	if (access(conf, F_OK) < 0 || answers(socket_path))
+	if (access(conf, F_OK) < 0 || birdc_answers(socket_path))
 		return CTL_OK;
 	return ctl_fail(CTL_FAILED, "%s: no BIRD answers", socket_path);
 }

@@ -9,11 +9,14 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "cni_server/cni_files.h"
+#include "ctl/birdc.h"
 #include "ctl/client.h"
 #include "plan/plan.h"
 #include "plan/pools.h"
 #include "plan/wanted.h"
+#include "plane/bird.h"
 #include "plane/plane.h"
+#include "plane/record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -184,16 +187,16 @@ static bool has_calicos_name(const struct plane_link *link)
 }
 
 /* Pods' host-side interfaces and the devices between nodes. Interfaces with Calico's names may be Calico's. */
-static bool is_ours(const struct plane_link *link, const struct plane_route *routes, size_t count)
+static bool is_ours(const struct plane_link *link, const struct plane_route *routes, size_t count, const struct record *record)
 {
-	if (is_named(link, "tul"))
+	if (is_named(link, "tul") || record_has_device(record, link->name))
 		return true;
 	if (has_calicos_name(link))
 		return has_our_route(link, routes, count);
 	return plan_is_tunnel_name(link->name) && (strcmp(link->kind, "vxlan") == 0 || strcmp(link->kind, "veth") == 0);
 }
 
-static int list_ours(struct plane_link **ret_links, const char ***ret_names, struct err *err)
+static int list_ours(const struct record *record, struct plane_link **ret_links, const char ***ret_names, struct err *err)
 {
 	_cleanup_free_ struct plane_route *routes = NULL;
 	size_t links = 0, route_count = 0, kept = 0;
@@ -207,20 +210,43 @@ static int list_ours(struct plane_link **ret_links, const char ***ret_names, str
 	if (!*ret_names)
 		return err_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < links; i++)
-		if (is_ours(&(*ret_links)[i], routes, route_count))
+		if (is_ours(&(*ret_links)[i], routes, route_count, record))
 			(*ret_names)[kept++] = (*ret_links)[i].name;
 	return 0;
+}
+
+/* It lives apart from the agent, and leaves its routes in the kernel when it ends: which ones only it can tell. */
+static void stop_bird(struct cleanup *cleanup, struct plane_cleanup *wish, struct prefix **ret_routes)
+{
+	char socket[PATH_MAX];
+
+	if (path_of(cleanup, BIRD_DIRECTORY "/bird.ctl", socket) < 0 || !birdc_answers(socket))
+		return;
+	*ret_routes = birdc_routes(socket, &wish->bird_route_count);
+	wish->bird_routes = *ret_routes;
+	if (cleanup->dry || birdc_stop(socket))
+		told(cleanup, "stopped", "program", "bird");
+	else
+		failed(cleanup, "%s: BIRD does not stop; stop it, and run this again", socket);
 }
 
 static void remove_kernel(struct cleanup *cleanup)
 {
 	_cleanup_free_ struct plane_link *links = NULL;
 	_cleanup_free_ const char **names = NULL;
-	char bpffs[PATH_MAX];
+	char bpffs[PATH_MAX], devices[PATH_MAX];
 	struct plane_cleanup wish = {.dry = cleanup->dry, .told = kernel_told, .ctx = cleanup};
 	struct err err = ERR_INIT;
-	int rc = list_ours(&links, &names, &err);
+	_cleanup_free_ struct prefix *bird_routes = NULL;
+	struct record record = {0};
+	int rc;
 
+	if (path_of(cleanup, "/run/tulle/devices", devices) == 0) {
+		wish.record = devices;
+		record_read(devices, &record);
+	}
+	stop_bird(cleanup, &wish, &bird_routes);
+	rc = list_ours(&record, &links, &names, &err);
 	if (path_of(cleanup, "/sys/fs/bpf/tulle", bpffs) == 0)
 		wish.bpffs = bpffs;
 	wish.links = names;

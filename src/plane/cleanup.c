@@ -4,7 +4,11 @@
 #include "base/cleanup.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct pass {
 	const struct plane_cleanup *wish;
@@ -41,7 +45,7 @@ static void remove_links(struct pass *pass)
 			err_wrap(&err, "device %s", *name);
 			fail(pass, &err);
 		} else {
-			told(pass, "device", *name);
+			told(pass, strcmp(link->kind, "ipip") == 0 ? "addresses of device" : "device", *name);
 		}
 	}
 }
@@ -78,6 +82,45 @@ static void remove_routes(struct pass *pass)
 	free(list.entries);
 }
 
+static bool is_of_bird(const struct plane_cleanup *wish, const struct plane_route *route)
+{
+	for (size_t i = 0; i < wish->bird_route_count; i++)
+		if (prefix_equal(&wish->bird_routes[i], &route->dst))
+			return route->protocol == RTPROT_BIRD;
+	return false;
+}
+
+static void remove_bird_routes(struct pass *pass)
+{
+	_cleanup_free_ struct plane_route *routes = NULL;
+	struct err err = ERR_INIT;
+	struct table table;
+	size_t count = 0;
+
+	if (!pass->wish->bird_route_count)
+		return;
+	if (plane_list_routes(&routes, &count, &err) < 0)
+		fail(pass, &err);
+	table_init(&table, &route_kind);
+	for (size_t i = 0; i < count; i++) {
+		const struct plane_route *route = &routes[i];
+		struct entry entry = {.addr = route->dst.addr, .len = route->dst.len, .via = route->via, .index = route->index,
+			.metric = route->metric, .protocol = route->protocol, .type = route->type};
+		int r;
+
+		if (!is_of_bird(pass->wish, route))
+			continue;
+		r = pass->wish->dry ? 0 : nl_talk(pass->nl, route_kind.del(pass->nl, &entry), &err);
+		if (r < 0 && r != -ESRCH) {
+			err_wrap(&err, "removing a route of BIRD's");
+			fail(pass, &err);
+			continue;
+		}
+		tell_route(pass, &table, &entry);
+	}
+	table_free(&table);
+}
+
 static void remove_table(struct pass *pass)
 {
 	struct nft nft;
@@ -92,6 +135,20 @@ static void remove_table(struct pass *pass)
 	nft_done(&nft);
 }
 
+/* What is pinned is attached; an interface may have it without pins (clsact), which its remover finds. */
+static void remove_program(struct pass *pass, const char *name, int (*remove)(const char *bpffs, struct err *err))
+{
+	struct err err = ERR_INIT;
+	char pins[PATH_MAX];
+
+	if (!pass->wish->bpffs || snprintf(pins, sizeof(pins), "%s/%s", pass->wish->bpffs, name) >= (int)sizeof(pins))
+		return;
+	if (access(pins, F_OK) == 0)
+		told(pass, "eBPF program", name);
+	if (!pass->wish->dry && remove(pass->wish->bpffs, &err) < 0)
+		fail(pass, &err);
+}
+
 static void remove_rest(struct pass *pass)
 {
 	_cleanup_(buf_free) struct buf report = BUF_INIT(0);
@@ -102,12 +159,8 @@ static void remove_rest(struct pass *pass)
 		fail(pass, &err);
 	for (line = report.len ? strtok_r(report.data, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
 		told(pass, "rule", line);
-	err = ERR_INIT;
-	if (!pass->wish->dry && pass->wish->bpffs && carrier_remove(pass->wish->bpffs, &err) < 0)
-		fail(pass, &err);
-	err = ERR_INIT;
-	if (!pass->wish->dry && pass->wish->bpffs && guard_remove(pass->wish->bpffs, &err) < 0)
-		fail(pass, &err);
+	remove_program(pass, "carrier", carrier_remove);
+	remove_program(pass, "guard", guard_remove);
 }
 
 int plane_cleanup(const struct plane_cleanup *cleanup, struct err *err)
@@ -117,10 +170,13 @@ int plane_cleanup(const struct plane_cleanup *cleanup, struct err *err)
 
 	if (r < 0)
 		return r;
+	if (cleanup->record)
+		record_read(cleanup->record, &pass.devices.record);
 	r = links_dump(pass.nl, &pass.devices.links, &pass.devices.count, err);
 	if (r == 0) {
 		/* routes first: with their device they would go unnamed */
 		remove_routes(&pass);
+		remove_bird_routes(&pass);
 		remove_rest(&pass);
 		remove_links(&pass);
 		remove_table(&pass);

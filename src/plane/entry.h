@@ -14,6 +14,7 @@
 #include "plan/wanted.h"
 #include "plane/netlink.h"
 #include "plane/plane.h"
+#include "plane/record.h"
 
 enum entry_state {
 	ENTRY_PRESENT,
@@ -48,6 +49,7 @@ struct devices {
 	uint32_t *own;            /* indices of the wanted links that exist */
 	size_t own_count;
 	uint8_t protocol;         /* of our routes beside ROUTE_PROTOCOL_TULLE; 0: no other */
+	struct record record;     /* what else is ours, or was */
 	size_t last;              /* place of the last one found by name: thousands of entries name the same device */
 };
 const struct plane_link *devices_find(struct devices *devices, const char *name);

@@ -99,6 +99,9 @@ int plane_new_sized(struct event_base *base, const struct plane_options *options
 	plane->base = base;
 	plane->bpffs = strdup(options->bpffs ? options->bpffs : "/sys/fs/bpf/tulle");
 	plane->nft_program = strdup(options->nft ? options->nft : "nft");
+	plane->record = options->record ? strdup(options->record) : NULL;
+	if (plane->record)
+		record_read(plane->record, &plane->devices.record);
 	plane->devices_dirty = plane->links_dirty = true;
 	for (int t = 0; t < TABLE_COUNT; t++)
 		table_init(&plane->tables[t], kinds[t]);
@@ -140,6 +143,7 @@ void plane_free(struct plane *plane)
 	free(plane->devices.own);
 	free(plane->links);
 	free(plane->bpffs);
+	free(plane->record);
 	free(plane->nft_program);
 	free(plane);
 }
@@ -232,8 +236,6 @@ static int remember_links(struct plane *plane, const struct wanted *wanted)
 			return -ENOMEM;
 		memcpy(links, wanted->links, wanted->link_count * sizeof(*links));
 	}
-	for (size_t i = 0; i < plane->link_count && plane->former_count < ARRAY_SIZE(plane->former); i++)
-		memcpy(plane->former[plane->former_count++], plane->links[i].name, IFNAMSIZ);
 	free(plane->links);
 	plane->links = links;
 	plane->link_count = wanted->link_count;
@@ -478,28 +480,52 @@ static void sweep_felix(struct plane *plane, const struct wanted *wanted)
 		plane_concern(plane, SWEEP_AGAIN_MS);
 }
 
-/* A device that the backend before this one needed. Those of an earlier process are not known: plane_cleanup. */
-static void delete_former_links(struct plane *plane, const struct wanted *wanted)
-{
-	for (size_t i = 0; i < plane->former_count; i++) {
-		struct plane_link link;
-		bool again = false;
+/* -- what is ours, and was -- */
 
-		for (size_t j = 0; j < wanted->link_count; j++)
-			again |= strcmp(wanted->links[j].name, plane->former[i]) == 0;
-		if (!again && link_get(plane->nl, plane->former[i], &link, NULL, NULL, NULL) == 0)
-			link_retire(plane->nl, &link, NULL);
-	}
-	plane->former_count = 0;
+static void write_record(struct plane *plane)
+{
+	struct err err = ERR_INIT;
+
+	if (plane->record && record_write(plane->record, &plane->devices.record, &err) < 0)
+		fail(plane, &err);
 }
 
-/* Which routes are ours depends on it. */
-static void note_protocol(struct plane *plane, const struct wanted *wanted)
+/* Before the kernel hears of it. Which routes are ours depends on the protocol. */
+static void note_wanted(struct plane *plane, const struct wanted *wanted)
 {
+	struct record *record = &plane->devices.record;
+	bool changed = record_add_protocol(record, wanted->protocol);
+
+	for (size_t i = 0; i < wanted->link_count; i++)
+		changed |= record_add_device(record, wanted->links[i].name);
+	if (changed)
+		write_record(plane);
 	if (plane->devices.protocol == wanted->protocol)
 		return;
 	plane->devices.protocol = wanted->protocol;
 	plane->tables[TABLE_ROUTE].dirty = true;
+}
+
+/* What the backend before this one needed, or the dialect: its devices, and the protocol, whose routes are gone. */
+static void retire_former(struct plane *plane, const struct wanted *wanted)
+{
+	struct record was = plane->devices.record, *now = &plane->devices.record;
+
+	*now = (struct record){0};
+	record_add_protocol(now, wanted->protocol);
+	for (size_t i = 0; i < wanted->link_count; i++)
+		record_add_device(now, wanted->links[i].name);
+	for (size_t i = 0; i < was.device_count; i++) {
+		struct plane_link link;
+
+		if (!record_has_device(now, was.devices[i]) &&
+			link_get(plane->nl, was.devices[i], &link, NULL, NULL, NULL) == 0 && link_retire(plane->nl, &link, NULL) < 0)
+			record_add_device(now, was.devices[i]);
+	}
+	for (size_t i = 0; plane->failures.count && i < was.protocol_count; i++)
+		record_add_protocol(now, was.protocols[i]);
+	if (memcmp(&was, now, sizeof(was)) != 0)
+		write_record(plane);
 }
 
 int plane_apply(struct plane *plane, const struct wanted *wanted, struct err *err)
@@ -509,7 +535,7 @@ int plane_apply(struct plane *plane, const struct wanted *wanted, struct err *er
 	monitor_drain(plane->monitor);
 	plane->stats.applies++;
 	plane->failures = (struct failures){0};
-	note_protocol(plane, wanted);
+	note_wanted(plane, wanted);
 	/* before the devices, which take packets of tunnels from anybody */
 	if (apply_guard(plane, wanted, &story) < 0)
 		fail(plane, &story);
@@ -526,7 +552,7 @@ int plane_apply(struct plane *plane, const struct wanted *wanted, struct err *er
 	sweep_flannel_rules(plane, wanted);
 	sweep_felix(plane, wanted);
 	if (wanted->sweep)
-		delete_former_links(plane, wanted);
+		retire_former(plane, wanted);
 	plane->applied = true;
 	return tell_failures(plane, err);
 }

@@ -6,8 +6,9 @@
  * changed something: the agent's changed() callback is then called, and the next plane_apply repairs it. A netlink
  * overrun (ENOBUFS) means a full scan.
  *
- * What it may delete: entries with route protocol 84 (and wanted.protocol), and everything on devices of its own (wanted links), once
- * wanted.sweep is set. Nothing else, ever; except that an entry of the same key is replaced.
+ * What it may delete: entries with route protocol 84 (and wanted.protocol), everything on devices of its own (wanted
+ * links), and devices that were wanted before, also by an earlier process (plane_options.record), once wanted.sweep is
+ * set. Nothing else, ever; except that an entry of the same key is replaced.
  */
 #pragma once
 
@@ -20,6 +21,7 @@ struct plane;
 struct plane_options {
 	const char *bpffs;      /* "/sys/fs/bpf/tulle"; where the carrier's objects are pinned */
 	const char *nft;        /* "nft": looked up in PATH */
+	const char *record;     /* "/run/tulle/devices" (plane/record.h); null: what an earlier process left is not known */
 	/* Something that concerns us changed in the kernel (our devices, entries, table, the uplink): plan again. */
 	void (*changed)(void *ctx);
 	void *ctx;
@@ -67,6 +69,9 @@ const char *plane_felix_note(const struct plane *plane);
 struct plane_cleanup {
 	const char *bpffs, *nft;  /* as in plane_options; bpffs null: no carrier */
 	const char *const *links; /* closed by null */
+	const char *record;       /* as in plane_options */
+	const struct prefix *bird_routes; /* of protocol bird that go as well: those that our BIRD made */
+	size_t bird_route_count;
 	bool dry;                 /* only tell */
 	void (*told)(void *ctx, const char *kind, const char *name); /* each removed thing: "device", "flannel.1" */
 	void *ctx;

@@ -41,8 +41,7 @@ struct plane {
 	struct wanted_link *links; /* wanted by the last apply */
 	size_t link_count;
 	bool links_dirty;
-	char former[8][IFNAMSIZ];  /* wanted before: deleted once it is sure that they are not wanted any more */
-	size_t former_count;
+	char *record;              /* path of the file, or null; what is in it is devices.record */
 	struct table tables[TABLE_COUNT];
 
 	struct carrier *carrier;

@@ -139,7 +139,9 @@ static bool is_taken(uint8_t protocol)
 
 static bool is_own_protocol(const struct devices *devices, uint8_t protocol)
 {
-	return protocol == ROUTE_PROTOCOL_TULLE || (protocol == devices->protocol && !is_taken(protocol));
+	if (protocol == ROUTE_PROTOCOL_TULLE)
+		return true;
+	return !is_taken(protocol) && (protocol == devices->protocol || record_has_protocol(&devices->record, protocol));
 }
 
 bool route_is_own(const struct entry *entry, const struct devices *devices)
@@ -203,8 +205,12 @@ static int scan_family(struct nl *nl, struct scan *scan, struct err *err)
 	const struct devices *devices = scan->devices;
 	int r = scan_by(nl, scan, 0, ROUTE_PROTOCOL_TULLE, err);
 
-	if (r == 0 && devices->protocol != ROUTE_PROTOCOL_TULLE && is_own_protocol(devices, devices->protocol))
+	if (r == 0 && devices->protocol != ROUTE_PROTOCOL_TULLE && is_own_protocol(devices, devices->protocol) &&
+		!record_has_protocol(&devices->record, devices->protocol))
 		r = scan_by(nl, scan, 0, devices->protocol, err);
+	for (size_t i = 0; r == 0 && i < devices->record.protocol_count; i++)
+		if (devices->record.protocols[i] != ROUTE_PROTOCOL_TULLE && !is_taken(devices->record.protocols[i]))
+			r = scan_by(nl, scan, 0, devices->record.protocols[i], err);
 	for (size_t i = 0; r == 0 && i < devices->own_count; i++)
 		r = scan_by(nl, scan, devices->own[i], 0, err);
 	return r;
