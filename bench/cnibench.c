@@ -4,7 +4,9 @@
  * runtime does (fork, exec, environment, configuration on stdin), ADD and then DEL with the ADD's result, WORKERS at
  * a time, and prints one JSON object with the latencies.
  *
- *   cnibench PLUGIN CONF-FILE COUNT WORKERS
+ *   cnibench PLUGIN CONF-FILE COUNT WORKERS [POD]
+ *
+ * POD: the namespaces are the pods default/POD-0, default/POD-1, ...; without it they have no names.
  *
  * Removes its namespaces at the end. Run it in a node of the lab.
  */
@@ -23,6 +25,11 @@
 #include <unistd.h>
 
 enum { RESULT_MAX = 16384, CONF_MAX = 65536 };
+
+struct plugin {
+	const char *path, *conf;
+	const char *pod; /* null: pods have no names */
+};
 
 struct slot {
 	double add_ms, del_ms;
@@ -87,8 +94,8 @@ static void write_all(int fd, const char *text)
 }
 
 /* One call; output: the plugin's stdout. Returns its exit status. */
-static int call(const char *plugin, const char *command, const char *netns, const char *id, const char *stdin_text,
-	char *output, size_t size)
+static int call(const char *plugin, const char *command, const char *netns, const char *id, const char *args,
+	const char *stdin_text, char *output, size_t size)
 {
 	int in[2];
 	int out[2];
@@ -106,7 +113,7 @@ static int call(const char *plugin, const char *command, const char *netns, cons
 		setenv("CNI_CONTAINERID", id, 1);
 		setenv("CNI_NETNS", netns, 1);
 		setenv("CNI_IFNAME", "eth0", 1);
-		setenv("CNI_ARGS", "IgnoreUnknown=1", 1);
+		setenv("CNI_ARGS", args, 1);
 		setenv("CNI_PATH", "/usr/lib/cni", 1);
 		execl(plugin, plugin, (char *)NULL);
 		_exit(127);
@@ -137,7 +144,7 @@ static void with_result(const char *conf, const char *result, char *text, size_t
 	snprintf(text, size, "%.*s,\"prevResult\":%s}", (int)(end - conf), conf, result);
 }
 
-static void worker(const char *plugin, const char *conf, struct slot *slots, int first, int last, int adding)
+static void worker(const struct plugin *plugin, struct slot *slots, int first, int last, int adding)
 {
 	static char text[CONF_MAX + RESULT_MAX];
 
@@ -146,28 +153,33 @@ static void worker(const char *plugin, const char *conf, struct slot *slots, int
 		char output[RESULT_MAX];
 		char netns[128];
 		char id[64];
+		char args[256] = "IgnoreUnknown=1";
 		double start;
 
 		netns_path(netns, sizeof(netns), i);
 		snprintf(id, sizeof(id), "bench-%d-%d", (int)getppid(), i);
+		if (plugin->pod)
+			snprintf(args, sizeof(args), "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=%s-%d",
+				plugin->pod, i);
 		if (adding) {
 			start = now_ms();
-			slot->add_status = call(plugin, "ADD", netns, id, conf, slot->result, sizeof(slot->result));
+			slot->add_status = call(plugin->path, "ADD", netns, id, args, plugin->conf, slot->result,
+				sizeof(slot->result));
 			slot->add_ms = now_ms() - start;
 			if (slot->add_status)
 				fprintf(stderr, "cnibench: ADD: %s\n", slot->result);
 			continue;
 		}
-		with_result(conf, slot->result, text, sizeof(text));
+		with_result(plugin->conf, slot->result, text, sizeof(text));
 		start = now_ms();
-		slot->del_status = call(plugin, "DEL", netns, id, text, output, sizeof(output));
+		slot->del_status = call(plugin->path, "DEL", netns, id, args, text, output, sizeof(output));
 		slot->del_ms = now_ms() - start;
 		if (slot->del_status)
 			fprintf(stderr, "cnibench: DEL: %s\n", output);
 	}
 }
 
-static double phase(const char *plugin, const char *conf, struct slot *slots, int count, int workers, int adding)
+static double phase(const struct plugin *plugin, struct slot *slots, int count, int workers, int adding)
 {
 	double start = now_ms();
 
@@ -177,7 +189,7 @@ static double phase(const char *plugin, const char *conf, struct slot *slots, in
 		if (pid < 0)
 			die("fork");
 		if (pid == 0) {
-			worker(plugin, conf, slots, count * w / workers, count * (w + 1) / workers, adding);
+			worker(plugin, slots, count * w / workers, count * (w + 1) / workers, adding);
 			_exit(0);
 		}
 	}
@@ -244,23 +256,24 @@ int main(int argc, char **argv)
 {
 	int count = argc > 3 ? atoi(argv[3]) : 0;
 	int workers = argc > 4 ? atoi(argv[4]) : 0;
+	struct plugin plugin = {.pod = argc > 5 ? argv[5] : NULL};
 	struct slot *slots;
 	double wall;
-	char *conf;
 
 	if (count < 1 || workers < 1 || workers > 64) {
-		fputs("usage: cnibench PLUGIN CONF-FILE COUNT WORKERS\n", stderr);
+		fputs("usage: cnibench PLUGIN CONF-FILE COUNT WORKERS [POD]\n", stderr);
 		return 2;
 	}
-	conf = read_conf(argv[2]);
+	plugin.path = argv[1];
+	plugin.conf = read_conf(argv[2]);
 	slots = mmap(NULL, sizeof(*slots) * (size_t)count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (slots == MAP_FAILED)
 		die("memory");
 	namespaces(count, make_namespace);
-	wall = phase(argv[1], conf, slots, count, workers, 1);
+	wall = phase(&plugin, slots, count, workers, 1);
 	printf("{");
 	print_latencies("add", slots, count, 1, wall);
-	wall = phase(argv[1], conf, slots, count, workers, 0);
+	wall = phase(&plugin, slots, count, workers, 0);
 	printf(",");
 	print_latencies("del", slots, count, 0, wall);
 	printf(",\"count\":%d,\"workers\":%d}\n", count, workers);

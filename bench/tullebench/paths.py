@@ -103,9 +103,10 @@ ROUTED = {"routed": (0, ()), "routed vxlan": (50, (_vxlan_by_hand,)), "routed vx
           "routed ipip carrier": (20, (_carrier_ipip,)), "routed ipip carrier, guard": (20, (_carrier_ipip, _guard))}
 
 
-def _routed_layouts(labs):
+def routed_layouts(labs, names=tuple(ROUTED)):
     kernel_ipip = _has_kernel_ipip()
-    for name, (overhead, steps) in ROUTED.items():
+    for name in names:
+        overhead, steps = ROUTED[name]
         if _kernel_ipip in steps and not kernel_ipip:
             continue
         lab = Lab(nodes=2, plugin="ptp", ip_masq=False)
@@ -136,7 +137,7 @@ def _layouts(labs):
             _vxlan_by_hand(lab)
         one, two = _pods(lab)
         found.append(Layout(name, one, two, two.ip))
-    found += _routed_layouts(labs)
+    found += routed_layouts(labs)
     nodes = ours["vxlan"].nodes
     found.append(Layout("bare", nodes[0], nodes[1], nodes[1].ip))
     return found
@@ -162,7 +163,7 @@ def measure(options) -> dict:
     return {"repeat": options.repeat, "seconds": round(seconds, 1), "samples": samples}
 
 
-def _best(test, values):
+def best_of(test, values):
     return max(values) if test == "stream" else min(values)
 
 
@@ -178,8 +179,8 @@ def rows(data):
         line = [name]
         for test in TESTS:
             values = samples[name][test]
-            bare = _best(test, samples["bare"][test])
-            best = _best(test, values)
+            bare = best_of(test, samples["bare"][test])
+            best = best_of(test, values)
             # a share of bare's speed: 1.00 is as fast as bare
             share = best / bare if test == "stream" else bare / best
             line += [f"{best:.1f} ({statistics.median(values):.1f})", f"{share:.2f}"]

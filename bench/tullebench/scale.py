@@ -25,12 +25,12 @@ def _lease(i: int) -> tuple:
                  "BackendData": {"VNI": 1, "VtepMAC": mac}}
 
 
-def _memory(node) -> dict:
+def memory(node) -> dict:
     status = open(f"/proc/{node.agent.pid}/status").read()
     return {key.lower(): int(re.search(rf"^{key}:\s+(\d+) kB", status, re.M)[1]) for key in ("VmRSS", "RssAnon")}
 
 
-def _metric(node, name: str) -> float:
+def metric(node, name: str) -> float:
     return float(re.search(rf"^tulle_{name} (\S+)$", node.api("/metrics"), re.M)[1])
 
 
@@ -91,10 +91,10 @@ def _one_store(store: str) -> dict:
             node.agent_stop()
             _fill(lab, before, size)
             node.agent_start()
-            wait.until(lambda: _metric(node, "kernel_routes") >= size and _metric(node, "peers_applied_seconds") > 0,
+            wait.until(lambda: metric(node, "kernel_routes") >= size and metric(node, "peers_applied_seconds") > 0,
                        f"{size} routes", 60, detail=lambda: node.log[-2000:])
             time.sleep(1)  # the allocator gives back what the first pass needed
-            found[str(size)] = {"start_to_routes_s": _metric(node, "peers_applied_seconds"), **_memory(node)}
+            found[str(size)] = {"start_to_routes_s": metric(node, "peers_applied_seconds"), **memory(node)}
         if store == "directory":
             found["change_ms"] = _change_to_route(lab, node)
     return found

@@ -2,7 +2,7 @@
  *
  * A node reduced to its IPAM: allocator, batch and repair on a store, led by lines on stdin.
  *
- *   ipam_probe directory|etcd WHERE NODE POOL BLOCKLEN
+ *   ipam_probe directory|etcd|kube WHERE NODE POOL BLOCKLEN       (kube: WHERE is a kubeconfig)
  *
  *   hold ADDR POD    what the journal has; before start
  *   start
@@ -17,6 +17,7 @@
  */
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "client/kube.h"
 #include "ipam/repair.h"
 #include "store/etcd_options.h"
 #include "store/objects.h"
@@ -33,6 +34,7 @@
 
 static struct {
 	struct event_base *base;
+	struct kube *kube; /* null: another store */
 	struct objects *objects;
 	struct allocator *allocator;
 	struct reserve *reserve;
@@ -346,10 +348,15 @@ static struct ipam_world *world_new(const char *pool, const char *block_len)
 static int open_store(char **argv, struct err *err)
 {
 	struct etcd_client_options etcd = {.endpoints = argv[2]};
+	struct kube_options kube = {.kubeconfig = argv[2]};
+	int rc;
 
 	if (strcmp(argv[1], "directory") == 0)
 		return objects_directory_new(argv[2], probe.base, &probe.objects, err);
-	return objects_etcd_new(&etcd, probe.base, &probe.objects, err);
+	if (strcmp(argv[1], "etcd") == 0)
+		return objects_etcd_new(&etcd, probe.base, &probe.objects, err);
+	rc = kube_new(&kube, probe.base, &probe.kube, err);
+	return rc < 0 ? rc : objects_kube_new(probe.kube, NULL, probe.base, &probe.objects, err);
 }
 
 static void open_ipam(char **argv)
@@ -392,6 +399,8 @@ int main(int argc, char **argv)
 	allocator_free(probe.allocator);
 	repair_free(probe.repair);
 	objects_free(probe.objects);
+	if (probe.kube)
+		kube_free(probe.kube);
 	event_free(input);
 	event_free(probe.scan_timer);
 	event_base_free(probe.base);
