@@ -224,17 +224,12 @@ static void flipped_anywhere(void **state)
 	buf_free(&whole);
 }
 
-static void newer_layout_is_refused(void **state)
+static void set_layout(const char *dir, uint32_t version)
 {
-	struct journal_reader reader = {.each = see};
-	struct journal *journal = NULL;
-	struct err err = ERR_INIT;
 	struct buf whole;
-	uint32_t version = 3, crc = 0xffffffff;
-	int found;
+	uint32_t crc = 0xffffffff;
 
-	fill(*state);
-	file_of(*state, &whole);
+	file_of(dir, &whole);
 	memcpy(whole.data + 8, &version, 4);
 	memset(whole.data + 12, 0, 4);
 	/* CRC-32C, bit by bit: an independent computation */
@@ -245,11 +240,45 @@ static void newer_layout_is_refused(void **state)
 	}
 	crc = ~crc;
 	memcpy(whole.data + 12, &crc, 4);
-	file_set(*state, whole.data, whole.len);
-	found = journal_open(*state, BOOT, &reader, &journal, &err);
-	assert_int_equal(found, -EPROTO);
-	assert_non_null(strstr(err.text, "layout version 3"));
+	file_set(dir, whole.data, whole.len);
 	buf_free(&whole);
+}
+
+static void newer_layout_is_refused(void **state)
+{
+	struct journal_reader reader = {.each = see};
+	struct journal *journal = NULL;
+	struct err err = ERR_INIT;
+
+	fill(*state);
+	set_layout(*state, 3);
+	assert_int_equal(journal_open(*state, BOOT, &reader, &journal, &err), -EPROTO);
+	assert_non_null(strstr(err.text, "layout version 3"));
+	set_layout(*state, 0);
+	assert_int_equal(journal_open(*state, BOOT, &reader, &journal, &err), -EPROTO);
+}
+
+/* And the file is of this layout from then on: a release of the older one would misread what is added. */
+static void older_layout_goes_on(void **state)
+{
+	struct seen seen;
+	struct journal *journal;
+	struct buf whole;
+
+	fill(*state);
+	set_layout(*state, 1);
+	journal = open_as(*state, BOOT, &seen);
+	assert_string_equal(seen.text, "one,two-and-longer,,three,");
+	assert_int_equal(seen.report_count, 0);
+	assert_false(journal_damaged(journal));
+	put(journal, "four");
+	journal_close(journal);
+	file_of(*state, &whole);
+	assert_int_equal(whole.data[8], 2);
+	buf_free(&whole);
+	journal = open_as(*state, BOOT, &seen);
+	assert_string_equal(seen.text, "one,two-and-longer,,three,four,");
+	journal_close(journal);
 }
 
 static void refused_record_is_told(void **state)
@@ -405,7 +434,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
 	const struct CMUnitTest tests[] = {T(keeps_records), T(another_boot_voids), T(torn_anywhere),
-		T(flipped_anywhere), T(newer_layout_is_refused), T(refused_record_is_told), T(rewrites),
+		T(flipped_anywhere), T(newer_layout_is_refused), T(older_layout_goes_on), T(refused_record_is_told), T(rewrites),
 		T(one_at_a_time), T(limits), T(unwritable), T(disk_full)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,7 @@
 #define NOW 1785578400LL
 
 static struct event_base *base;
+static json_t *pod_attributes;
 
 struct bed {
 	struct sim *sim;
@@ -475,6 +476,157 @@ static void test_batch_beside_a_damaged_block(void **state)
 	reserve_free(reserve);
 }
 
+static int64_t millis(void *ctx)
+{
+	return ((struct bed *)ctx)->now * 1000;
+}
+
+static struct reserve *reserve_of(struct bed *bed, size_t node, unsigned rest_s)
+{
+	struct reserve_options options = {.low = 1, .high = 1, .rest_s = rest_s, .now = millis, .ctx = bed};
+	struct reserve *reserve = NULL;
+
+	assert_int_equal(reserve_new(base, bed->allocators[node], &options, &reserve), 0);
+	reserve_start(reserve);
+	settle(bed, reserve);
+	return reserve;
+}
+
+static int take_wish(struct bed *bed, struct reserve *reserve, const char *text, uint64_t owner, struct err *err)
+{
+	struct ipam_owner pod = {owner == 1 ? "net.1" : "net.2", pod_attributes};
+	struct addr addr;
+	int rc = -EAGAIN;
+
+	assert_int_equal(addr_parse(text, &addr), 0);
+	for (int i = 0; rc == -EAGAIN && i < 3; i++) {
+		rc = reserve_take_wish(reserve, &addr, POOL_USE_WORKLOAD, owner, &pod, err);
+		settle(bed, reserve);
+	}
+	return rc;
+}
+
+/* Whatever the store says no with is told to who asks again, until it may be otherwise. */
+static void test_refused_wishes(void **state)
+{
+	struct ipam_config strict = {.auto_allocate_blocks = true, .strict_affinity = true};
+	struct bed *bed = *state;
+	struct reserve *reserve;
+	struct err err = ERR_INIT;
+
+	set_world(bed, pool("10.0.0.0/28", 30), strict);
+	assert_int_equal(assign_addr(bed, 1, "10.0.0.5", POOL_USE_WORKLOAD), 0);
+	reserve = reserve_of(bed, 0, 0);
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.5", 1, &err), -EPERM);
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.6", 1, &err), -EPERM);
+	assert_int_equal(take_wish(bed, reserve, "10.9.0.6", 1, &err), -EINVAL);
+	set_world(bed, pool("10.0.0.0/28", 30), plain);
+	bed->now += 3;
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.5", 1, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "10.0.0.5"));
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.6", 1, &err), 0);
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.6", 2, &err), -EEXIST);
+	reserve_free(reserve);
+}
+
+/* Numbers that an ADD has before it is an attachment: the address passes to the attachment's. */
+static void test_passed_on(void **state)
+{
+	struct bed *bed = *state;
+	struct reserve *reserve = reserve_of(bed, 0, 60);
+	struct reserve_counts counts;
+	struct addr addr;
+
+	assert_int_equal(addr_parse("10.0.0.2", &addr), 0);
+	assert_int_equal(reserve_owner(reserve, &addr), 0);
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.2", 1, NULL), 0);
+	reserve_pass(reserve, &addr, 2, 7);
+	assert_int_equal(reserve_owner(reserve, &addr), 1);
+	reserve_pass(reserve, &addr, 1, 7);
+	assert_int_equal(reserve_owner(reserve, &addr), 7);
+	reserve_rest(reserve, &addr, 1);
+	assert_int_equal(reserve_owner(reserve, &addr), 7);
+	reserve_rest(reserve, &addr, 7);
+	reserve_count(reserve, FAMILY_4, &counts);
+	assert_int_equal(counts.in_use, 0);
+	assert_int_equal(counts.resting, 1);
+	reserve_free(reserve);
+}
+
+static int take_any(struct bed *bed, struct reserve *reserve, uint64_t owner, struct addr *ret)
+{
+	struct ipam_wish wish = {.family_index = FAMILY_4, .use = POOL_USE_WORKLOAD};
+	struct ipam_owner pod = {owner == 1 ? "net.1" : "net.2", pod_attributes};
+	int rc = reserve_take(reserve, &wish, owner, &pod, ret, NULL);
+
+	settle(bed, reserve);
+	return rc;
+}
+
+/* A pool of one address: its pod is gone, the next one waits, but not for all of the rest. */
+static void test_shorter_rest(void **state)
+{
+	struct bed *bed = *state;
+	struct reserve *reserve;
+	struct addr addr, next;
+
+	set_world(bed, pool("10.0.0.0/32", 32), plain);
+	reserve = reserve_of(bed, 0, 60);
+	assert_int_equal(take_any(bed, reserve, 1, &addr), -EAGAIN);
+	assert_int_equal(take_any(bed, reserve, 1, &addr), 0);
+	assert_int_equal(take_any(bed, reserve, 2, &next), -ENOSPC);
+	reserve_rest(reserve, &addr, 1);
+	settle(bed, reserve);
+	assert_int_equal(take_any(bed, reserve, 2, &next), -EAGAIN);
+	bed->now += RESERVE_REST_MIN_S - 1;
+	assert_int_equal(take_any(bed, reserve, 2, &next), -EAGAIN);
+	bed->now += 1;
+	settle(bed, reserve);
+	assert_int_equal(take_any(bed, reserve, 2, &next), 0);
+	assert_true(addr_equal(&addr, &next));
+	reserve_free(reserve);
+}
+
+/* The pools that were wanted are not: what was kept of them is given back. */
+static void test_wanted_no_more(void **state)
+{
+	struct ipam_wish wish = {.family_index = FAMILY_4, .use = POOL_USE_WORKLOAD};
+	struct bed *bed = *state;
+	struct reserve *reserve = reserve_of(bed, 0, 0);
+	struct reserve_counts counts;
+
+	assert_int_equal(reserve_want(reserve, &wish, NULL), 0);
+	settle(bed, reserve);
+	reserve_count(reserve, FAMILY_4, &counts);
+	assert_int_equal(counts.free, 1);
+	reserve_want_none(reserve);
+	bed->now += 3600;
+	reserve_retry(reserve);
+	settle(bed, reserve);
+	reserve_count(reserve, FAMILY_4, &counts);
+	assert_int_equal(counts.free, 0);
+	assert_int_equal(count_of(bed, KIND_IPAM_HANDLE), 0);
+	reserve_free(reserve);
+}
+
+/* The watch was away while somebody took what was free: nothing is handed out before it was read again. */
+static void test_unseen(void **state)
+{
+	struct ipam_wish wish = {.family_index = FAMILY_4, .use = POOL_USE_WORKLOAD};
+	struct bed *bed = *state;
+	struct reserve *reserve = reserve_of(bed, 0, 0);
+	struct addr addr;
+
+	assert_int_equal(reserve_want(reserve, &wish, NULL), 0);
+	settle(bed, reserve);
+	assert_int_equal(release_handle(bed, 1, "tulle-reserved-a"), 0);
+	reserve_block_unseen(reserve);
+	assert_int_equal(reserve_take(reserve, &wish, 1, &(struct ipam_owner){"net.1", pod_attributes}, &addr, NULL), -EAGAIN);
+	settle(bed, reserve);
+	assert_int_equal(take_any(bed, reserve, 1, &addr), 0);
+	reserve_free(reserve);
+}
+
 static void test_election(void **state)
 {
 	struct bed *bed = *state;
@@ -511,12 +663,19 @@ int main(void)
 		TEST(test_tunnel),
 		TEST(test_no_world),
 		TEST(test_batch_beside_a_damaged_block),
+		TEST(test_refused_wishes),
+		TEST(test_passed_on),
+		TEST(test_shorter_rest),
+		TEST(test_wanted_no_more),
+		TEST(test_unseen),
 		TEST(test_election),
 	};
 	int rc;
 
 	base = event_base_new();
+	pod_attributes = json_pack("{s:s, s:s}", "node", "a", "pod", "p");
 	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	json_decref(pod_attributes);
 	event_base_free(base);
 	return rc;
 }
