@@ -124,6 +124,11 @@ void agent_ipam_release(void *ctx, struct http_request *request);
 /* The own lease's blocks: used, resting, free. A new list. */
 json_t *agent_ipam_blocks(const struct agent *agent);
 
+/* agent_metrics.c: the answer to /metrics, and parts of it */
+void agent_metrics(void *ctx, struct http_answer *answer);
+void agent_metric(struct buf *buf, const char *name, const char *type, const char *help, double value);
+void agent_metric_head(struct buf *buf, const char *name, const char *type, const char *help); /* lines follow */
+
 /* agent_report.c: tables of the two HTTP doors */
 extern const struct http_route agent_health_routes[];
 extern const struct http_route agent_control_routes[];

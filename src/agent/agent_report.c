@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the two HTTP doors show: health, Prometheus metrics, and the JSON behind tullectl.
+ * What the two HTTP doors show: health, and the JSON behind tullectl. (Metrics: agent_metrics.c, "tullectl ipam": agent_ipam.c.)
  */
 #include "agent/agent.h"
 
 #include "base/cleanup.h"
 
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,120 +23,6 @@ static void get_readyz(void *ctx, struct http_answer *answer)
 
 	answer->status = why ? 503 : 200;
 	buf_printf(&answer->body, "%s%s\n", why ? "tulled is not ready yet: " : "tulled is ready", why ? why : "");
-}
-
-/* -- metrics -- */
-
-static void metric(struct buf *buf, const char *name, const char *type, const char *help, double value)
-{
-	buf_printf(buf, "# HELP tulle_%s %s\n# TYPE tulle_%s %s\ntulle_%s %.17g\n", name, help, name, type, name, value);
-}
-
-static void metrics_of_attacher(struct agent *agent, struct buf *buf)
-{
-	struct attach_stats stats;
-
-	attach_get_stats(agent->attacher, &stats);
-	metric(buf, "pods", "gauge", "Pods attached to this node.", (double)stats.attached);
-	metric(buf, "attach_failures_total", "counter", "Attachments that failed.", (double)stats.failures);
-	buf_add_str(buf, "# HELP tulle_addresses Addresses of the own blocks, by family and state.\n"
-			 "# TYPE tulle_addresses gauge\n");
-	for (int f = 0; f < FAMILY_COUNT; f++) {
-		const char *family = f == FAMILY_4 ? "4" : "6";
-
-		if (!agent->have_own || !prefix_is_set(&agent->own.subnet[f]))
-			continue;
-		buf_printf(buf, "tulle_addresses{family=\"%s\",state=\"used\"} %zu\n", family, stats.in_use[f]);
-		buf_printf(buf, "tulle_addresses{family=\"%s\",state=\"resting\"} %zu\n", family, stats.resting[f]);
-		buf_printf(buf, "tulle_addresses{family=\"%s\",state=\"free\"} %zu\n", family, stats.free[f]);
-	}
-}
-
-static void metrics_of_plane(struct agent *agent, struct buf *buf)
-{
-	struct plane_stats stats;
-
-	plane_get_stats(agent->plane, &stats);
-	metric(buf, "kernel_routes", "gauge", "Routes in place.", (double)stats.routes);
-	metric(buf, "kernel_neighbours", "gauge", "Permanent neighbours in place.", (double)stats.neighs);
-	metric(buf, "kernel_fdb_entries", "gauge", "FDB entries in place.", (double)stats.fdbs);
-	metric(buf, "kernel_added_total", "counter", "Kernel entries added.", (double)stats.added);
-	metric(buf, "kernel_deleted_total", "counter", "Kernel entries deleted.", (double)stats.deleted);
-	metric(buf, "kernel_failed_total", "counter", "Kernel entries that were refused.", (double)stats.failed);
-	metric(buf, "kernel_repairs_total", "counter", "Entries put back after somebody removed them.",
-		(double)stats.repairs);
-	metric(buf, "kernel_scans_total", "counter", "Full scans of the kernel's tables.", (double)stats.scans);
-	metric(buf, "netlink_overruns_total", "counter", "Lost netlink notifications.", (double)stats.overruns);
-}
-
-static void metrics_of_store(struct agent *agent, struct buf *buf)
-{
-	struct store_counters counters;
-
-	if (!agent->store || !store_counters(agent->store, &counters))
-		return;
-	metric(buf, "store_received_bytes_total", "counter", "Bytes of lists and watches.", (double)counters.received_bytes);
-	metric(buf, "store_objects_total", "counter", "Objects in them.", (double)counters.objects);
-	metric(buf, "store_lists_total", "counter", "Lists begun.", (double)counters.lists);
-}
-
-static void add_carrier_counter(void *ctx, const char *name, uint64_t packets, uint64_t bytes)
-{
-	buf_printf(ctx, "tulle_carrier_packets_total{reason=\"%s\"} %" PRIu64 "\n", name, packets);
-}
-
-static void metrics_of_carrier(struct agent *agent, struct buf *buf)
-{
-	if (agent->network.encap != ENCAP_UDP)
-		return;
-	buf_add_str(buf, "# HELP tulle_carrier_packets_total Packets of the eBPF carrier, by what became of them.\n"
-			 "# TYPE tulle_carrier_packets_total counter\n");
-	plane_each_counter(agent->plane, add_carrier_counter, buf);
-}
-
-static void metrics_of_cni(struct agent *agent, struct buf *buf)
-{
-	static const char *const names[] = {"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "other", "spool"};
-	struct cni_server_stats stats;
-
-	cni_server_get_stats(agent->cni, &stats);
-	buf_add_str(buf, "# HELP tulle_cni_requests_total CNI requests by command.\n"
-			 "# TYPE tulle_cni_requests_total counter\n");
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		buf_printf(buf, "tulle_cni_requests_total{command=\"%s\"} %" PRIu64 "\n", names[i], stats.requests[i]);
-	metric(buf, "cni_errors_total", "counter", "CNI requests answered with an error.", (double)stats.errors);
-	metric(buf, "cni_add_seconds_total", "counter", "Time spent in ADD.", (double)stats.add_ns_total / 1e9);
-	metric(buf, "cni_del_seconds_total", "counter", "Time spent in DEL.", (double)stats.del_ns_total / 1e9);
-}
-
-static void get_metrics(void *ctx, struct http_answer *answer)
-{
-	struct agent *agent = ctx;
-	struct buf *buf = &answer->body;
-
-	answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
-	buf_printf(buf, "# HELP tulle_info Version and backend.\n# TYPE tulle_info gauge\n"
-			"tulle_info{version=\"%s\",backend=\"%s\"} 1\n", TULLE_VERSION, agent->network.backend);
-	metric(buf, "ready", "gauge", "1 when pods can be added.", agent->ready ? 1 : 0);
-	metric(buf, "peers", "gauge", "Other nodes' leases.", (double)peers_count(agent->peers));
-	metric(buf, "peers_synced", "gauge", "1 after the first full list of leases.", agent->peers_complete ? 1 : 0);
-	metric(buf, "nodes_left_out", "gauge", "Nodes whose lease or annotations cannot be used; see tullectl status.",
-		(double)(problems_count_of(agent->problems, "lease ") + problems_count_of(agent->problems, "store node ")));
-	metric(buf, "problems", "gauge", "Things that are wrong right now; see tullectl status.",
-		(double)problems_count(agent->problems));
-	metric(buf, "plans_total", "counter", "Passes from the model to the kernel.", (double)agent->counters.plans);
-	metric(buf, "plan_failures_total", "counter", "Passes with a failure.", (double)agent->counters.plan_failures);
-	metric(buf, "last_plan_seconds", "gauge", "From the first event to the kernel, last pass.",
-		(double)agent->counters.last_plan_us / 1e6);
-	metric(buf, "peers_applied_seconds", "gauge", "From start to the first full list in the kernel; 0 = not yet.",
-		(double)agent->counters.peers_applied_us / 1e6);
-	metric(buf, "lease_expiry_timestamp_seconds", "gauge", "When the own lease runs out; 0 = never or none.",
-		(double)(agent->have_own ? agent->own.expires : 0));
-	metrics_of_attacher(agent, buf);
-	metrics_of_store(agent, buf);
-	metrics_of_plane(agent, buf);
-	metrics_of_carrier(agent, buf);
-	metrics_of_cni(agent, buf);
 }
 
 /* -- JSON for tullectl -- */
@@ -247,6 +132,20 @@ static json_t *json_uplink(const struct agent *agent)
 		"publicIPv6", json_addr(&agent->uplink.public_ip[FAMILY_6]));
 }
 
+static void add_guard_count(void *ctx, const char *name, uint64_t packets, uint64_t bytes)
+{
+	json_object_set_new(ctx, name, json_integer((json_int_t)packets));
+}
+
+/* What became of packets of tunnels at the uplink; an empty object without a guard. */
+static json_t *json_guard(const struct agent *agent)
+{
+	json_t *counts = json_object();
+
+	plane_each_guard_counter(agent->plane, add_guard_count, counts);
+	return counts;
+}
+
 static void get_status(void *ctx, struct http_answer *answer)
 {
 	struct agent *agent = ctx;
@@ -276,6 +175,7 @@ static void get_status(void *ctx, struct http_answer *answer)
 	json_object_set_new(json, "calico", agent->calico ? calico_status(agent->calico) : json_null());
 	json_object_set_new(json, "kernel", json_pack("{s:I,s:I,s:I,s:I}", "routes", (json_int_t)plane.routes,
 		"neighbours", (json_int_t)plane.neighs, "fdb", (json_int_t)plane.fdbs, "repairs", (json_int_t)plane.repairs));
+	json_object_set_new(json, "guard", json_guard(agent));
 	json_object_set_new(json, "forwardNote", json_string(plane_forward_note(agent->plane)));
 	json_object_set_new(json, "problems", problems_json(agent->problems));
 	answer_json(answer, json);
@@ -311,14 +211,14 @@ static void begin_bgp_routes(void *ctx, struct http_request *request)
 const struct http_route agent_health_routes[] = {
 	{"/healthz", get_healthz},
 	{"/readyz", get_readyz},
-	{"/metrics", get_metrics},
+	{"/metrics", agent_metrics},
 	{NULL, NULL},
 };
 
 const struct http_route agent_control_routes[] = {
 	{"/healthz", get_healthz},
 	{"/readyz", get_readyz},
-	{"/metrics", get_metrics},
+	{"/metrics", agent_metrics},
 	{"/v1/status", get_status},
 	{"/v1/leases", get_leases},
 	{"/v1/pods", get_pods},

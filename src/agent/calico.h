@@ -40,6 +40,10 @@ void calico_bgp_routes(struct calico *calico, struct http_request *request); /* 
 /* From time to time: passwords may have changed. */
 void calico_bgp_resync(struct calico *calico);
 
+/* For /metrics. */
+struct buf;
+void calico_metrics(const struct calico *calico, struct buf *buf);
+
 /* For "tullectl ipam": each answers its request, later. */
 void calico_ipam_show(struct calico *calico, struct http_request *request);
 void calico_ipam_check(struct calico *calico, struct http_request *request);

@@ -107,6 +107,29 @@ static void print_pools(const json_t *calico)
 		json_integer_value(json_object_get(calico, "blocks")));
 }
 
+/* Of packets of tunnels that came in. */
+static void print_guard(json_t *counts)
+{
+	const char *reason, *between = "";
+	long long dropped = 0;
+	json_t *count;
+
+	json_object_foreach(counts, reason, count)
+		if (strcmp(reason, "accepted") != 0)
+			dropped += json_integer_value(count);
+	if (!json_object_size(counts))
+		return;
+	printf("Guard:      %lld packets of tunnels accepted, %lld dropped%s", json_integer_value(json_object_get(counts, "accepted")),
+		dropped, dropped ? " (" : "\n");
+	json_object_foreach(counts, reason, count)
+		if (strcmp(reason, "accepted") != 0 && json_integer_value(count)) {
+			printf("%s%s %lld", between, reason, (long long)json_integer_value(count));
+			between = ", ";
+		}
+	if (dropped)
+		puts(")");
+}
+
 static int print_status(const json_t *json)
 {
 	const json_t *uplink = json_object_get(json, "uplink");
@@ -128,6 +151,7 @@ static int print_status(const json_t *json)
 	else
 		print_network(json);
 	printf("Pods:       %lld\n", json_integer_value(json_object_get(json, "pods")));
+	print_guard(json_object_get(json, "guard"));
 	if (text_of(json, "forwardNote")[0])
 		printf("Forward:    %s\n", text_of(json, "forwardNote"));
 	json_object_foreach(problems, object, problem)

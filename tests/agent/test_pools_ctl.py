@@ -210,3 +210,44 @@ def test_where_the_store_speaks_flannel(make_lab, built, ipam):
     for words in (["check"], ["release", f"--ip={a.ip}"]):
         done = ask(*words)
         assert done.returncode == 1 and "the store speaks Flannel" in done.stderr
+
+
+NOT_A_NODE = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    sender.bind((sys.argv[1], 0))
+    sender.sendto(b"\\x08" + bytes(3) + (4096).to_bytes(3, "big") + b"\\0" + bytes(60), (sys.argv[2], 4789))
+"""
+
+
+def names(node) -> set:
+    return set(re.findall(r"^(tulle_\w+)", node.api("/metrics"), re.M))
+
+
+def test_metrics(calico, eyes):  # noqa: F811
+    """All that the agent counts, in either dialect, is on the page; the guard's drops show there and in the status."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    told = set(re.findall(r"`(tulle_\w+)", page))
+    lab = calico(pool(vxlanMode="Always"), nodes=2)
+    one, two = lab.nodes
+    one.pod_add("a")
+    seen = names(one)
+    assert seen <= told, seen - told
+    for name, value in (('pool_pods{pool="pool4"}', 1), ('pool_blocks{pool="pool4"}', 1), ('pool_block_addresses{pool="pool4"}', 64),
+                        ("nodes", 2), ("blocks", 2)):
+        wait.until(lambda: eyes(one).metric(re.escape(name)) == value, f"{name} is {value}", 5)
+    wait.until(lambda: eyes(one).metric(re.escape('batch_addresses{family="4",state="used"}')) == 1, "the batch gave one", 5)
+    dropped = re.escape('guard_dropped_total{reason="no_node"}')
+    assert eyes(one).metric(dropped) == 0
+    stranger = str(ipaddress.ip_network(f"{two.ip}/24", strict=False)[-6])
+    two.run(["ip", "address", "add", f"{stranger}/32", "dev", "eth0"])
+    two.run(["python3", "-c", NOT_A_NODE, stranger, one.ip])
+    wait.until(lambda: eyes(one).metric(dropped) == 1, "the drop is counted", 5)
+    assert re.search(r"^Guard: +\d+ packets of tunnels accepted, 1 dropped \(no_node 1\)$", eyes(one).ctl("status", check=False).stdout, re.M)
+
+
+def test_metrics_where_the_store_speaks_flannel(make_lab, built):
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    node, = make_lab(nodes=1, backend="udp").nodes
+    wait.until(lambda: names(node) <= set(re.findall(r"`(tulle_\w+)", page)) and "tulle_carrier_packets_total" in names(node), "all on the page", 5,
+               detail=lambda: str(names(node)))
