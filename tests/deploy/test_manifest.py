@@ -102,7 +102,7 @@ CALLS = {
 
 
 # By kind of store/objects.h, what src/agent asks for itself; what src/store watches and src/ipam asks for, the test reads there.
-OBJECTS = {"KIND_NODE": {"get", "annotate"}, "KIND_POD": {"annotate"}, "KIND_SECRET": {"get"}, "KIND_IPPOOL": {"list", "watch"}}
+OBJECTS = {"KIND_NODE": {"get", "annotate"}, "KIND_POD": {"get", "annotate"}, "KIND_SECRET": {"get"}, "KIND_IPPOOL": {"list", "watch"}}
 TASKS = {"get": "get", "list": "list", "create": "create", "update": "update", "remove": "delete"}
 CALICO = {"projectcalico.org", "crd.projectcalico.org"}
 
