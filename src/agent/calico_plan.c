@@ -75,7 +75,8 @@ static void fill(struct calico *calico, const struct lists *lists, struct plan_p
 		.ipip_addr = calico->tunnels[IPAM_TUNNEL_IPIP].addr,
 		.vxlan_addr = {calico->tunnels[IPAM_TUNNEL_VXLAN].addr, calico->tunnels[IPAM_TUNNEL_VXLAN_6].addr},
 		.kernel_ipip = calico->kernel_ipip,
-		.complete = calico_store_is_complete(calico->store),
+		/* without its address a tunnel's device is not planned, and what the last run left there must stay */
+		.complete = calico_store_is_complete(calico->store) && calico_tunnels_settled(calico),
 		.options = {
 			.random_fully = !agent->options.random_fully_disable,
 			.forward_rules = agent->options.forward_rules,
