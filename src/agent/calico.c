@@ -55,7 +55,8 @@ static int open_parts(struct calico *calico, struct err *err)
 	options.objects = calico->objects;
 	if (rc == 0 && (calico_node_init(calico) < 0 || calico_pods_init(calico) < 0 ||
 			       allocator_new(calico->agent->base, &options, &calico->allocator) < 0 ||
-			       calico_batch_init(calico) < 0 || calico_repair_init(calico) < 0))
+			       calico_batch_init(calico) < 0 || calico_repair_init(calico) < 0 ||
+			       calico_annotate_init(calico) < 0))
 		rc = err_set(err, -ENOMEM, "out of memory");
 	if (rc == 0)
 		rc = calico_bgp_init(calico, err);
@@ -91,6 +92,7 @@ void calico_free(struct calico *calico)
 		return;
 	calico_bgp_free(calico);
 	calico_takeover_free(calico);
+	calico_annotate_free(calico);
 	calico_ipam_free(calico);
 	calico_pods_free(calico);
 	calico_batch_free(calico);
@@ -171,6 +173,7 @@ void calico_replan(struct calico *calico)
 	calico_node_publish(calico);
 	rc = calico_plan_apply(calico, &err);
 	calico_bgp_apply(calico);
+	calico_annotate_go(calico);
 	problems_set(agent->problems, "kernel", rc < 0 ? err_text(&err) : NULL);
 	if (rc < 0) {
 		agent_retry_later(agent);

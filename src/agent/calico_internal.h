@@ -17,6 +17,7 @@
 struct pod_addresses;
 struct calico_bgp;
 struct ipam_ask;
+struct annotate;
 
 /* A tunnel device's address of ours. */
 struct calico_tunnel {
@@ -61,6 +62,7 @@ struct calico {
 	struct calico_bgp *bgp_unit; /* calico_bird.c; null: --bird=off */
 	struct calico_takeover *takeover; /* calico_takeover.c */
 	struct ipam_ask *ipam_asks; /* calico_ipam.c: who waits for an answer */
+	struct annotate *annotate;  /* calico_annotate.c; null: not on Kubernetes */
 	char not_ready[512];
 };
 
@@ -137,6 +139,12 @@ extern const struct attach_source calico_pods_source; /* ctx is left to fill in 
 
 /* ClusterInformation says that a migration is under way: what is there stays, nothing is changed. */
 bool calico_is_locked(const struct calico *calico);
+
+/* -- calico_annotate.c -- */
+int calico_annotate_init(struct calico *calico);
+void calico_annotate_free(struct calico *calico);
+/* Pods came or went. */
+void calico_annotate_go(struct calico *calico);
 
 /* -- calico_ipam.c -- */
 /* Before the allocator: whoever waits is told that it ends. */
