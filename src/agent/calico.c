@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/calico_internal.h"
+#include "agent/calico_claims.h"
 #include "agent/calico_takeover.h"
 
 #include "base/cleanup.h"
@@ -91,6 +92,7 @@ void calico_free(struct calico *calico)
 	if (!calico)
 		return;
 	calico_bgp_free(calico);
+	calico_claims_free(calico);
 	calico_takeover_free(calico);
 	calico_annotate_free(calico);
 	calico_ipam_free(calico);
@@ -167,6 +169,7 @@ void calico_replan(struct calico *calico)
 		return;
 	calico_world_refresh(calico);
 	calico_takeover_go(calico);
+	calico_claims_go(calico);
 	calico->changed = 0;
 	if (!calico->pools || !look_at_uplink(calico))
 		return;

@@ -4,6 +4,7 @@
  * blocks is told to it, and what it has to say becomes problems. calico_pods.c draws from it.
  */
 #include "agent/calico_internal.h"
+#include "agent/calico_claims.h"
 #include "agent/calico_takeover.h"
 
 #include "base/cleanup.h"
@@ -166,7 +167,7 @@ void calico_batch_start(struct calico *calico)
 	/* The tunnels' addresses come first: both would claim a block for want of one. And pods that Calico has undone
 	 * meanwhile must not get theirs again. */
 	if (calico->batch_started || !calico->batch_held || !calico_tunnels_settled(calico) ||
-		!calico_takeover_is_done(calico))
+		!calico_takeover_is_done(calico) || !calico_claims_are_done(calico))
 		return;
 	calico->batch_started = true;
 	reserve_start(calico->reserve);
