@@ -227,6 +227,18 @@ static int install_conf(struct agent *agent, const struct buf *text, struct err 
 	return rc < 0 ? rc : 0;
 }
 
+/* Calico's installer has been here: its configuration comes first in the order of names, and the runtime goes on calling
+ * the plugin that it names (docs/takeover.md). */
+static unsigned calicos_type(const struct agent *agent)
+{
+	char path[PATH_MAX];
+
+	if (!agent->calico ||
+		snprintf(path, sizeof(path), "%s/10-calico.conflist", agent->options.cni_conf_dir) >= (int)sizeof(path))
+		return 0;
+	return access(path, F_OK) == 0 ? 1u << CNI_TYPE_CALICO : 0;
+}
+
 int agent_install(struct agent *agent, struct err *err)
 {
 	_cleanup_(buf_free) struct buf text = BUF_INIT(CONF_MAX);
@@ -240,6 +252,7 @@ int agent_install(struct agent *agent, struct err *err)
 	rc = format_conf(agent->cni_conf ? agent->cni_conf : default_conflist, &text, &types, conf ? err : NULL);
 	if (rc < 0 && conf)
 		return rc;
-	rc = agent->options.cni_bin_dir[0] ? install_plugins(agent, types | 1u << CNI_TYPE_TULLE, err) : 0;
+	types |= 1u << CNI_TYPE_TULLE | (conf ? calicos_type(agent) : 0);
+	rc = agent->options.cni_bin_dir[0] ? install_plugins(agent, types, err) : 0;
 	return rc == 0 && conf ? install_conf(agent, &text, err) : rc;
 }

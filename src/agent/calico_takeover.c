@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define RETRY_S 2
+#define AGAIN_S 30 /* a pod that Calico's plugin was still at work on */
 #define PROBLEM "takeover"
 
 /* An attachment whose interface is gone. */
@@ -24,7 +25,7 @@ struct calico_takeover {
 	struct gone *gone;
 	size_t stray_count, gone_count;
 	struct ipam_call *call;
-	struct event *retry;
+	struct event *retry; /* a failure, or the next look for strays */
 	bool done, told;
 };
 
@@ -136,6 +137,7 @@ static bool was_undone(struct calico *calico, const struct gone *gone, const str
 
 static void judge(struct calico_takeover *takeover, const struct ipam_result *result)
 {
+	const struct timeval wait = {.tv_sec = AGAIN_S};
 	struct calico *calico = takeover->calico;
 
 	for (size_t i = 0; i < takeover->stray_count; i++)
@@ -152,9 +154,11 @@ static void judge(struct calico_takeover *takeover, const struct ipam_result *re
 		log_info("took over %zu pods that Calico attached", takeover->stray_count);
 		calico_batch_world(calico);
 	}
+	if (!takeover->done || takeover->stray_count)
+		agent_mark(calico->agent);
 	takeover->done = true;
 	forget_lists(takeover);
-	agent_mark(calico->agent);
+	event_add(takeover->retry, &wait);
 }
 
 /* -- the look -- */
@@ -243,41 +247,50 @@ static void look(struct calico_takeover *takeover)
 		again(takeover, "out of memory");
 }
 
-static void on_retry(evutil_socket_t fd, short what, void *ctx)
+static void begin(struct calico_takeover *takeover)
 {
-	agent_mark(((struct calico *)ctx)->agent);
+	struct attacher *attacher = takeover->calico->agent->attacher;
+	struct err err = ERR_INIT;
+
+	if (attach_list_strays(attacher, &takeover->strays, &takeover->stray_count, &err) < 0) {
+		again(takeover, err_text(&err));
+		return;
+	}
+	if (!takeover->done)
+		attach_each_gone(attacher, add_gone, takeover);
+	look(takeover);
 }
 
-static struct calico_takeover *begin(struct calico *calico)
+static void on_retry(evutil_socket_t fd, short what, void *ctx)
 {
-	struct calico_takeover *takeover = calico->takeover;
+	struct calico_takeover *takeover = ctx;
 
-	if (takeover)
-		return takeover;
-	takeover = calico->takeover = calloc(1, sizeof(*takeover));
+	if (!takeover->call && !calico_is_locked(takeover->calico))
+		begin(takeover);
+	else
+		again(takeover, NULL);
+}
+
+static int takeover_new(struct calico *calico)
+{
+	struct calico_takeover *takeover = calico->takeover = calloc(1, sizeof(*takeover));
+
 	if (!takeover)
-		return NULL;
+		return -ENOMEM;
 	takeover->calico = calico;
-	takeover->retry = event_new(calico->agent->base, -1, 0, on_retry, calico);
-	if (!takeover->retry)
-		calico_takeover_free(calico);
-	return calico->takeover;
+	takeover->retry = event_new(calico->agent->base, -1, 0, on_retry, takeover);
+	if (takeover->retry)
+		return 0;
+	calico_takeover_free(calico);
+	return -ENOMEM;
 }
 
 void calico_takeover_go(struct calico *calico)
 {
-	struct calico_takeover *takeover = begin(calico);
-	struct err err = ERR_INIT;
-
-	if (!takeover || takeover->done || takeover->call || event_pending(takeover->retry, EV_TIMEOUT, NULL) ||
-		!allocator_world(calico->allocator))
+	if (!allocator_world(calico->allocator) || calico->takeover)
 		return;
-	if (attach_list_strays(calico->agent->attacher, &takeover->strays, &takeover->stray_count, &err) < 0) {
-		again(takeover, err_text(&err));
-		return;
-	}
-	attach_each_gone(calico->agent->attacher, add_gone, takeover);
-	look(takeover);
+	if (takeover_new(calico) == 0)
+		begin(calico->takeover);
 }
 
 bool calico_takeover_is_done(const struct calico *calico)

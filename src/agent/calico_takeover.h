@@ -2,8 +2,8 @@
  *
  * A node that ran real Calico, or comes back from it (docs/takeover.md): pods that Calico's plugin attached become
  * attachments of ours (attach/adopt.h), with the handles by which the blocks show them; attachments that Calico's plugin
- * undid while this agent was away are forgotten. Once a start, before the first ADD is admitted and before the batch of
- * addresses begins to work.
+ * undid while this agent was away are forgotten. That comes before the first ADD is admitted and before the batch of
+ * addresses begins to work; a pod that Calico's plugin was still at work on is found half a minute later.
  *
  * Life cycle: calico_takeover_go at each pass until calico_takeover_is_done; calico_takeover_free before the allocator.
  */

@@ -36,6 +36,11 @@ static bool is_calicos(const struct plane_link *link)
 	return pair && strncmp(link->name, PREFIX, strlen(PREFIX)) == 0 && strlen(link->name) == strlen(PREFIX) + DIGITS;
 }
 
+static bool is_stray(const struct attacher *attacher, const struct plane_link *link)
+{
+	return is_calicos(link) && !attach_pod_by_host_ifname(attacher, link->name);
+}
+
 static bool is_host_route(const struct plane_route *route)
 {
 	return route->type == RTN_UNICAST && !addr_is_set(&route->via) && route->dst.len == prefix_max_len(&route->dst);
@@ -114,19 +119,21 @@ int attach_list_strays(struct attacher *attacher, struct attach_stray **ret, siz
 	_cleanup_free_ struct attach_stray *strays = NULL;
 	size_t link_count = 0, route_count = 0, n = 0;
 	int rc = plane_list_links(&links, &link_count, err);
+	bool any = false;
 
-	if (rc == 0)
+	for (size_t i = 0; rc == 0 && i < link_count; i++)
+		any |= is_stray(attacher, &links[i]);
+	if (any)
 		rc = plane_list_routes(&routes, &route_count, err);
 	if (rc < 0)
 		return rc;
 	strays = calloc(link_count + 1, sizeof(*strays));
 	if (!strays)
 		return err_set(err, -ENOMEM, "no memory for %zu interfaces", link_count);
-	for (size_t i = 0; i < link_count; i++) {
+	for (size_t i = 0; any && i < link_count; i++) {
 		struct attach_stray *stray = &strays[n];
 
-		if (!is_calicos(&links[i]) || attach_pod_by_host_ifname(attacher, links[i].name) ||
-			!find_addrs(&links[i], routes, route_count, stray->addr))
+		if (!is_stray(attacher, &links[i]) || !find_addrs(&links[i], routes, route_count, stray->addr))
 			continue;
 		memcpy(stray->host_ifname, links[i].name, IFNAMSIZ);
 		stray->mtu = links[i].mtu;

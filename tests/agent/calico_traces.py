@@ -294,7 +294,7 @@ class RealCalico:
             self.give(0, f"ipip-tunnel-addr-{node.name}", type="ipipTunnelAddress")
         self.objects.put_node(node.name, annotations)
         node.write("/etc/cni/net.d/10-calico.conflist", json.dumps(CONF))
-        node.run(["sh", "-ec", "mkdir -p /run/bin /var/lib/calico; echo node-2 >/var/lib/calico/nodename; rm -f /etc/cni/net.d/*tulle*; ls /etc/cni/net.d"])
+        node.run(["sh", "-ec", "mkdir -p /run/bin /var/lib/calico; echo node-2 >/var/lib/calico/nodename; rm -f /etc/cni/net.d/*tulle*"])
         node.write("/run/bin/calico", PLUGIN, 0o755)
         node.runtime.path.insert(0, "/run/bin")
         node.run(["sh", "-ec", "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"])
@@ -342,7 +342,6 @@ class RealCalico:
 
     def pod_again(self, name):
         """The same after Tulle: whatever address the store says is free."""
-        self.node.write("/run/bin/calico", PLUGIN, 0o755)
         ordinal = self.assign(f"k8s-pod-network.{name}", namespace="default", pod=name)
         self.node.write("/run/calico-ipam-gives", f"{(self.address(ordinal) + ['-'])[0]} {(self.address(ordinal) + ['-'])[1]}\n")
         pod = self.node.pod_add(name)

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from calico_traces import RealCalico, host_ifname
+from calico_traces import PLUGIN, RealCalico, host_ifname
 from tullelab import wait
 from tullelab.cni import Attachment
 
@@ -31,6 +31,7 @@ class World:
         self.lab, self.mode = lab, mode
         self.one, self.two = lab.nodes
         self.agent_args = ["--dialect=calico", "--ipam-repair-period=5"]
+        self.cni_args = ["--cni-bin-dir=/run/bin", "--cni-conf-dir=/etc/cni/net.d"]  # of node two
         pools = [("pool4", POOL4)] + ([("pool6", POOL6)] if lab.family == "dual" else [])
         for name, cidr in pools:
             if hasattr(lab.store, "ctl"):
@@ -50,10 +51,8 @@ class World:
         talk(self.old[0], self.old[1], versions(lab))
 
     def start(self, **options):
-        self.two.agent_start(self.agent_args, **options)
-
-    def install(self):
-        self.two.run(["sh", "-ec", f"cp {self.lab.build}/tulle /run/bin/calico.new; mv /run/bin/calico.new /run/bin/calico"])
+        """The plugin is installed by the agent, because Calico's configuration is there."""
+        self.two.agent_start(self.agent_args + self.cni_args, **options)
 
     def shown(self) -> dict:
         found = {}
@@ -116,7 +115,6 @@ def test_the_node_is_taken_over_under_its_pods(world, eyes):
     before = world.shown()
     traffic = flows(world, world.mode != "ipip")
     world.start()
-    world.install()
     wait.until(lambda: not real.traces(), "Calico's rules and sets are gone", 15, detail=lambda: "\n".join(real.traces()) + two.log[-2000:])
     look = eyes(two)
     look.wait_no_problem(15)
@@ -189,8 +187,9 @@ def test_and_back_again(world, eyes):
     handle = f"k8s-pod-network.{stays.record['container_id']}"
     wait.until(lambda: all(world.shown().get(ip) == handle for ip in stays.ips), "the handle in the store", 10)
     two.agent_stop()
-    done = eyes(two).ctl("cleanup", "--keep-pods", "--yes", check=False)
-    assert done.returncode == 0, done.stderr
+    assert two.read("/run/bin/calico.before-tulle") == PLUGIN
+    eyes(two).ctl("cleanup", "--keep-pods", "--yes", "--cni-bin-dir=/run/bin")
+    assert two.read("/run/bin/calico") == PLUGIN and two.run(["ls", "/etc/cni/net.d"]).stdout == "10-calico.conflist\n"
     # the guard knows nodes of this moment; IPIP by the carrier needs its programs, and no Calico does IPIP on such a kernel
     two.run(["sh", "-ec", "nft delete table inet tulle; rm -rf /sys/fs/bpf/tulle/guard"])
     for pod in (new, stays, world.old[0]):
@@ -209,7 +208,6 @@ def test_and_back_again(world, eyes):
     assert host_ifname("new") not in two.run(["ip", "-br", "link"]).stdout
     # and forth again
     world.start()
-    world.install()
     eyes(two).wait_no_problem(10)
     assert "Calico's plugin has undone it meanwhile" in two.log
     listed = {pod["containerID"] for pod in json.loads(eyes(two).ctl("-o", "json", "pods").stdout)["pods"]}
