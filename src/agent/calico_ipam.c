@@ -142,6 +142,20 @@ static struct inspect_source source_of(struct calico *calico)
 	};
 }
 
+/* Blocks need not be of the size that their pool has now. Null: none is known. */
+static const struct prefix *find_block(const struct calico *calico, const struct addr *addr)
+{
+	const struct collection *blocks = calico_store_part(calico->store, CALICO_BLOCKS);
+
+	for (const struct collection_item *item = NULL; (item = collection_next(blocks, item));) {
+		const struct block *block = item->object;
+
+		if (prefix_contains(&block->cidr, addr))
+			return &block->cidr;
+	}
+	return NULL;
+}
+
 /* -- the three verbs -- */
 
 void calico_ipam_show(struct calico *calico, struct http_request *request)
@@ -156,7 +170,7 @@ void calico_ipam_show(struct calico *calico, struct http_request *request)
 	}
 	ask = ask_new(calico, request);
 	if (ask)
-		ask_sent(ask, ip ? inspect_address(calico->allocator, &addr, on_answer, ask)
+		ask_sent(ask, ip ? inspect_address(calico->allocator, &addr, find_block(calico, &addr), on_answer, ask)
 				 : inspect_show(calico->allocator, blocks, on_answer, ask));
 }
 
@@ -192,6 +206,7 @@ void calico_ipam_release(struct calico *calico, struct http_request *request)
 		return;
 	}
 	what.addr = ip ? &addr : NULL;
+	what.block = ip ? find_block(calico, &addr) : NULL;
 	log_info("release of %s%s was asked for%s", ip ? "address " : "handle ", ip ? ip : handle, force ? ", by force" : "");
 	ask = ask_new(calico, request);
 	if (ask)

@@ -51,3 +51,6 @@ int call_assign_addr(struct task *task, const struct addr *addr, enum pool_use u
 int call_release_handle(struct task *task, const char *handle, struct err *err);
 /* One address, guarded. As ipam_block_release. */
 int call_release_addr(struct task *task, const struct ipam_claim *claim, struct err *err);
+/* The same where the block is known, which need not be of the size that its pool has now. */
+int call_release_addr_in(
+	struct task *task, const struct prefix *cidr, const struct ipam_claim *claim, struct err *err);

@@ -39,11 +39,11 @@ void *inspection_new(size_t size, struct allocator *allocator, inspect_done done
 	return inspection;
 }
 
-struct prefix inspect_block_of(const struct task *task, const struct addr *addr)
+struct prefix inspect_block_of(const struct task *task, const struct addr *addr, const struct prefix *known)
 {
 	const struct ipam_pool *pool = ipam_world_pool_of(task->world, addr);
 
-	return ipam_block_of(addr, pool ? pool->block_len : addr_is_4(addr) ? 26 : 122);
+	return prefix_is_set(known) ? *known : ipam_block_of(addr, pool ? pool->block_len : addr_is_4(addr) ? 26 : 122);
 }
 
 const char *inspect_owner(const struct ipam_attr *attr, char *text, size_t size)
@@ -260,6 +260,7 @@ struct ipam_call *inspect_show(struct allocator *allocator, bool with_blocks, in
 struct address {
 	struct inspection inspection; /* first */
 	struct addr addr;
+	struct prefix block;
 };
 
 static json_t *string_or_null(const char *text)
@@ -287,7 +288,7 @@ static int address_run(struct ipam_call *call, struct err *err)
 {
 	struct address *address = (struct address *)call;
 	const struct ipam_pool *pool = ipam_world_pool_of(call->task.world, &address->addr);
-	struct prefix cidr = inspect_block_of(&call->task, &address->addr);
+	struct prefix cidr = inspect_block_of(&call->task, &address->addr, &address->block);
 	_cleanup_block_ struct ipam_block *block = NULL;
 	char text[PREFIX_TEXT_MAX];
 	json_t *json;
@@ -307,7 +308,8 @@ static int address_run(struct ipam_call *call, struct err *err)
 	return address->inspection.answer.error ? err_set(err, -ENOMEM, "no memory for the answer") : 0;
 }
 
-struct ipam_call *inspect_address(struct allocator *allocator, const struct addr *addr, inspect_done done, void *ctx)
+struct ipam_call *inspect_address(struct allocator *allocator, const struct addr *addr, const struct prefix *block,
+	inspect_done done, void *ctx)
 {
 	struct address *address = inspection_new(sizeof(*address), allocator, done, ctx);
 
@@ -315,5 +317,7 @@ struct ipam_call *inspect_address(struct allocator *allocator, const struct addr
 		return NULL;
 	address->inspection.call.work = address_run;
 	address->addr = *addr;
+	if (block)
+		address->block = *block;
 	return call_start(&address->inspection.call);
 }

@@ -30,8 +30,9 @@ struct inspect_source {
 struct ipam_call *inspect_show(struct allocator *allocator, bool with_blocks, inspect_done done, void *ctx);
 
 /* {ip, pool, block, affinity, state ("in use", "resting", "free", "in no block", "in no pool"), handle, attributes, sequence};
- * what is not known is null. */
-struct ipam_call *inspect_address(struct allocator *allocator, const struct addr *addr, inspect_done done, void *ctx);
+ * what is not known is null. block: that it was last seen in; null: of the size that its pool has now. */
+struct ipam_call *inspect_address(struct allocator *allocator, const struct addr *addr, const struct prefix *block,
+	inspect_done done, void *ctx);
 
 /* {"counts": {...}, "problems": [{kind, object, text}]}: what two looks found alike. */
 struct ipam_call *inspect_audit(struct allocator *allocator, const struct inspect_source *source, inspect_done done,
@@ -41,6 +42,7 @@ struct ipam_call *inspect_audit(struct allocator *allocator, const struct inspec
  * leaked: else -EBUSY, and nothing happens. -ESTALE: it was given anew meanwhile. What nobody has is fine. */
 struct inspect_release {
 	const struct addr *addr; /* null: by handle */
+	const struct prefix *block; /* as inspect_address */
 	const char *handle;      /* in any case of letters, as the object's name; null: by address */
 	bool force;
 };

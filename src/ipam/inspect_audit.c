@@ -224,6 +224,7 @@ struct release {
 	struct inspection inspection; /* first */
 	struct inspect_source source;
 	struct addr addr; /* unset: by handle */
+	struct prefix block; /* that it lies in, as the caller knows; unset: its pool's */
 	char *handle;
 	bool force;
 	json_t *released;
@@ -287,7 +288,7 @@ static int release_one(struct release *self, const struct ipam_block *block, uns
 	const struct ipam_attr *attr = ipam_block_owner(block, ordinal);
 	struct ipam_claim claim = {ipam_block_addr(block, ordinal), attr->handle, block->sequences[ordinal]};
 	char owner[1024], text[ADDR_TEXT_MAX];
-	int rc = call_release_addr(&self->inspection.call.task, &claim, err);
+	int rc = call_release_addr_in(&self->inspection.call.task, &block->cidr, &claim, err);
 
 	addr_format(&claim.addr, text);
 	if (rc == -ESTALE)
@@ -344,7 +345,7 @@ static int release_scope(struct release *self, const struct scope *scope, struct
 
 static int release_addr(struct release *self, struct err *err)
 {
-	struct prefix cidr = inspect_block_of(&self->inspection.call.task, &self->addr);
+	struct prefix cidr = inspect_block_of(&self->inspection.call.task, &self->addr, &self->block);
 	struct scope scope = {&cidr, 1};
 
 	return release_scope(self, &scope, err);
@@ -406,6 +407,8 @@ struct ipam_call *inspect_release(struct allocator *allocator, const struct insp
 	self->released = json_array();
 	if (what->addr)
 		self->addr = *what->addr;
+	if (what->block)
+		self->block = *what->block;
 	self->handle = what->handle ? strdup(what->handle) : NULL;
 	if (!self->released || (what->handle && !self->handle)) {
 		call_free(&self->inspection.call);

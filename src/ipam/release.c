@@ -37,11 +37,10 @@ static struct prefix block_of(const struct task *task, const struct addr *addr)
 	return ipam_block_of(addr, pool ? pool->block_len : addr_is_4(addr) ? 26 : 122);
 }
 
-static int release_addr_once(
-	struct task *task, const struct ipam_claim *claim, struct ipam_block **block, struct err *err)
+static int release_addr_once(struct task *task, const struct prefix *cidr, const struct ipam_claim *claim,
+	struct ipam_block **block, struct err *err)
 {
-	struct prefix cidr = block_of(task, &claim->addr);
-	int rc = block_get(task, &cidr, block, err);
+	int rc = block_get(task, cidr, block, err);
 
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;
@@ -54,13 +53,21 @@ static int release_addr_once(
 
 int call_release_addr(struct task *task, const struct ipam_claim *claim, struct err *err)
 {
+	struct prefix cidr = block_of(task, &claim->addr);
+
+	return call_release_addr_in(task, &cidr, claim, err);
+}
+
+int call_release_addr_in(
+	struct task *task, const struct prefix *cidr, const struct ipam_claim *claim, struct err *err)
+{
 	unsigned tries = 0;
 	int rc;
 
 	do {
 		_cleanup_block_ struct ipam_block *block = NULL;
 
-		rc = release_addr_once(task, claim, &block, err);
+		rc = release_addr_once(task, cidr, claim, &block, err);
 		if (rc == 1) {
 			if (claim->handle)
 				handle_lower(task, claim->handle, &block->cidr, 1, NULL);

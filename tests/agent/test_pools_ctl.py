@@ -169,6 +169,41 @@ def test_release(calico, ipam):  # noqa: F811
     ask.wait_clean()
 
 
+def test_blocks_of_another_size_than_their_pool_has_now(calico, ipam):  # noqa: F811
+    lab = calico(pool(), nodes=1)
+    node, = lab.nodes
+    a = node.pod_add("a")
+    ask = ipam(node)
+    ask.wait_clean()
+    leaked = free_ip(lab, a.ip)
+    give_away(lab, leaked, "net.gone", node="node-1", namespace="shop", pod="gone")
+    lab.store.put("pool-0.yaml", pool(blockSize=28))
+    b = wait.until(lambda: node.pod_add("b"), "another pod", 1)
+    wait.until(lambda: ask("show", f"--ip={a.ip}").stdout.startswith(f"IP {a.ip} is in use\n"), "the first one's block", 5)
+    assert ask("show", f"--ip={b.ip}").stdout.startswith(f"IP {b.ip} is in use\n")
+    done = ask("release", f"--ip={leaked}")
+    assert done.returncode == 0 and leaked in done.stdout and leaked not in taken(lab), done
+
+
+ASK = """
+import http.client, socket, sys
+method, door, path = sys.argv[1:]
+connection = http.client.HTTPConnection("tulled")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect(door)
+connection.request(method, path)
+print(connection.getresponse().status)
+"""
+
+
+def test_what_changes_something_is_posted_to_the_control_socket(calico):  # noqa: F811
+    node, = calico(pool(), nodes=1).nodes
+    control = "/run/tulle/ctl.sock"
+    for method, path, status in (("GET", "/v1/ipam/release?ip=10.244.0.1", 405), ("POST", "/v1/ipam", 405), ("POST", "/v1/ipam/release", 400),
+                                 ("POST", "/v1/ipam/release?ip=x", 400), ("POST", "/v1/ipam/release?ip=10.244.0.1", 200), ("GET", "/v1/ipam?ip=x", 400)):
+        assert int(node.run(["python3", "-c", ASK, method, control, path]).stdout) == status, (method, path)
+
+
 def test_the_check_of_a_deleted_node(calico, ipam):  # noqa: F811
     """Its block and its pods' addresses are named, and may be given back."""
     lab = calico(pool(), nodes=2)
