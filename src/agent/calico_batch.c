@@ -60,8 +60,8 @@ static void on_lost(void *ctx, const struct addr *addr, uint64_t owner)
 
 	attach_each(calico->agent->attacher, look_for, &search);
 	name_problem(addr, object, sizeof(object));
-	snprintf(text, sizeof(text), "%s has it, but the store shows it as somebody else's: it was released there while in use; "
-		"delete one of the two pods", search.text[0] ? search.text : "a pod of this node");
+	snprintf(text, sizeof(text), "%s has it, but the store does not show it as this node's any more: it was released there "
+		"while in use, and may be given to another pod; delete this one", search.text[0] ? search.text : "a pod of this node");
 	problems_set(calico->agent->problems, object, text);
 }
 

@@ -25,7 +25,7 @@ struct asking {
 	struct calico_owner owner;
 	uint64_t number;
 	int64_t since_us;
-	bool wanted[FAMILY_COUNT];
+	bool wanted[FAMILY_COUNT], wished[FAMILY_COUNT];
 	struct addr addr[FAMILY_COUNT];
 	UT_hash_handle hh;
 };
@@ -49,9 +49,14 @@ static void asking_free(struct asking *asking)
 
 static void asking_give_up(struct asking *asking)
 {
-	for (int f = 0; f < FAMILY_COUNT; f++)
-		if (addr_is_set(&asking->addr[f]))
-			reserve_drop(asking->calico->reserve, &asking->addr[f], asking->number);
+	struct reserve *reserve = asking->calico->reserve;
+
+	for (int f = 0; f < FAMILY_COUNT; f++) {
+		if (addr_is_set(&asking->addr[f]) && asking->wished[f])
+			reserve_return(reserve, &asking->addr[f], asking->number);
+		else if (addr_is_set(&asking->addr[f]))
+			reserve_drop(reserve, &asking->addr[f], asking->number);
+	}
 	asking_free(asking);
 }
 
@@ -109,7 +114,8 @@ static int draw(struct asking *asking, const struct calico_wishes *wishes, int f
 		.namespace_labels = wishes->namespace ? wishes->namespace->labels : NULL};
 	int rc;
 
-	if (addr_is_set(&wishes->addr[f])) {
+	asking->wished[f] = addr_is_set(&wishes->addr[f]);
+	if (asking->wished[f]) {
 		rc = reserve_take_wish(calico->reserve, &wishes->addr[f], POOL_USE_WORKLOAD, asking->number, &owner, err);
 		if (rc == 0)
 			asking->addr[f] = wishes->addr[f];
@@ -156,8 +162,8 @@ static bool serves(void *ctx, const struct attach_request *request, int f)
 	return asking && asking->wanted[f];
 }
 
-static int take(void *ctx, const struct attach_request *request, uint64_t serial, int f, const struct addr *wish,
-	struct addr *ret, struct err *err)
+static int take(void *ctx, const struct attach_request *request, int f, const struct addr *wish, struct attachment *to,
+	struct err *err)
 {
 	struct calico *calico = ctx;
 	struct asking *asking = asking_find(calico, request);
@@ -168,8 +174,9 @@ static int take(void *ctx, const struct attach_request *request, uint64_t serial
 		return err_set(err, -EAGAIN, "container %s: it was given no address", request->container_id);
 	if (wish && !addr_equal(wish, &asking->addr[f]))
 		return err_set(err, -EINVAL, "requested address %s: IPAM gave another one", addr_format(wish, text));
-	*ret = asking->addr[f];
-	reserve_pass(calico->reserve, ret, asking->number, serial);
+	to->addr[f] = asking->addr[f];
+	to->wished[f] = asking->wished[f];
+	reserve_pass(calico->reserve, &to->addr[f], asking->number, to->serial);
 	asking->addr[f] = (struct addr){{0}};
 	for (int other = 0; other < FAMILY_COUNT; other++)
 		left |= addr_is_set(&asking->addr[other]);
@@ -185,7 +192,9 @@ static void give_back(void *ctx, const struct attachment *attachment, bool used)
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		if (!addr_is_set(&attachment->addr[f]))
 			continue;
-		if (used)
+		if (attachment->wished[f])
+			reserve_return(calico->reserve, &attachment->addr[f], attachment->serial);
+		else if (used)
 			reserve_rest(calico->reserve, &attachment->addr[f], attachment->serial);
 		else
 			reserve_drop(calico->reserve, &attachment->addr[f], attachment->serial);

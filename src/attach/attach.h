@@ -64,6 +64,7 @@ struct attachment {
 	dev_t netns_dev;
 	ino_t netns_ino;
 	struct addr addr[FAMILY_COUNT];
+	bool wished[FAMILY_COUNT]; /* the source gave it because it was asked for by name */
 	struct mac mac, host_mac;
 	uint32_t mtu;
 	bool default_route;
@@ -103,10 +104,10 @@ void attach_set_network(
 struct attach_source {
 	/* Does this pod get an address of the family? */
 	bool (*serves)(void *ctx, const struct attach_request *request, int family_index);
-	/* One for a pod that is about to be attached as this serial; wish: this very one, or null. Errors as
-	 * attach_add. */
-	int (*take)(void *ctx, const struct attach_request *request, uint64_t serial, int family_index,
-		const struct addr *wish, struct addr *ret, struct err *err);
+	/* The address of this family for a pod that is about to be attached, into addr and wished; its serial is set. wish:
+	 * this very one, or null. Errors as attach_add; then nothing is taken. */
+	int (*take)(void *ctx, const struct attach_request *request, int family_index, const struct addr *wish,
+		struct attachment *to, struct err *err);
 	/* Its addresses are not used any more; used: a pod had them for a while. */
 	void (*give_back)(void *ctx, const struct attachment *attachment, bool used);
 	void *ctx;

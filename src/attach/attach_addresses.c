@@ -42,33 +42,31 @@ static int from_block(struct attacher *attacher, int f, const struct addr *wish,
 	return rc;
 }
 
+/* On failure what was taken stays in to: it is given back with the rest. */
 static int from_source(struct attacher *attacher, const struct attach_request *request, int f, const struct addr *wish,
-	uint64_t serial, struct addr *ret, struct err *err)
+	struct attachment *to, struct err *err)
 {
 	struct attach_source *source = &attacher->source;
-	struct addr addr;
+	const struct addr *addr = &to->addr[f];
 	char text[ADDR_TEXT_MAX];
 	uint64_t before;
-	int rc = source->take(source->ctx, request, serial, f, wish, &addr, err);
+	int rc = source->take(source->ctx, request, f, wish, to, err);
 
 	if (rc < 0)
 		return rc;
-	before = ipam_hold(attacher->ipam, &addr, serial, &rc);
+	before = ipam_hold(attacher->ipam, addr, to->serial, &rc);
 	if (before) { /* the journal knows better than whoever gave it */
-		ipam_hold(attacher->ipam, &addr, before, &rc);
-		return err_set(err, -EAGAIN, "address %s: another pod of this node has it", addr_format(&addr, text));
+		ipam_hold(attacher->ipam, addr, before, &rc);
+		return err_set(err, -EAGAIN, "address %s: another pod of this node has it", addr_format(addr, text));
 	}
-	if (rc < 0)
-		return err_set(err, rc, "no memory for an attachment");
-	*ret = addr;
-	return 0;
+	return rc < 0 ? err_set(err, rc, "no memory for an attachment") : 0;
 }
 
 static int take(struct attacher *attacher, struct attachment *to, const struct attach_request *request, int f,
 	const struct addr *wish, uint64_t serial, struct err *err)
 {
 	if (attacher->source.take)
-		return from_source(attacher, request, f, wish, serial, &to->addr[f], err);
+		return from_source(attacher, request, f, wish, to, err);
 	return from_block(attacher, f, wish, serial, &to->addr[f], err);
 }
 

@@ -8,6 +8,8 @@
 
 #define FLAG_DEFAULT_ROUTE 1u
 #define FLAG_FLANNEL 2u
+#define FLAG_WISHED_4 4u
+#define FLAG_WISHED_6 8u
 
 static void put_text(struct buf *buf, const char *text)
 {
@@ -33,8 +35,8 @@ static void put_attachment(struct buf *buf, const struct attachment *a)
 	uint64_t netns[2] = {a->netns_dev, a->netns_ino};
 	uint64_t bandwidth[4] = {a->bandwidth.ingress_rate, a->bandwidth.ingress_burst,
 		a->bandwidth.egress_rate, a->bandwidth.egress_burst};
-	uint8_t flags =
-		(uint8_t)(a->default_route ? FLAG_DEFAULT_ROUTE : 0) | (a->flannel ? FLAG_FLANNEL : 0);
+	uint8_t flags = (uint8_t)((a->default_route ? FLAG_DEFAULT_ROUTE : 0) | (a->flannel ? FLAG_FLANNEL : 0) |
+				  (a->wished[FAMILY_4] ? FLAG_WISHED_4 : 0) | (a->wished[FAMILY_6] ? FLAG_WISHED_6 : 0));
 	uint8_t small[2] = {flags, (uint8_t)a->route_count};
 
 	put_text(buf, a->network);
@@ -140,6 +142,8 @@ static void get_attachment(struct cursor *cursor, struct attachment *a)
 	a->bandwidth = (struct bandwidth){bandwidth[0], bandwidth[1], bandwidth[2], bandwidth[3]};
 	a->default_route = small[0] & FLAG_DEFAULT_ROUTE;
 	a->flannel = small[0] & FLAG_FLANNEL;
+	a->wished[FAMILY_4] = small[0] & FLAG_WISHED_4;
+	a->wished[FAMILY_6] = small[0] & FLAG_WISHED_6;
 	if (small[1] > ARRAY_SIZE(a->routes))
 		cursor->bad = true;
 	for (size_t i = 0; i < small[1] && !cursor->bad; i++)

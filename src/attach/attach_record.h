@@ -2,7 +2,7 @@
  *
  * What the journal's records say about attachments. Pure. Host byte order, strings with their length before
  * them; a change of this form is a new layout version of the journal. In layout 1 BEGUN ended before the pod's
- * namespace and name; such a record is read as one without them.
+ * namespace and name, and no address was marked as wished; such a record is read as one without them.
  *
  * An attachment's life: BEGUN (before the kernel is touched; holds all of it), ATTACHED (ADD may be
  * answered), CLOSING (DEL is answered, the address rests from that time, the interface still has to go),

@@ -7,11 +7,14 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <utlist.h>
 
 #define LOW_DEFAULT 8u
 #define HIGH_DEFAULT 16u
+#define LOW_SHARE 64u
+#define HIGH_SHARE 32u
 
 int64_t reserve_now(const struct reserve *reserve)
 {
@@ -132,8 +135,6 @@ int reserve_new(struct event_base *base, struct allocator *allocator, const stru
 	if (!reserve)
 		return rc;
 	reserve->options = *options;
-	reserve->options.low = options->low ? options->low : LOW_DEFAULT;
-	reserve->options.high = options->high ? options->high : HIGH_DEFAULT;
 	reserve->allocator = allocator;
 	reserve->look_all = true;
 	reserve->timer = evtimer_new(base, timer_ran, reserve);
@@ -241,6 +242,28 @@ static struct demand *demand_find(
 	return NULL;
 }
 
+static size_t lesser(uint64_t a, size_t b)
+{
+	return a < b ? (size_t)a : b;
+}
+
+static void choose_size(const struct reserve *reserve, struct demand *demand)
+{
+	uint64_t room = 0;
+
+	for (size_t i = 0; i < demand->pool_count; i++) {
+		unsigned bits = (demand->pools[i].family == AF_INET ? 32u : 128u) - demand->pools[i].len;
+
+		room += UINT64_C(1) << (bits < 32 ? bits : 32);
+	}
+	demand->low = reserve->options.low;
+	demand->high = reserve->options.high;
+	if (demand->low == 0)
+		demand->low = lesser(room / LOW_SHARE, LOW_DEFAULT);
+	if (demand->high == 0)
+		demand->high = lesser(room / HIGH_SHARE, HIGH_DEFAULT);
+}
+
 /* The set that a wish means as things are, new if it must be. */
 static int demand_get(
 	struct reserve *reserve, const struct ipam_wish *wish, struct demand **ret, struct err *err)
@@ -268,6 +291,7 @@ static int demand_get(
 		demand->family_index = wish->family_index;
 		for (size_t i = 0; i < count; i++)
 			demand->pools[demand->pool_count++] = pools[i]->cidr;
+		choose_size(reserve, demand);
 		DL_APPEND(reserve->demands, demand);
 	}
 	demand->used = reserve_now(reserve);
@@ -349,6 +373,7 @@ int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t
 	if (!slot && failed)
 		slot = find_ready(reserve, demand, spared_rest(reserve));
 	if (slot) {
+		demand->asked = false;
 		rc = give(reserve, slot, owner, pod, err);
 		if (rc == 0)
 			*ret = slot->addr;
@@ -358,7 +383,7 @@ int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t
 	if (failed && !find_ready(reserve, demand, spared_rest(reserve) + RESERVE_REST_MIN_S * 1000))
 		return err_set(
 			err, demand->err.code == -EINVAL ? -EINVAL : -ENOSPC, "%s", err_text(&demand->err));
-	reserve->starved = true;
+	reserve->starved = demand->asked = true;
 	reserve_step(reserve);
 	return err_set(err, -EAGAIN, "no address at hand, the store is being asked for more");
 }
@@ -410,13 +435,15 @@ int reserve_take_wish(struct reserve *reserve, const struct addr *addr, enum poo
 		return err_set(err, -EEXIST, "requested address %s: in use by another pod", text);
 	if (slot->lost || (!slot->shown && !slot->doubt))
 		return err_set(err, -EEXIST, "requested address %s: somebody has it already", text);
-	reserve->starved = !slot_is_ready(reserve, slot, true) || reserve->starved;
-	if (!slot_is_ready(reserve, slot, true))
-		return err_set(err, -EAGAIN, "requested address %s: it was released just now", text);
+	if (slot->doubt || slot->writing) {
+		reserve->starved = true;
+		return err_set(err, -EAGAIN, "requested address %s: the store is being asked for it", text);
+	}
+	slot->surplus = false;
 	return give(reserve, slot, owner, pod, err);
 }
 
-static void let_go(struct reserve *reserve, const struct addr *addr, uint64_t owner, int64_t rest_until)
+static void let_go(struct reserve *reserve, const struct addr *addr, uint64_t owner, unsigned rest_s, bool surplus)
 {
 	struct slot *slot = slot_find(reserve, addr);
 
@@ -424,8 +451,9 @@ static void let_go(struct reserve *reserve, const struct addr *addr, uint64_t ow
 		return;
 	slot->owner = 0;
 	owned_owner_free(&slot->pod);
-	slot->rest_until = rest_until;
-	if (slot->lost) {
+	slot->rest_until = rest_s ? reserve_now(reserve) + (int64_t)rest_s * 1000 : 0;
+	slot->surplus = surplus;
+	if (slot->lost || (!slot->shown && !slot->doubt && !slot->writing)) {
 		slot_free(reserve, slot);
 		return;
 	}
@@ -443,14 +471,40 @@ void reserve_pass(struct reserve *reserve, const struct addr *addr, uint64_t fro
 		slot->owner = to;
 }
 
+/* Some set of pools of which addresses are kept has it. */
+static bool is_of_batch(const struct reserve *reserve, const struct slot *slot)
+{
+	const struct demand *demand;
+
+	if (!allocator_world(reserve->allocator))
+		return true;
+	DL_FOREACH(reserve->demands, demand)
+	{
+		if (demand->low && slot_suits(reserve, slot, demand))
+			return true;
+	}
+	return false;
+}
+
 void reserve_rest(struct reserve *reserve, const struct addr *addr, uint64_t owner)
 {
-	let_go(reserve, addr, owner, reserve_now(reserve) + (int64_t)reserve->options.rest_s * 1000);
+	struct slot *slot = slot_find(reserve, addr);
+	unsigned rest_s = reserve->options.rest_s;
+
+	/* of a small pool somebody elsewhere may wait for it */
+	if (slot && !is_of_batch(reserve, slot) && rest_s > RESERVE_REST_MIN_S)
+		rest_s = RESERVE_REST_MIN_S;
+	let_go(reserve, addr, owner, rest_s, false);
+}
+
+void reserve_return(struct reserve *reserve, const struct addr *addr, uint64_t owner)
+{
+	let_go(reserve, addr, owner, 0, true);
 }
 
 void reserve_drop(struct reserve *reserve, const struct addr *addr, uint64_t owner)
 {
-	let_go(reserve, addr, owner, 0);
+	let_go(reserve, addr, owner, 0, false);
 }
 
 /* -- what is seen of the store -- */

@@ -23,8 +23,9 @@ struct reserve;
 #define RESERVE_REST_MIN_S 5
 
 struct reserve_options {
-	size_t low,
-		high; /* free addresses for one set of pools: below low it is filled up to high; 0: 8, 16 */
+	/* Free addresses for one set of pools: below low it is filled up to high. 0: 8 and 16, or a 64th and a 32nd of small
+	 * pools, down to none, so that what few addresses there are do not lie idle on nodes. */
+	size_t low, high;
 	/* How long an address that a pod had is not given to another; RESERVE_REST_MIN_S when there is no other one. */
 	unsigned rest_s;
 	int64_t (*now)(void *ctx); /* milliseconds of a clock that never goes back; null: CLOCK_BOOTTIME */
@@ -68,7 +69,7 @@ void reserve_want_none(struct reserve *reserve);
  * pool. */
 int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t owner,
 	const struct ipam_owner *pod, struct addr *ret, struct err *err);
-/* This very one, of whatever pool is for this use. -EAGAIN: it is being fetched, and is kept for who asks
+/* This very one, of whatever pool is for this use, rested or not. -EAGAIN: it is being fetched, and is kept for who asks
  * next; -EEXIST: somebody has it; -EINVAL: it lies in no pool for this use. */
 int reserve_take_wish(struct reserve *reserve, const struct addr *addr, enum pool_use use, uint64_t owner,
 	const struct ipam_owner *pod, struct err *err);
@@ -77,6 +78,8 @@ void reserve_pass(struct reserve *reserve, const struct addr *addr, uint64_t fro
 /* The owner gave it back: it rests, then it is free for another pod. Nothing happens when it is not the
  * owner's. */
 void reserve_rest(struct reserve *reserve, const struct addr *addr, uint64_t owner);
+/* As reserve_rest, but the address is wished by name and may be wished elsewhere next: it goes back to its pool. */
+void reserve_return(struct reserve *reserve, const struct addr *addr, uint64_t owner);
 /* The owner never used it: it is free at once. */
 void reserve_drop(struct reserve *reserve, const struct addr *addr, uint64_t owner);
 

@@ -12,6 +12,7 @@
 
 #define CHANGES_MAX 64u
 #define IDLE_MS 600000 /* a set of pools that nobody drew from for this long needs no batch */
+#define EMPTY_MS 30000
 #define PAUSE_MS 100u
 #define PAUSE_MAX_MS 10000u
 
@@ -115,11 +116,13 @@ static void judge(struct reserve *reserve, struct slot *slot, const struct ipam_
 
 	if (ipam_attr_in_use(attr) && is_ours(reserve, slot, attr)) {
 		slot->doubt = show(slot, attr->handle) < 0;
+		slot->homeless = false;
 		free(slot->maybe);
 		slot->maybe = NULL;
 		return;
 	}
 	slot->doubt = false;
+	slot->homeless = !block;
 	if (!slot->owner)
 		slot_free(reserve, slot);
 	else if (ipam_attr_in_use(attr))
@@ -250,6 +253,7 @@ static void filled(void *ctx, const struct ipam_result *result)
 	reserve->call = NULL;
 	reserve->filling = NULL;
 	add_addresses(reserve, result, false);
+	demand->asked = false;
 	demand->failed = is_final(result->rc) ? reserve_now(reserve) : 0;
 	if (demand->failed)
 		err_set(&demand->err, result->rc, "%s", result->text);
@@ -281,6 +285,12 @@ static size_t count_batch(const struct reserve *reserve, const struct demand *de
 	return count;
 }
 
+/* Pools that are used up are asked for again soon only if somebody waits. */
+static int64_t fill_again(const struct demand *demand)
+{
+	return demand->asked ? RESERVE_FAILED_MS : EMPTY_MS;
+}
+
 static bool begin_fill(struct reserve *reserve)
 {
 	int64_t now = reserve_now(reserve);
@@ -288,8 +298,7 @@ static bool begin_fill(struct reserve *reserve)
 
 	DL_FOREACH(reserve->demands, demand)
 	{
-		size_t have = count_batch(reserve, demand, false), low = reserve->options.low,
-		       high = reserve->options.high;
+		size_t have = count_batch(reserve, demand, false), low = demand->low, high = demand->high;
 		bool strict = allocator_world(reserve->allocator)->config.strict_affinity;
 		struct ipam_assign request = {
 			.wish = {demand->family_index, POOL_USE_WORKLOAD, demand->pools, demand->pool_count,
@@ -297,7 +306,9 @@ static bool begin_fill(struct reserve *reserve)
 			.owner = reserve->owner[demand->family_index],
 		};
 
-		if (have >= low || (demand->failed && demand->failed + RESERVE_FAILED_MS > now))
+		if (low == 0 && demand->asked)
+			low = 1;
+		if (have >= low || (demand->failed && demand->failed + fill_again(demand) > now))
 			continue;
 		/* for the sake of a full batch no new block is claimed and none is borrowed from */
 		request.count = low - have;
@@ -358,7 +369,7 @@ static void end_change(struct reserve *reserve, struct slot *slot, int rc)
 	if (rc == -ESTALE && !slot->shown && slot->owner) {
 		set_lost(reserve, slot); /* it was nobody's, and somebody was faster */
 	} else if (rc == -ENOENT && !slot->shown && slot->owner) {
-		set_lost(reserve, slot); /* there is not even a block */
+		slot->homeless = true; /* there is not even a block */
 	} else if (rc < 0) {
 		slot->doubt = true;
 		free(slot->maybe);
@@ -416,7 +427,7 @@ static bool begin_change(struct reserve *reserve)
 
 	DL_FOREACH(reserve->turn, slot)
 	{
-		if (!is_behind(reserve, slot) || count == CHANGES_MAX ||
+		if (!is_behind(reserve, slot) || slot->homeless || count == CHANGES_MAX ||
 			(count && !prefix_equal(&block, &slot->block)))
 			continue;
 		block = slot->block;
@@ -427,6 +438,52 @@ static bool begin_change(struct reserve *reserve)
 	if (count == 0)
 		return false;
 	reserve->call = allocator_change(reserve->allocator, &block, changes, count, changed, reserve);
+	return true;
+}
+
+/* -- claim: a pod's address that is in no block, as after another IPAM had given it -- */
+
+static void claimed(void *ctx, const struct ipam_result *result)
+{
+	struct reserve *reserve = ctx;
+	struct slot *slot;
+
+	reserve->call = NULL;
+	DL_FOREACH(reserve->turn, slot)
+	{
+		if (slot->writing)
+			break;
+	}
+	slot->homeless = false;
+	if (is_final(result->rc) && slot->owner) {
+		free(slot->writing);
+		slot->writing = NULL;
+		set_lost(reserve, slot);
+	} else {
+		end_change(reserve, slot, result->rc);
+	}
+	if (result->rc < 0 && !is_final(result->rc))
+		failed(reserve, result->text);
+	else
+		succeeded(reserve);
+	reserve_tell(reserve);
+	reserve_step(reserve);
+}
+
+static bool begin_claim(struct reserve *reserve)
+{
+	struct ipam_change change = {0};
+	struct slot *slot;
+
+	DL_FOREACH(reserve->turn, slot)
+	{
+		if (slot->homeless && slot->owner && is_behind(reserve, slot))
+			break;
+	}
+	if (!slot || mark(reserve, slot, &change) < 0)
+		return false;
+	reserve->call = allocator_assign_addr(
+		reserve->allocator, &slot->addr, POOL_USE_WORKLOAD, &change.to, claimed, reserve);
 	return true;
 }
 
@@ -446,7 +503,7 @@ static bool is_wanted(struct reserve *reserve, const struct slot *slot)
 
 static void trim_demand(struct reserve *reserve, struct demand *demand)
 {
-	size_t have = count_batch(reserve, demand, true), most = reserve->options.high * 2;
+	size_t have = count_batch(reserve, demand, true), most = demand->high * 2;
 	struct slot *slot;
 
 	if (allocator_world(reserve->allocator)->config.strict_affinity)
@@ -534,7 +591,7 @@ void reserve_step(struct reserve *reserve)
 		return;
 	if (!begin_look(reserve)) {
 		trim(reserve);
-		if (!begin_fetch(reserve) && !begin_fill(reserve) && !begin_change(reserve)) {
+		if (!begin_fetch(reserve) && !begin_fill(reserve) && !begin_change(reserve) && !begin_claim(reserve)) {
 			sleep_until_due(reserve);
 			return;
 		}

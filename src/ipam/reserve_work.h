@@ -27,6 +27,7 @@ struct slot {
 	bool doubt;               /* what the store shows must be read again */
 	int64_t look_after;       /* its block is damaged: not to be read again before then */
 	bool surplus;             /* to be given back */
+	bool homeless;            /* a pod has it, and there is no block: to be claimed */
 	bool lost;                /* somebody else has it: nothing is written any more */
 	char *maybe;              /* handle that was being written when an answer was lost; null: none */
 	char *writing;            /* handle being written, "" for none; null: nothing is */
@@ -39,6 +40,8 @@ struct demand { /* a set of pools that pods draw from */
 	struct prefix *pools;
 	size_t pool_count;
 	int family_index;
+	size_t low, high;
+	bool asked; /* somebody got -EAGAIN: if none are kept, one is wanted all the same */
 	int64_t used, failed; /* last: milliseconds; failed 0: never */
 	bool wanted;          /* for good, see reserve_want */
 	struct err err;       /* of the last failure */

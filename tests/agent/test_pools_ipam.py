@@ -230,13 +230,13 @@ def test_repair_leaves_others_pods(calico):
     theirs, gone = node.pod_add("theirs"), node.pod_add("gone")
     wait_owned(lab, theirs, gone)
     lose(node, theirs, gone)
-    node.run(["ip", "link", "add", "cali0123456789a", "type", "veth", "peer", "name", "their-pod"])
-    node.run(["ip", "link", "set", "cali0123456789a", "up"])
-    node.run(["ip", "route", "add", theirs.ip, "dev", "cali0123456789a", "scope", "link"])
+    node.run(["ip", "link", "add", "their0", "type", "veth", "peer", "name", "their-pod"])
+    node.run(["ip", "link", "set", "their0", "up"])
+    node.run(["ip", "route", "add", theirs.ip, "dev", "their0", "scope", "link"])
     again(node, SOON)
     wait.until(lambda: gone.ip not in owners(lab), "the vanished pod's address is free", 20, detail=lambda: node.log[-2000:])
     assert is_owner(lab, theirs)
-    node.run(["ip", "link", "delete", "cali0123456789a"])
+    node.run(["ip", "link", "delete", "their0"])
     wait.until(lambda: theirs.ip not in owners(lab), "its address is free", 20, detail=lambda: node.log[-2000:])
 
 
@@ -296,6 +296,40 @@ def test_fixed_addresses_on_two_nodes(calico):
     wait.until(lambda: str(foreign) not in owners(lab) or str(foreign) in batch(lab, two), "it is given back", 10)
 
 
+def test_a_fixed_address_moves(calico):
+    """With its pod, from node to node, also over a restart: it rests on none, and lies in no batch."""
+    lab = calico(pool(), nodes=2)
+    one, two = lab.nodes
+    wait_batch(lab, one)
+    addr = str(ipaddress.ip_network(next(block["cidr"] for block in blocks(lab) if block.get("affinity") == "host:node-1"))[50])
+    pod = with_wish(lab, one, "mover", addr)
+    wait_owned(lab, pod)
+    one.agent_kill()
+    again(one)
+    pod.delete()
+    pod = with_wish(lab, two, "mover", addr)
+    wait_owned(lab, pod)
+    pod.delete()
+    pod = with_wish(lab, two, "mover", addr)
+    pod.delete()
+    wait.until(lambda: addr not in owners(lab), "it is free", 10)
+
+
+def test_a_pool_of_one_address(calico):
+    """What is to be had only once lies in no node's batch: the next pod has it, wherever it runs."""
+    lab = calico(pool(), pool("single", "10.251.0.7/32", blockSize=32, nodeSelector="all()"), nodes=2, extra=["--address-rest=1"])
+    mine = {"cni.projectcalico.org/ipv4pools": '["single"]'}
+    lab.store.put("namespace.json", manifest("Namespace", "single", annotations=mine))
+    for turn, node in enumerate([*lab.nodes, *lab.nodes]):
+        def added(turn=turn, node=node):
+            pod = node.pod_add(f"single/pod-{turn}")
+            if pod.ip == "10.251.0.7":
+                return pod
+            pod.delete()
+            return None
+        wait.until(added, f"{node.name}'s pod has the address", 20).delete()
+
+
 def refused(node, name, words) -> bool:
     """The ADD is refused because of these words; a pod that comes all the same is taken down again."""
     try:
@@ -307,18 +341,19 @@ def refused(node, name, words) -> bool:
 
 def test_reserved_addresses_are_given_to_nobody(calico):
     """Also when the reservation comes while they lie in the batch."""
-    lab = calico(pool(cidr="10.250.0.0/28", blockSize=28), nodes=1,
-                 more=[manifest("IPReservation", "half", version="projectcalico.org/v3", spec={"reservedCIDRs": ["10.250.0.0/30"]})])
+    lab = calico(pool(cidr="10.250.0.0/25", blockSize=28), nodes=1,
+                 more=[manifest("IPReservation", "first", version="projectcalico.org/v3", spec={"reservedCIDRs": ["10.250.0.0/26"]})])
     node, = lab.nodes
-    wait_batch(lab, node)
-    reserved = {"10.250.0.12", "10.250.0.13", "10.250.0.14", "10.250.0.15", *(f"10.250.0.{i}" for i in range(4))}
-    lab.store.put("later.json", manifest("IPReservation", "later", version="projectcalico.org/v3", spec={"reservedCIDRs": ["10.250.0.12/30"]}))
-    wait.until(lambda: not batch(lab, node) & reserved or refused(node, "probe", "10.250.0"), "the reservation is known", 10)
-    pods = []
-    with pytest.raises((CommandError, LabError)):
-        for number in range(9):
-            pods.append(node.pod_add(f"pod-{number}"))
-    assert len(pods) == 8 and distinct(*pods) and not {pod.ip for pod in pods} & reserved
+    wait_batch(lab, node, at_least=2)
+    inside = batch(lab, node)
+    first, later = ipaddress.ip_network("10.250.0.0/26"), {ipaddress.ip_network(addr) for addr in inside}
+    assert not [addr for addr in inside if ipaddress.ip_address(addr) in first]
+    lab.store.put("later.json", manifest("IPReservation", "later", version="projectcalico.org/v3",
+                                         spec={"reservedCIDRs": [str(each) for each in later]}))
+    wait.until(lambda: batch(lab, node) and not batch(lab, node) & inside, "the batch is of other addresses", 10, detail=lambda: str(batch(lab, node)))
+    pods = [node.pod_add(f"pod-{number}") for number in range(20)]
+    assert distinct(*pods) and not {pod.ip for pod in pods} & inside
+    assert not [pod.ip for pod in pods if ipaddress.ip_address(pod.ip) in first]
 
 
 @pytest.mark.parametrize("store", ["directory"])

@@ -27,6 +27,7 @@ static struct attachment full(void)
 		.mtu = 1450,
 		.default_route = true,
 		.flannel = true,
+		.wished = {[FAMILY_6] = true},
 		.bandwidth = {1, 2, 3, 4},
 		.route_count = 2,
 	};

@@ -29,13 +29,14 @@ static bool serves(void *ctx, const struct attach_request *request, int f)
 	return f == FAMILY_4;
 }
 
-static int take(void *ctx, const struct attach_request *request, uint64_t serial, int f, const struct addr *wish,
-	struct addr *ret, struct err *err)
+static int take(void *ctx, const struct attach_request *request, int f, const struct addr *wish, struct attachment *to,
+	struct err *err)
 {
 	struct source *source = ctx;
 
-	source->taken = serial;
-	*ret = source->next;
+	source->taken = to->serial;
+	to->addr[f] = source->next;
+	to->wished[f] = true;
 	return 0;
 }
 
@@ -45,6 +46,7 @@ static void give_back(void *ctx, const struct attachment *attachment, bool used)
 
 	source->given = attachment->serial;
 	source->back = attachment->addr[FAMILY_4];
+	assert_true(attachment->wished[FAMILY_4]);
 	source->used = used;
 	source->backs++;
 }
