@@ -123,13 +123,16 @@ bool calico_is_locked(const struct calico *calico)
 static bool look_at_uplink(struct calico *calico)
 {
 	struct agent *agent = calico->agent;
+	struct options options = agent->options;
+	char text[FAMILY_COUNT][ADDR_TEXT_MAX];
 	struct uplink uplink;
 	struct err err = ERR_INIT;
 	int rc;
 
 	if (!calico->families[FAMILY_4] && !calico->families[FAMILY_6])
 		return agent->have_uplink;
-	rc = uplink_choose(&agent->options, calico->families, agent->have_uplink ? &agent->home : NULL, &uplink, &err);
+	calico_takeover_address(calico, &options, text);
+	rc = uplink_choose(&options, calico->families, agent->have_uplink ? &agent->home : NULL, &uplink, &err);
 	problems_set(agent->problems, "uplink", rc < 0 ? err_text(&err) : NULL);
 	if (rc < 0)
 		return agent->have_uplink;

@@ -4,8 +4,10 @@
 #include "agent/calico_internal.h"
 #include "attach/adopt.h"
 #include "base/cleanup.h"
+#include "plane/plane.h"
 
 #include <errno.h>
+#include <linux/if.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -297,6 +299,47 @@ bool calico_takeover_is_done(const struct calico *calico)
 {
 	return calico->takeover && calico->takeover->done;
 }
+
+/* -- the node's address -- */
+
+static bool flags_choose(const struct options *options)
+{
+	return options->iface.count || options->iface_regex.count || options->iface_can_reach[0] ||
+		options->public_ip[0] || options->public_ipv6[0];
+}
+
+/* Not the loopback device, on which fabrics with BGP put it: packets do not leave there. */
+static bool is_on_an_interface(const struct addr *addr)
+{
+	_cleanup_free_ struct plane_link *links = NULL;
+	_cleanup_free_ struct plane_addr *addrs = NULL;
+	size_t link_count = 0, addr_count = 0;
+
+	if (plane_list_addrs(&addrs, &addr_count, NULL) < 0 || plane_list_links(&links, &link_count, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < addr_count; i++)
+		for (size_t j = 0; addr_equal(&addrs[i].addr, addr) && j < link_count; j++)
+			if (links[j].index == addrs[i].index)
+				return !(links[j].flags & IFF_LOOPBACK);
+	return false;
+}
+
+void calico_takeover_address(const struct calico *calico, struct options *options, char text[FAMILY_COUNT][ADDR_TEXT_MAX])
+{
+	char **values[FAMILY_COUNT] = {[FAMILY_4] = &options->public_ip, [FAMILY_6] = &options->public_ipv6};
+	const struct node *own = calico_node_own(calico);
+
+	if (!own || flags_choose(options))
+		return;
+	for (int f = 0; f < FAMILY_COUNT; f++) {
+		const struct addr *addr = &own->address[f].addr;
+
+		if (calico->families[f] && prefix_is_set(&own->address[f]) && is_on_an_interface(addr))
+			*values[f] = (char *)addr_format(addr, text[f]);
+	}
+}
+
+/* -- what others see -- */
 
 void calico_takeover_tell(struct calico *calico)
 {

@@ -88,6 +88,30 @@ def nothing_lost(found):
         assert len(set(re.findall(r"icmp_seq=(\d+) ", flow.output))) == received == int(re.findall(r"icmp_seq=(\d+) ", flow.output)[-1])
 
 
+def test_the_address_that_calico_chose(built, make_lab, eyes):
+    """Autodetection by another rule than ours: the Node's address is kept as long as an interface has it."""
+    lab = make_lab(nodes=1, agents=False)
+    node, = lab.nodes
+    lab.store.put("pool4.json", pool("pool4", POOL4, "vxlan"))
+    (lab.store.path / "objects/nodes").mkdir(parents=True)
+    lab.store.put("objects/nodes/node-1.json", json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {
+        "name": node.name, "annotations": {"projectcalico.org/IPv4Address": "192.0.2.77/24"}}}))
+    node.run(["ip", "addr", "add", "192.0.2.77/24", "dev", "eth0"])
+    command = node.agent_command()
+    at = command.index("--iface")
+    node.agent_command = lambda extra=(): command[:at] + command[at + 2:] + list(extra)
+
+    def published():
+        return json.loads((lab.store.path / "objects/nodes/node-1.json").read_text())["metadata"]["annotations"]["projectcalico.org/IPv4Address"]
+    for _ in range(2):
+        node.agent_start()
+        assert eyes(node).status()["uplink"]["publicIP"] == "192.0.2.77" and published() == "192.0.2.77/24"
+        node.agent_kill()
+    node.agent_start()
+    node.run(["ip", "addr", "del", "192.0.2.77/24", "dev", "eth0"])
+    wait.until(lambda: published() == f"{node.ip}/24", "the other address", 10)
+
+
 @pytest.fixture(scope="module", params=[("directory", "vxlan", "dual"), ("etcd", "none", "4"), ("directory", "ipip", "4")],
                 ids=lambda param: "-".join(param))
 def world(request, built, make_lab):
