@@ -102,6 +102,8 @@ void agent_retry_later(struct agent *agent);
 
 /* agent_ready.c: what the node sees of us. 0 when all is written. */
 int agent_publish(struct agent *agent, struct err *err);
+/* cni-conf.json as the store has it, copied; null: there is none. */
+void agent_take_cni_conf(struct agent *agent, const char *text);
 /* Writes text to path unless it is what we wrote last and the file still stands. 1: written, 0: it stands. */
 int agent_write_changed(const char *path, const struct buf *text, struct buf *last, struct err *err);
 

@@ -224,13 +224,16 @@ static void on_network(void *ctx, const struct network *network)
 	agent_mark(agent);
 }
 
-static void on_cni_conf(void *ctx, const char *text)
+void agent_take_cni_conf(struct agent *agent, const char *text)
 {
-	struct agent *agent = ctx;
-
 	free(agent->cni_conf);
 	agent->cni_conf = text ? strdup(text) : NULL;
 	agent_mark(agent);
+}
+
+static void on_cni_conf(void *ctx, const char *text)
+{
+	agent_take_cni_conf(ctx, text);
 }
 
 static void on_acquired(void *ctx, const struct lease *own)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/calico_internal.h"
 #include "agent/calico_claims.h"
+#include "agent/calico_kube.h"
 #include "agent/calico_takeover.h"
 
 #include "base/cleanup.h"
@@ -60,6 +61,8 @@ static int open_parts(struct calico *calico, struct err *err)
 			       calico_annotate_init(calico) < 0))
 		rc = err_set(err, -ENOMEM, "out of memory");
 	if (rc == 0)
+		rc = calico_kube_init(calico, err);
+	if (rc == 0)
 		rc = calico_bgp_init(calico, err);
 	if (rc == 0)
 		rc = calico_store_new(calico->objects, node, &store_events, calico, &calico->store, err);
@@ -94,6 +97,7 @@ void calico_free(struct calico *calico)
 	calico_bgp_free(calico);
 	calico_claims_free(calico);
 	calico_takeover_free(calico);
+	calico_kube_free(calico);
 	calico_annotate_free(calico);
 	calico_ipam_free(calico);
 	calico_pods_free(calico);
@@ -155,6 +159,8 @@ static void become_ready(struct calico *calico)
 		return;
 	rc = agent_publish(agent, &err);
 	problems_set(agent->problems, "publish", rc < 0 ? err_text(&err) : NULL);
+	if (rc == 0)
+		calico_kube_ready(calico);
 	if (rc < 0 || agent->ready)
 		return;
 	agent->ready = true;

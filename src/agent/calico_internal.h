@@ -14,6 +14,7 @@
 #include "plan/pools.h"
 #include "store/calico_store.h"
 
+struct calico_kube;
 struct pod_addresses;
 struct calico_bgp;
 struct ipam_ask;
@@ -61,6 +62,7 @@ struct calico {
 	struct pod_addresses *pods; /* calico_pods.c */
 	struct calico_bgp *bgp_unit; /* calico_bird.c; null: --bird=off */
 	struct calico_takeover *takeover; /* calico_takeover.c */
+	struct calico_kube *kube_unit;    /* calico_kube.c; null: not on Kubernetes */
 	struct calico_claims *claims;     /* calico_claims.c */
 	struct ipam_ask *ipam_asks; /* calico_ipam.c: who waits for an answer */
 	struct annotate *annotate;  /* calico_annotate.c; null: not on Kubernetes */
