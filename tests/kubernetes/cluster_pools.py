@@ -67,7 +67,7 @@ def way(node, ip: str) -> str:
 
 
 def speaks_calico(node) -> bool:
-    return "calico" in Eyes(node).status()
+    return bool(Eyes(node).status()["calico"])
 
 
 def wait_calico(lab, timeout: float = 20) -> None:
