@@ -36,8 +36,7 @@ def image(build: str, tag: str = IMAGE) -> Path:
             new = cache / f".new-{target.name}"
             proc.run([RECIPE, "--programs", build, "--tag", tag, "--output", new], "deploy/image/build", timeout=600)
             new.rename(target)
-            for old in sorted(cache.glob("tulle-*.tar"), key=lambda path: path.stat().st_mtime)[:-4]:
-                old.unlink()
+        kube_images.used(target, "tulle-*.tar")
     return target
 
 

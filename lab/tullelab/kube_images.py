@@ -11,6 +11,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from . import proc, web
 from .errors import LabError
 
 SOURCES = Path(__file__).resolve().parents[1] / "images"
+KEPT, KEPT_S = 4, 2 * 3600  # archives of one kind, and seconds since the last use
 SANDBOX, ECHO, COREDNS = "localhost/pause:lab", "localhost/netecho:lab", "localhost/coredns:lab"
 APPLETS = "sh cat ls ip ping ping6 wget nc nslookup sleep ps env grep sed head tail mkdir touch hostname id kill true false test netstat vi".split()
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
@@ -79,15 +81,23 @@ def archive(coredns: Path) -> Path:
         if not target.exists():
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as work:
                 _build(Path(work), wanted).rename(target)
-            for old in target.parent.glob("lab-*.tar"):
-                if old != target:
-                    old.unlink()
+        used(target, "lab-*.tar")
     return target
 
 
 def cache() -> Path:
     """Where what was made is kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "/var/cache", "tulle", "images")
+
+
+def used(path: Path, alike: str) -> None:
+    """Says that an archive is in use, and removes those like it that are neither among the newest nor used of late: other
+    checkouts share the cache."""
+    path.touch()
+    oldest_first = sorted(path.parent.glob(alike), key=lambda one: one.stat().st_mtime)
+    for old in oldest_first[:-KEPT]:
+        if time.time() - old.stat().st_mtime > KEPT_S:
+            old.unlink()
 
 
 def _key(wanted: list) -> str:

@@ -274,6 +274,7 @@ def test_many_requests_beside_streams(cluster, probes):
     many = probe.next("burst", f"burst 500 {MAPS}/m-1")
     assert many["failed"] == 0, many
     for n, watch in enumerate(watches):
+        wait_names(watch, names("m", 20))  # another watch's object is gone here, too
         follow(cluster, watch, f"changing-{n}")
     slow = 0
     for _ in range(200):
