@@ -21,6 +21,7 @@
 #define CONF_MAX ((size_t)32 << 20)
 #define ROUTES_SHOWN 2000
 #define SECRETS_MAX 64
+#define REST 9 /* times as long as a configuration took to write */
 
 /* A password's Secret as it was last seen. */
 struct secret {
@@ -45,6 +46,8 @@ struct calico_bgp {
 	struct secret *secrets;
 	size_t secret_count;
 	bool awaits;               /* a password that was asked for has not been answered yet */
+	struct event *turn;        /* pending: the next configuration, when there has been enough rest */
+	int64_t rest_until_us;
 	struct listing *listings;
 };
 
@@ -202,18 +205,13 @@ static bool all_is_read(const struct calico *calico)
 	return true;
 }
 
-void calico_bgp_apply(struct calico *calico)
+static void apply(struct calico_bgp *bgp)
 {
-	struct calico_bgp *bgp = calico->bgp_unit;
-	struct problems *problems = calico->agent->problems;
+	struct problems *problems = bgp->calico->agent->problems;
 	_cleanup_(buf_free) struct buf text = BUF_INIT(CONF_MAX);
+	int64_t began = agent_now_us(), ended;
 	int rc;
 
-	if (!bgp || !calico_node_own(calico))
-		return;
-	calico_store_follow_services(calico->store, announces_services(calico->bgp));
-	if (!all_is_read(calico))
-		return;
 	bgp->awaits = false;
 	problems_begin(problems, "BGP: ");
 	rc = build(bgp, &text);
@@ -221,6 +219,39 @@ void calico_bgp_apply(struct calico *calico)
 	if (rc == 0 && !bgp->awaits)
 		rc = bird_put(bgp->bird, buf_text(&text), text.len);
 	problems_set(problems, "BGP", rc < 0 ? strerror(-rc) : NULL);
+	ended = agent_now_us();
+	bgp->rest_until_us = ended + REST * (ended - began);
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *ctx)
+{
+	struct calico_bgp *bgp = ctx;
+
+	/* Where something has changed since, what the last pass used may be gone; the next one comes by here. */
+	if (!bgp->calico->changed && bgp->calico->pools && calico_node_own(bgp->calico))
+		apply(bgp);
+}
+
+/* A mesh of thousands takes longer to write down than all else of a pass, and the node's own routes do not wait for it. */
+void calico_bgp_apply(struct calico *calico)
+{
+	struct calico_bgp *bgp = calico->bgp_unit;
+	struct timeval rest = {0};
+	int64_t left;
+
+	if (!bgp || !calico_node_own(calico))
+		return;
+	calico_store_follow_services(calico->store, announces_services(calico->bgp));
+	if (!all_is_read(calico) || event_pending(bgp->turn, EV_TIMEOUT, NULL))
+		return;
+	left = bgp->rest_until_us - agent_now_us();
+	if (left <= 0) {
+		apply(bgp);
+		return;
+	}
+	rest.tv_sec = left / 1000000;
+	rest.tv_usec = left % 1000000;
+	event_add(bgp->turn, &rest);
 }
 
 /* -- what BIRD says -- */
@@ -311,6 +342,9 @@ int calico_bgp_init(struct calico *calico, struct err *err)
 	if (!calico->bgp_unit)
 		return err_set(err, -ENOMEM, "out of memory");
 	calico->bgp_unit->calico = calico;
+	calico->bgp_unit->turn = event_new(calico->agent->base, -1, 0, on_turn, calico->bgp_unit);
+	if (!calico->bgp_unit->turn)
+		return err_set(err, -ENOMEM, "out of memory");
 	bird.ctx = calico->bgp_unit;
 	return bird_new(calico->agent->base, &bird, &calico->bgp_unit->bird, err);
 }
@@ -326,6 +360,8 @@ void calico_bgp_free(struct calico *calico)
 		reply(bgp->listings->request, 503, NULL, "the agent is stopping");
 		listing_free(bgp->listings);
 	}
+	if (bgp->turn)
+		event_free(bgp->turn);
 	bird_free(&bgp->bird);
 	while (bgp->secrets) {
 		struct secret *next = bgp->secrets->next;
