@@ -122,6 +122,27 @@ def test_every_value_is_used():
     assert used == set(values)
 
 
+def rights(found, name) -> set:
+    return {(group, resource) for rule in found[name]["rules"] for group in rule["apiGroups"] for resource in rule["resources"]}
+
+
+def test_pools(render):
+    """Without them the agents may do what Flannel's do, and no more; Secrets by name."""
+    found = render(pools={"enabled": False})
+    assert ("ClusterRole", "tulle-pools") not in found and ("ClusterRoleBinding", "tulle-pools") not in found
+    assert rights(found, ("Role", "tulle")) == {("apps", "daemonsets"), ("", "namespaces")}
+    found = render(pools={"bgpSecrets": ["rack1", "rack2"]})
+    secrets, = [rule for rule in found["Role", "tulle"]["rules"] if rule["resources"] == ["secrets"]]
+    assert secrets["resourceNames"] == ["rack1", "rack2"] and secrets["verbs"] == ["get"]
+    assert ("", "secrets") not in rights(render(pools={"bgpSecrets": []}), ("Role", "tulle"))
+
+
+def test_definitions():
+    """Helm makes those that are not there, and no other; they are the very files that kubectl is given."""
+    assert {path.name: path.read_text() for path in (CHART / "crds").iterdir()} == \
+        {path.name: path.read_text() for path in (REPOSITORY / "deploy" / "crds").iterdir()}
+
+
 def test_bgp(render):
     """BIRD's DaemonSet is the manifest too, and the agent's image is not BIRD's."""
     manifest, = objects((REPOSITORY / "deploy" / "bird.yaml").read_text()).values()
