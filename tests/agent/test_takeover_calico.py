@@ -184,7 +184,7 @@ def test_an_old_pod_is_deleted_by_tulle(world, eyes):
     handle = f"k8s-pod-network.{old.record['container_id']}"
     assert handle in world.shown().values()
     old.delete()
-    assert host_ifname(old.name) not in two.run(["ip", "-br", "link"]).stdout
+    wait.until(lambda: host_ifname(old.name) not in two.run(["ip", "-br", "link"]).stdout, "the interface is gone", 10)
     wait.until(lambda: handle not in world.shown().values(), "the block does not show it any more", 15, detail=lambda: str(world.shown()))
     wait.until(lambda: handle not in world.real.objects.handles(), "nor is there its handle", 10)
     assert old.record["container_id"] not in eyes(two).ctl("pods").stdout
