@@ -56,13 +56,17 @@ static void on_lost(void *ctx, const struct addr *addr, uint64_t owner)
 {
 	struct calico *calico = ctx;
 	struct search search = {.serial = owner};
-	char object[64], text[900];
+	char object[64], text[900], node[300], remark[1000];
 
 	attach_each(calico->agent->attacher, look_for, &search);
 	name_problem(addr, object, sizeof(object));
 	snprintf(text, sizeof(text), "%s has it, but the store does not show it as this node's any more: it was released there "
 		"while in use, and may be given to another pod; delete this one", search.text[0] ? search.text : "a pod of this node");
-	problems_set(calico->agent->problems, object, text);
+	if (!problems_set(calico->agent->problems, object, text))
+		return;
+	snprintf(node, sizeof(node), "Node %.253s", calico->agent->options.node_name);
+	snprintf(remark, sizeof(remark), "%s: %s", object, text);
+	calico_store_remark(calico->store, node, remark);
 }
 
 void calico_batch_forget(struct calico *calico, const struct addr *addr)
