@@ -14,6 +14,7 @@
 #define RETRY_S 2
 #define AGAIN_S 30 /* a pod that Calico's plugin was still at work on */
 #define PROBLEM "takeover"
+#define FELIX "Calico's agent"
 
 /* An attachment whose interface is gone. */
 struct gone {
@@ -267,6 +268,11 @@ static void on_retry(evutil_socket_t fd, short what, void *ctx)
 {
 	struct calico_takeover *takeover = ctx;
 
+	bool back = plane_felix_is_back(takeover->calico->agent->plane);
+
+	/* it drops what comes from interfaces that it does not know, and takes routes to them away */
+	problems_set(takeover->calico->agent->problems, FELIX,
+		back ? "its rules are there again, so Felix runs beside tulled: stop calico-node on this node, then restart tulled" : NULL);
 	if (!takeover->call && !calico_is_locked(takeover->calico))
 		begin(takeover);
 	else

@@ -28,6 +28,9 @@ struct felix_sweep {
 int felix_sweep_go(struct felix_sweep *sweep, struct nl *nl, struct children *children, struct err *err);
 void felix_sweep_free(struct felix_sweep *sweep);
 
+/* Chains or tables of Felix by nftables: after the sweep, somebody has made them again. */
+bool felix_rules_stand(void);
+
 /* -- the parts -- */
 
 /* Chains and tables. */

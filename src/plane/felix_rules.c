@@ -248,6 +248,14 @@ static bool is_felix(const struct nft_chain *chain)
 	return begins(chain->name, CHAIN) || strcmp(chain->table, TABLE) == 0;
 }
 
+bool felix_rules_stand(void)
+{
+	_cleanup_free_ struct nft_chain *list = NULL;
+	size_t count = 0;
+
+	return nft_chains_find(is_felix, &list, &count, NULL) == 0 && count;
+}
+
 int felix_rules_remove(struct children *children, struct buf *note, struct err *err)
 {
 	_cleanup_free_ struct nft_chain *list = NULL;

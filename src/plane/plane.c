@@ -599,6 +599,11 @@ const char *plane_felix_note(const struct plane *plane)
 	return plane->felix.done ? buf_text(&plane->felix.note) : "";
 }
 
+bool plane_felix_is_back(const struct plane *plane)
+{
+	return plane->felix.done && felix_rules_stand();
+}
+
 const char *plane_forward_note(const struct plane *plane)
 {
 	return buf_text(&plane->forward.note);

@@ -63,6 +63,8 @@ const char *plane_forward_note(const struct plane *plane);
 const char *plane_takeover_note(const struct plane *plane);
 /* The same of a Calico's agent, when all of it is gone (wanted.felix). */
 const char *plane_felix_note(const struct plane *plane);
+/* It was gone, and its rules are there again: Felix runs. Looks at all chains of nftables. */
+bool plane_felix_is_back(const struct plane *plane);
 
 /* Removes everything that Tulle ever put into the kernel: the links that are named, routes of protocol 84, table
  * inet tulle, accepts in foreign chains, the carrier. Goes on after a failure and returns the first. */

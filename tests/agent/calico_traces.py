@@ -355,6 +355,17 @@ class RealCalico:
         self.objects.put_handle(f"k8s-pod-network.{pod.record['container_id']}", {str(block): 1 for block in self.blocks})
         return pod
 
+    def felix_again(self, pods, other):
+        """Felix is back: its own routes to pods and to another node's blocks."""
+        lines = []
+        for pod in pods:
+            for ip in pod.ips:
+                lines.append(f"ip {'-6 ' if ':' in ip else ''}route replace {ip} dev {host_ifname(pod.name)} proto 80 metric 1024")
+        if self.mode == "ipip":
+            lines += [f"ip route replace {block} via {other.ip} dev tunl0 onlink proto 80" for block in self.objects.node_blocks(other.name)]
+        self.node.run(["sh", "-ec", "\n".join(lines)])
+        self.peer(other)
+
     def rules(self):
         """By both iptables, and nftables' own table beside them: Felix leaves what the mode before it had."""
         node, known = self.node, [host_ifname(pod.name) for pod in self.pods]

@@ -222,6 +222,10 @@ def test_and_back_again(world, eyes):
         pod.ping(world.a.ip)
         assert host_ifname(pod.name) in two.run(["ip", "-br", "link"]).stdout
         assert pod.ip in two.run(["ip", "route", "show", "dev", host_ifname(pod.name)]).stdout
+    real.felix_again([new, stays, world.old[0]], world.one)
+    two.run(["sh", "-ec", "ip route flush proto 84; ip -6 route flush proto 84"])
+    for pod in (new, stays, world.old[0]):
+        talk(pod, world.a, versions(world.lab))
     # what the batch holds is given back from another node
     eyes(world.one).ctl("ipam", "release", f"--handle=tulle-reserved-{two.name}", "--force")
     assert f"tulle-reserved-{two.name}" not in world.shown().values()

@@ -119,6 +119,9 @@ static void test_all_of_it_goes_and_nothing_else(void **state)
 	assert_int_equal(bed_count("10.65.3.0/26", "ip route"), 1);
 	assert_non_null(strstr(plane_felix_note(bed->plane), "chains cali-* by iptables-nft"));
 	assert_non_null(strstr(plane_felix_note(bed->plane), "5 sets"));
+	assert_false(plane_felix_is_back(bed->plane));
+	feed("ip6tables-nft-restore", filter_rules_6);
+	assert_true(plane_felix_is_back(bed->plane));
 }
 
 static void test_it_stays_while_ours_do_not_stand(void **state)
