@@ -99,6 +99,11 @@ static bool split_handle(const struct calico *calico, const struct attach_stray 
 	return true;
 }
 
+static const struct addr *first_addr(const struct attach_stray *stray)
+{
+	return &stray->addr[addr_is_set(&stray->addr[FAMILY_4]) ? FAMILY_4 : FAMILY_6];
+}
+
 static void adopt(struct calico *calico, const struct attach_stray *stray, const struct ipam_result *result)
 {
 	struct attach_whose whose = {.network = ""};
@@ -114,7 +119,7 @@ static void adopt(struct calico *calico, const struct attach_stray *stray, const
 	}
 	if (!known)
 		log_warning("interface %s, address %s: IPAM does not show which pod of this node it belongs to; it is kept until "
-			"its DEL", stray->host_ifname, addr_format(&stray->addr[addr_is_set(&stray->addr[FAMILY_4]) ? FAMILY_4 : FAMILY_6], text));
+			"its DEL", stray->host_ifname, addr_format(first_addr(stray), text));
 	if (attach_adopt(calico->agent->attacher, stray, &whose, &err) < 0)
 		log_warning("%s", err_text(&err));
 }
@@ -132,7 +137,10 @@ static bool was_undone(struct calico *calico, const struct gone *gone, const str
 		if (!addr_is_set(&gone->addr[f]))
 			continue;
 		attr = find_attr(result, calico, &gone->addr[f], &seen);
-		if (!seen || (attr && attr->handle && (strcmp(attr->handle, gone->handle) == 0 || strcmp(attr->handle, batch) == 0)))
+		if (!seen)
+			return false;
+		if (attr && attr->handle &&
+			(strcmp(attr->handle, gone->handle) == 0 || strcmp(attr->handle, batch) == 0))
 			return false;
 	}
 	return true;
@@ -272,7 +280,8 @@ static void on_retry(evutil_socket_t fd, short what, void *ctx)
 
 	/* it drops what comes from interfaces that it does not know, and takes routes to them away */
 	problems_set(takeover->calico->agent->problems, FELIX,
-		back ? "its rules are there again, so Felix runs beside tulled: stop calico-node on this node, then restart tulled" : NULL);
+		back ? "its rules are there again, so Felix runs beside tulled: stop calico-node on this node, then "
+		       "restart tulled" : NULL);
 	if (!takeover->call && !calico_is_locked(takeover->calico))
 		begin(takeover);
 	else
@@ -330,7 +339,8 @@ static bool is_on_an_interface(const struct addr *addr)
 	return false;
 }
 
-void calico_takeover_address(const struct calico *calico, struct options *options, char text[FAMILY_COUNT][ADDR_TEXT_MAX])
+void calico_takeover_address(
+	const struct calico *calico, struct options *options, char text[FAMILY_COUNT][ADDR_TEXT_MAX])
 {
 	char **values[FAMILY_COUNT] = {[FAMILY_4] = &options->public_ip, [FAMILY_6] = &options->public_ipv6};
 	const struct node *own = calico_node_own(calico);

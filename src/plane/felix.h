@@ -19,7 +19,8 @@
 
 struct felix_sweep {
 	bool rules, routes, done; /* so far */
-	unsigned tries;           /* how often sets were in use still */
+	size_t sets;              /* removed */
+	unsigned tries;           /* in which no set could be removed */
 	struct buf note;          /* what was removed: names, separated by commas */
 };
 
@@ -35,7 +36,8 @@ bool felix_rules_stand(void);
 
 /* Chains and tables. */
 int felix_rules_remove(struct children *children, struct buf *note, struct err *err);
-/* *ret_left: some stand still, in use until the kernel has forgotten the rules, or left for the next call. */
-int felix_sets_remove(struct buf *note, bool *ret_left, struct err *err);
+/* True: some stand still, in use until the kernel has forgotten the rules, or left for the next call. A kernel without
+ * sets, or that says no, has nothing to remove: a set alone harms nobody. Counts into *gone. */
+bool felix_sets_remove(size_t *gone);
 /* Routes of protocol 80 but those to pods' interfaces (cali*): what is wanted in their place is ours by now. */
 int felix_routes_remove(struct nl *nl, struct buf *note, struct err *err);

@@ -70,7 +70,7 @@ int felix_routes_remove(struct nl *nl, struct buf *note, struct err *err)
 
 int felix_sweep_go(struct felix_sweep *sweep, struct nl *nl, struct children *children, struct err *err)
 {
-	bool left = false;
+	size_t before = sweep->sets;
 	int r = 0;
 
 	if (sweep->done)
@@ -85,10 +85,13 @@ int felix_sweep_go(struct felix_sweep *sweep, struct nl *nl, struct children *ch
 	if (r < 0)
 		return r;
 	sweep->routes = true;
-	r = felix_sets_remove(&sweep->note, &left, err);
+	sweep->done = !felix_sets_remove(&sweep->sets);
 	/* somebody else's rule may look into a set: then it stays */
-	sweep->done = r == 0 && (!left || ++sweep->tries > TRIES_MAX);
-	return r;
+	if (sweep->sets == before && ++sweep->tries > TRIES_MAX)
+		sweep->done = true;
+	if (sweep->done && sweep->sets)
+		buf_printf(&sweep->note, "%s%zu sets", sweep->note.len ? ", " : "", sweep->sets);
+	return 0;
 }
 
 void felix_sweep_free(struct felix_sweep *sweep)

@@ -64,15 +64,12 @@ static int collect(const struct nlmsghdr *msg, void *arg)
 	return 0;
 }
 
-static int list(struct nl *nl, struct names *ret, struct err *err)
+static void list(struct nl *nl, struct names *ret)
 {
 	struct nlmsghdr *msg = begin(nl, IPSET_CMD_LIST, 0);
-	int r;
 
 	mnl_attr_put_u32(msg, IPSET_ATTR_FLAGS | NLA_F_NET_BYTEORDER, htonl(IPSET_FLAG_LIST_SETNAME));
-	r = nl_dump(nl, msg, collect, ret, err);
-	/* a kernel without sets */
-	return r == -EINVAL || r == -EOPNOTSUPP || r == -ENOENT ? 0 : r;
+	nl_dump(nl, msg, collect, ret, NULL);
 }
 
 static int64_t now_ms(void)
@@ -83,52 +80,31 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* 1: it is in use. The kernel forgets rules of nftables a moment after they are gone. */
-static int destroy(struct nl *nl, const char *name, struct err *err)
+/* False: it is in use. The kernel forgets rules of nftables a moment after they are gone. */
+static bool destroy(struct nl *nl, const char *name)
 {
 	struct nlmsghdr *msg = begin(nl, IPSET_CMD_DESTROY, 0);
 	int r;
 
 	mnl_attr_put_strz(msg, IPSET_ATTR_SETNAME, name);
-	r = nl_talk(nl, msg, err);
-	if (r == -IPSET_ERR_BUSY || r == -EBUSY)
-		return 1;
-	return r == -ENOENT ? 0 : r;
+	r = nl_talk(nl, msg, NULL);
+	return r == 0 || r == -ENOENT;
 }
 
-static int destroy_all(struct nl *nl, const struct names *names, struct buf *note, bool *ret_left, struct err *err)
+bool felix_sets_remove(size_t *gone)
 {
 	int64_t end = now_ms() + BUDGET_MS;
-	size_t gone = 0, i;
-	bool busy = false;
-
-	for (i = 0; i < names->count && now_ms() < end; i++) {
-		int r = destroy(nl, names->items[i], err);
-
-		if (r < 0)
-			return err_wrap(err, "Calico's set %s cannot be removed", names->items[i]);
-		busy |= r > 0;
-		gone += r == 0;
-	}
-	if (gone)
-		buf_printf(note, "%s%zu sets", note->len ? ", " : "", gone);
-	*ret_left = busy || i < names->count;
-	return 0;
-}
-
-int felix_sets_remove(struct buf *note, bool *ret_left, struct err *err)
-{
 	struct names names = {0};
 	struct nl *nl = NULL;
-	int r = nl_open_protocol(NETLINK_NETFILTER, &nl, err);
+	size_t n = 0;
 
-	if (r == -EPROTONOSUPPORT)
-		return 0;
-	if (r == 0)
-		r = list(nl, &names, err);
-	if (r == 0)
-		r = destroy_all(nl, &names, note, ret_left, err);
+	if (nl_open_protocol(NETLINK_NETFILTER, &nl, NULL) < 0)
+		return false;
+	list(nl, &names);
+	for (size_t i = 0; i < names.count && now_ms() < end; i++)
+		n += destroy(nl, names.items[i]);
 	free(names.items);
 	nl_close(nl);
-	return r;
+	*gone += n;
+	return n < names.count;
 }

@@ -193,12 +193,13 @@ static void an_address_is_nobody_elses(void **state)
 	struct addr v4 = A("10.9.0.5");
 	struct lab *lab = *state;
 	struct attach_stray stray = {.host_ifname = "calif1e2d3c4b5b", .ifname = "eth0", .mtu = 1500};
+	struct attach_whose other = {.network = "n", .container_id = "other"};
 	struct err err = ERR_INIT;
 
 	make_pod(lab, NAME);
 	adopt(lab, &known);
 	stray.addr[FAMILY_4] = v4;
-	assert_int_equal(attach_adopt(lab->attacher, &stray, &(struct attach_whose){.network = "n", .container_id = "other"}, &err), -EEXIST);
+	assert_int_equal(attach_adopt(lab->attacher, &stray, &other, &err), -EEXIST);
 	assert_non_null(strstr(err_text(&err), "10.9.0.5"));
 	assert_int_equal(attach_adopt(lab->attacher, &stray, &known, &err), -EEXIST);
 }

@@ -19,8 +19,8 @@ static const char filter_rules[] =
 	":cali-pi-_AbC - [0:0]\n:OTHERS - [0:0]\n"
 	"-A FORWARD -m comment --comment \"cali:wUHhoiAYhphO9Mso\" -j cali-FORWARD\n"
 	"-A FORWARD -m comment --comment \"others -j cali-x\" -j OTHERS\n"
-	"-A FORWARD -m comment --comment \"cali:S93hcgKJrXEqnTfs\" -m comment --comment \"Policy explicitly accepted packet.\" "
-	"-m mark --mark 0x10000/0x10000 -j ACCEPT\n"
+	"-A FORWARD -m comment --comment \"cali:S93hcgKJrXEqnTfs\" -m comment --comment \"Policy explicitly accepted "
+	"packet.\" -m mark --mark 0x10000/0x10000 -j ACCEPT\n"
 	"-A FORWARD -m comment --comment \"cali:mp77cMpurHhyjLrM\" -j MARK --set-xmark 0x10000/0x10000\n"
 	"-A INPUT -m comment --comment \"cali:Cz_u1IQiXIMmKD4c\" -j cali-INPUT\n"
 	"-A OTHERS -s 192.0.2.0/24 -j ACCEPT\n"
@@ -147,6 +147,19 @@ static void test_it_stays_while_ours_do_not_stand(void **state)
 	assert_int_equal(bed_count("proto 80", "ip route"), 3);
 }
 
+static void test_many_sets(void **state)
+{
+	struct bed *bed = *state;
+
+	for (int i = 0; i < 100; i++)
+		bed_run("ipset create cali40s:%d hash:net", i);
+	want_ours(bed);
+	bed_apply(bed);
+	bed_wait(bed, is_swept);
+	assert_int_equal(bed_count("cali", "ipset list -n"), 0);
+	assert_string_equal(plane_felix_note(bed->plane), "100 sets");
+}
+
 /* A set that somebody else looks into cannot be removed, and stops nothing. */
 static void test_a_set_in_use_stays(void **state)
 {
@@ -179,6 +192,7 @@ int main(void)
 		IN_A_BED(test_all_of_it_goes_and_nothing_else),
 		IN_A_BED(test_it_stays_while_ours_do_not_stand),
 		IN_A_BED(test_a_set_in_use_stays),
+		IN_A_BED(test_many_sets),
 		IN_A_BED(test_nothing_there),
 	};
 
