@@ -4,9 +4,10 @@
  * runtime does (fork, exec, environment, configuration on stdin), ADD and then DEL with the ADD's result, WORKERS at
  * a time, and prints one JSON object with the latencies.
  *
- *   cnibench PLUGIN CONF-FILE COUNT WORKERS [POD]
+ *   cnibench PLUGIN CONF-FILE COUNT WORKERS [POD [PAUSE]]
  *
  * POD: the namespaces are the pods default/POD-0, default/POD-1, ...; without it they have no names.
+ * PAUSE: milliseconds before each call, so that what a call leaves to be done afterwards is not in the next one's way.
  *
  * Removes its namespaces at the end. Run it in a node of the lab.
  */
@@ -29,6 +30,7 @@ enum { RESULT_MAX = 16384, CONF_MAX = 65536 };
 struct plugin {
 	const char *path, *conf;
 	const char *pod; /* null: pods have no names */
+	int pause_ms;
 };
 
 struct slot {
@@ -156,6 +158,7 @@ static void worker(const struct plugin *plugin, struct slot *slots, int first, i
 		char args[256] = "IgnoreUnknown=1";
 		double start;
 
+		usleep((useconds_t)plugin->pause_ms * 1000);
 		netns_path(netns, sizeof(netns), i);
 		snprintf(id, sizeof(id), "bench-%d-%d", (int)getppid(), i);
 		if (plugin->pod)
@@ -256,12 +259,12 @@ int main(int argc, char **argv)
 {
 	int count = argc > 3 ? atoi(argv[3]) : 0;
 	int workers = argc > 4 ? atoi(argv[4]) : 0;
-	struct plugin plugin = {.pod = argc > 5 ? argv[5] : NULL};
+	struct plugin plugin = {.pod = argc > 5 ? argv[5] : NULL, .pause_ms = argc > 6 ? atoi(argv[6]) : 0};
 	struct slot *slots;
 	double wall;
 
 	if (count < 1 || workers < 1 || workers > 64) {
-		fputs("usage: cnibench PLUGIN CONF-FILE COUNT WORKERS [POD]\n", stderr);
+		fputs("usage: cnibench PLUGIN CONF-FILE COUNT WORKERS [POD [PAUSE]]\n", stderr);
 		return 2;
 	}
 	plugin.path = argv[1];

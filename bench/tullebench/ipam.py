@@ -24,6 +24,7 @@ from . import blocks, report, tools
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COUNT, ROUNDS = 40, 3
+PAUSES = (0, 50)  # milliseconds between one node's ADDs
 AGENTS = (1, 10)
 CLAIMERS = {1: 20, 10: 5, 100: 1}  # at once: how often
 DIALECTS = ("flannel", "calico")
@@ -69,33 +70,38 @@ def _start_api(lab, dialect: str) -> None:
 STORES = {"etcd": (_etcd_lab, _start_etcd), "API server": (_api_lab, _start_api)}
 
 
-def _adds(lab) -> dict:
+def _adds(lab, pause: int) -> list:
     """One runtime on each node, all at once."""
     def one(node):
         conflist = node.runtime.conflist()
         conf = dict(conflist["plugins"][0], name=conflist["name"], cniVersion="1.0.0")
         conf.pop("capabilities", None)
         node.write("/run/bench.conf", json.dumps(conf))
-        words = [tools.path("cnibench"), f"{lab.build}/tulle", "/run/bench.conf", COUNT, 1, f"bench-{node.index}"]
+        words = [tools.path("cnibench"), f"{lab.build}/tulle", "/run/bench.conf", COUNT, 1, f"bench-{node.index}", pause]
         return json.loads(node.run(words, timeout=300).stdout)
     return proc.together(*(lambda node=node: one(node) for node in lab.nodes))
 
 
 def _add_on(store: str, agents: int) -> dict:
     make, start = STORES[store]
-    found = {dialect: [] for dialect in DIALECTS}
+    found = {(dialect, pause): [] for pause in PAUSES for dialect in DIALECTS}
     with contextlib.ExitStack() as stack:
         labs = {}
         for dialect in DIALECTS:
             labs[dialect] = stack.enter_context(make(dialect, agents))
             start(labs[dialect], dialect)
         for _ in range(ROUNDS):
-            for dialect, lab in labs.items():
-                found[dialect] += _adds(lab)
+            for dialect, pause in found:
+                found[dialect, pause] += _adds(labs[dialect], pause)
                 time.sleep(2)  # addresses have rested, the store is at peace
-    return {dialect: {"median_ms": statistics.median(one["add"]["median_ms"] for one in all_of), "p90_ms": statistics.median(one["add"]["p90_ms"] for one in all_of),
-                      "max_ms": max(one["add"]["max_ms"] for one in all_of), "del_ms": statistics.median(one["del"]["median_ms"] for one in all_of),
-                      "failed": sum(one["add"]["failed"] + one["del"]["failed"] for one in all_of)} for dialect, all_of in found.items()}
+    return {f"{dialect}/{pause}": _summary(all_of) for (dialect, pause), all_of in found.items()}
+
+
+def _summary(all_of) -> dict:
+    def middle(verb, what):
+        return statistics.median(one[verb][what] for one in all_of)
+    return {"median_ms": middle("add", "median_ms"), "p90_ms": middle("add", "p90_ms"), "max_ms": max(one["add"]["max_ms"] for one in all_of),
+            "del_ms": middle("del", "median_ms"), "failed": sum(one["add"]["failed"] + one["del"]["failed"] for one in all_of)}
 
 
 # -- claims --
@@ -188,16 +194,17 @@ def measure(options) -> dict:
 
 
 def rows(data):
-    headings = ("what", "store", "agents", "median ms", "of Flannel's", "p90 ms", "p99 or most ms", "DEL median ms", "failed")
+    headings = ("what", "store", "agents", "pause ms", "median ms", "of Flannel's", "p90 ms", "p99 or most ms", "DEL median ms", "failed")
     lines = []
     for store, sizes in data["add"].items():
         for agents, found in sizes.items():
-            for dialect in DIALECTS:
-                one = found[dialect]
-                lines.append((f"ADD, {dialect.capitalize()}", store, agents, f"{one['median_ms']:.2f}", report.ratio(one["median_ms"], found["flannel"]["median_ms"]),
-                              f"{one['p90_ms']:.2f}", f"{one['max_ms']:.1f}", f"{one['del_ms']:.2f}", one["failed"]))
+            for key, one in found.items():
+                dialect, pause = key.split("/")
+                share = report.ratio(one["median_ms"], found[f"flannel/{pause}"]["median_ms"])
+                lines.append((f"ADD, {dialect.capitalize()}", store, agents, pause, f"{one['median_ms']:.2f}", share, f"{one['p90_ms']:.2f}",
+                              f"{one['max_ms']:.1f}", f"{one['del_ms']:.2f}", one["failed"]))
     for store, sizes in data["claim_ms"].items():
         for count, took in sizes.items():
-            lines.append(("block claimed, first address", store, f"{count} (IPAM only)", f"{statistics.median(took):.1f}", "",
+            lines.append(("block claimed, first address", store, f"{count} (IPAM only)", "", f"{statistics.median(took):.1f}", "",
                           f"{sorted(took)[len(took) * 9 // 10]:.1f}", f"{blocks.p99(took):.1f}", "", ""))
     return headings, lines
