@@ -215,13 +215,30 @@ static int list_ours(const struct record *record, struct plane_link **ret_links,
 	return 0;
 }
 
-/* It lives apart from the agent, and leaves its routes in the kernel when it ends: which ones only it can tell. */
+/* An operator's own, or real Calico's. */
+static bool another_bird_runs(const struct cleanup *cleanup)
+{
+	static const char *const sockets[] = {"/run/bird/bird.ctl", "/run/bird/bird6.ctl", "/run/calico/bird.ctl", "/run/calico/bird6.ctl"};
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(sockets); i++)
+		if (path_of(cleanup, sockets[i], path) == 0 && birdc_answers(path))
+			return true;
+	return false;
+}
+
+/* It lives apart from the agent, and leaves its routes in the kernel when it ends: which ones only it can tell. Where it
+ * has ended already, as in a DaemonSet that was deleted, all are orphans if nobody else's BIRD is there. */
 static void stop_bird(struct cleanup *cleanup, struct plane_cleanup *wish, struct prefix **ret_routes)
 {
-	char socket[PATH_MAX];
+	char socket[PATH_MAX], conf[PATH_MAX];
 
-	if (path_of(cleanup, BIRD_DIRECTORY "/bird.ctl", socket) < 0 || !birdc_answers(socket))
+	if (path_of(cleanup, BIRD_DIRECTORY "/bird.ctl", socket) < 0 || path_of(cleanup, BIRD_DIRECTORY "/bird.conf", conf) < 0)
 		return;
+	if (!birdc_answers(socket)) {
+		wish->all_bird_routes = access(conf, F_OK) == 0 && !another_bird_runs(cleanup);
+		return;
+	}
 	*ret_routes = birdc_routes(socket, &wish->bird_route_count);
 	wish->bird_routes = *ret_routes;
 	if (cleanup->dry || birdc_stop(socket))

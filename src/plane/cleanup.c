@@ -84,10 +84,11 @@ static void remove_routes(struct pass *pass)
 
 static bool is_of_bird(const struct plane_cleanup *wish, const struct plane_route *route)
 {
-	for (size_t i = 0; i < wish->bird_route_count; i++)
-		if (prefix_equal(&wish->bird_routes[i], &route->dst))
-			return route->protocol == RTPROT_BIRD;
-	return false;
+	bool is_named = wish->all_bird_routes;
+
+	for (size_t i = 0; i < wish->bird_route_count && !is_named; i++)
+		is_named = prefix_equal(&wish->bird_routes[i], &route->dst);
+	return is_named && route->protocol == RTPROT_BIRD;
 }
 
 static void remove_bird_routes(struct pass *pass)
@@ -97,7 +98,7 @@ static void remove_bird_routes(struct pass *pass)
 	struct table table;
 	size_t count = 0;
 
-	if (!pass->wish->bird_route_count)
+	if (!pass->wish->bird_route_count && !pass->wish->all_bird_routes)
 		return;
 	if (plane_list_routes(&routes, &count, &err) < 0)
 		fail(pass, &err);

@@ -74,6 +74,7 @@ struct plane_cleanup {
 	const char *record;       /* as in plane_options */
 	const struct prefix *bird_routes; /* of protocol bird that go as well: those that our BIRD made */
 	size_t bird_route_count;
+	bool all_bird_routes;             /* it has ended, and there is no other BIRD: every one of protocol bird */
 	bool dry;                 /* only tell */
 	void (*told)(void *ctx, const char *kind, const char *name); /* each removed thing: "device", "flannel.1" */
 	void *ctx;
