@@ -172,10 +172,12 @@ static bool is_named(const struct plane_link *link, const char *prefix)
 	       strlen(link->name) == len + 11 && strspn(link->name + len, "0123456789abcdef") == 11;
 }
 
-static bool has_our_route(const struct plane_link *link, const struct plane_route *routes, size_t count)
+static bool has_our_route(
+	const struct plane_link *link, const struct plane_route *routes, size_t count, const struct record *record)
 {
 	for (size_t i = 0; i < count; i++)
-		if (routes[i].index == link->index && routes[i].protocol == ROUTE_PROTOCOL_TULLE)
+		if (routes[i].index == link->index &&
+			(routes[i].protocol == ROUTE_PROTOCOL_TULLE || record_has_protocol(record, routes[i].protocol)))
 			return true;
 	return false;
 }
@@ -192,7 +194,7 @@ static bool is_ours(const struct plane_link *link, const struct plane_route *rou
 	if (is_named(link, "tul") || record_has_device(record, link->name))
 		return true;
 	if (has_calicos_name(link))
-		return has_our_route(link, routes, count);
+		return has_our_route(link, routes, count, record);
 	return plan_is_tunnel_name(link->name) && (strcmp(link->kind, "vxlan") == 0 || strcmp(link->kind, "veth") == 0);
 }
 

@@ -10,6 +10,14 @@ FELIX = json.dumps({"apiVersion": "projectcalico.org/v3", "kind": "FelixConfigur
                     "spec": {"deviceRouteProtocol": 85}})
 
 
+def be_calicos(node):
+    """Its pods come by a configuration of Calico's type: their interfaces have Calico's names."""
+    conf = json.dumps({"cniVersion": "1.0.0", "name": "k8s-pod-network", "plugins": [{"type": "calico", "ipam": {"type": "calico-ipam"}}]})
+    node.write("/etc/cni/net.d/05-calico.conflist", conf)
+    node.run(["sh", "-ec", "mkdir -p /run/bin; cp $1 /run/bin/calico", "sh", f"{node.lab.build}/tulle"])
+    node.runtime.path.append("/run/bin")
+
+
 def state(node):
     """What a node's kernel holds: devices with their addresses, routes, rules, programs at the uplink."""
     links = sorted((each["ifname"], "UP" in each["flags"], sorted(a["local"] for a in each["addr_info"] if a["scope"] != "link"))
@@ -23,8 +31,10 @@ def test_cleanup_leaves_nothing(calico, eyes, mode):  # noqa: F811
     lab = calico(pool(**{mode: "Always"}), FELIX, nodes=2)
     one, two = lab.nodes
     device = "vxlan.calico" if mode == "vxlanMode" else "tunl0"
+    be_calicos(one)
     pods = [node.pod_add(f"pod-{node.index}") for node in lab.nodes]
     talk(*pods)
+    assert [name for name, up, addresses in state(one)[0] if name.startswith("cali")]
     assert "proto 85" in one.run(["ip", "route"]).stdout
     one.agent_stop()
     dry = eyes(one).ctl("cleanup", "--dry-run").stdout
