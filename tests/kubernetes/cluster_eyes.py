@@ -74,5 +74,9 @@ while True:
         sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", self._ping.output).groups())
         assert sent == received, f"{sent - received} of {sent} pings were lost"
         assert self._talk.running, self._talk.output[-500:]
-        self._talk.stop(9)
-        self._server.stop(9)
+        self.end()
+
+    def end(self) -> None:
+        for background in (self._ping, self._talk, self._server):
+            if background.running:
+                background.stop(9)

@@ -7,7 +7,7 @@ import re
 import pytest
 from cluster_eyes import Eyes, Flow
 from cluster_pools import EXAMPLE, events, inside, objects, pod_manifest, resource, wait_calico
-from cluster_talk import agent_lives
+from cluster_talk import AGENTS, agent_lives
 from tullelab import KubeLab, kube_deploy, wait
 from tullelab.kube_deploy import NAMESPACE
 
@@ -45,7 +45,7 @@ def router(lab, birds):
     """A router beyond the gateway, with which each node has a session with a password and BFD."""
     node = lab.outside
     peers = "".join(f"""protocol bgp node{one.index} {{
-    local {node.ip} as {ROUTER_AS}; neighbor {one.ip} as 64512; multihop; password "{PASSWORD}"; bfd; connect delay time 1;
+    local {node.ip} as {ROUTER_AS}; neighbor {one.ip} as 64512; multihop; password "{PASSWORD}"; bfd graceful; connect delay time 1;
     ipv4 {{ import all; export none; }};
 }}
 """ for one in lab.nodes)
@@ -57,6 +57,14 @@ def router(lab, birds):
     for one in lab.nodes:
         wait_sessions(one, 2)
     return node
+
+
+@pytest.fixture
+def flow(lab, pods):
+    """Traffic between the pods, of which nothing may be lost until flow.check()."""
+    made = Flow(lab, *pods)
+    yield made
+    made.end()
 
 
 def bgp(node) -> dict:
@@ -122,10 +130,9 @@ def test_upgrading_the_agent_touches_no_session(lab, router, pods):
     assert ([since(node) for node in lab.nodes], since(router, "/run/router.ctl"), bird_lives(lab)) == before
 
 
-def test_upgrading_bird_loses_no_route(lab, router, pods):
+def test_upgrading_bird_loses_no_route(lab, router, pods, flow):
     """The router keeps them for the restart time, the nodes' kernels keep theirs."""
     wait.until(lambda: all(own_block(lab, pod) in learnt(router) for pod in pods), "the blocks", 30, 0.3)
-    flow = Flow(lab, *pods)
     lives = bird_lives(lab)
     lab.kubectl("-n", NAMESPACE, "rollout", "restart", "daemonset/tulle-bird")
 
@@ -137,6 +144,29 @@ def test_upgrading_bird_loses_no_route(lab, router, pods):
         wait_sessions(node, 2)
     assert not set(lives) & set(bird_lives(lab)) and all(own_block(lab, pod) in learnt(router) for pod in pods)
     flow.check()
+
+
+def test_without_agents(lab, router, pods, flow):
+    """Whoever removes them leaves sessions and packets alone; those that come back adopt both."""
+    before = [since(node) for node in lab.nodes]
+    lab.kubectl("-n", NAMESPACE, "delete", "daemonset", "tulle", timeout=100)
+    wait.until(lambda: not lab.kube_pods(NAMESPACE, AGENTS), "no agent is left", 60)
+    flow.check()
+    assert [since(node) for node in lab.nodes] == before
+    lab.deploy()
+    wait_calico(lab, 60)
+    for node in lab.nodes:
+        wait_sessions(node, 2)
+    assert [since(node) for node in lab.nodes] == before
+
+
+def test_one_agent_is_elected(lab, birds):
+    """With the rights of the manifest's Role, in its namespace."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+    lease = wait.until(lambda: next(iter(lab.api.items(path)), None), "a Lease", 60, 0.5)
+    assert lease["metadata"]["name"] == "tulle-ipam" and lease["spec"]["holderIdentity"] in {node.name for node in lab.nodes}
+    for node in lab.nodes:
+        assert "IPAM lease" not in Eyes(node).problems()
 
 
 def test_services_are_announced(lab, router, pods):
@@ -156,9 +186,8 @@ def test_services_are_announced(lab, router, pods):
     wait.until(lambda: "10.96." not in learnt(router), "all is taken back", 30, 0.3, detail=lambda: learnt(router))
 
 
-def test_without_the_mesh(lab, router, pods):
+def test_without_the_mesh(lab, router, pods, flow):
     """Pods reach each other by block data, whatever BGP says."""
-    flow = Flow(lab, *pods)
     lab.apply([resource("BGPConfiguration", "default", nodeToNodeMeshEnabled=False)])
     try:
         for node in lab.nodes:
