@@ -99,6 +99,17 @@ def test_show(calico, ipam):  # noqa: F811
     assert ask("show", "--ip=192.0.2.9").stdout == "IP 192.0.2.9 is in no pool\n"
 
 
+def test_ipv6(calico, ipam):  # noqa: F811
+    """More addresses than a number can say."""
+    node, = calico(pool(), pool("pool6", "fd00:10:244::/64", vxlanMode="Always"), nodes=1, family="dual").nodes
+    a = node.pod_add("a")
+    ask = ipam(node)
+    ask.wait_clean()
+    shown = ask("show").stdout
+    assert re.search(r"^IP Pool +fd00:10:244::/64 +over 10\^15 +\d+ \(0%\) +over 10\^15 \(100%\) ", shown, re.M), shown
+    assert ask("show", f"--ip={a.ip_of(6)}").stdout.startswith(f"IP {a.ip_of(6)} is in use\nPool: pool6\nBlock: fd00:10:244:")
+
+
 def test_wrong_usage(calico, ipam):  # noqa: F811
     ask = ipam(calico(pool(), nodes=1).nodes[0])
     for words, said in ((["show", "--ip=10.244.0.0/26"], '--ip: the value is "10.244.0.0/26", expected'),
