@@ -14,6 +14,8 @@
 #include <string.h>
 #include <time.h>
 
+#define BEHIND_MS 50
+
 /* -- what it says -- */
 
 static void on_ready(void *ctx)
@@ -202,6 +204,7 @@ int calico_batch_init(struct calico *calico)
 {
 	struct reserve_options options = {
 		.rest_s = (unsigned)calico->agent->options.address_rest,
+		.behind_ms = BEHIND_MS,
 		.lost = on_lost,
 		.ready = on_ready,
 		.report = on_report,

@@ -102,7 +102,7 @@ static void timer_ran(evutil_socket_t fd, short what, void *ctx)
 {
 	struct reserve *reserve = ctx;
 
-	reserve->paused = false;
+	reserve->paused = reserve->soon = false;
 	reserve_tell(reserve); /* something may have rested for long enough */
 	reserve_step(reserve);
 }
@@ -333,7 +333,7 @@ static int give(struct reserve *reserve, struct slot *slot, uint64_t owner, cons
 	slot->owner = owner;
 	slot->pod = copy;
 	slot->kept_until = 0;
-	reserve_step(reserve);
+	reserve_step_soon(reserve);
 	return 0;
 }
 
@@ -460,7 +460,7 @@ static void let_go(struct reserve *reserve, const struct addr *addr, uint64_t ow
 	/* to the end of the queue: what was released last is used last */
 	DL_DELETE(reserve->turn, slot);
 	DL_APPEND(reserve->turn, slot);
-	reserve_step(reserve);
+	reserve_step_soon(reserve);
 }
 
 void reserve_pass(struct reserve *reserve, const struct addr *addr, uint64_t from, uint64_t to)

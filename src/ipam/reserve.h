@@ -28,6 +28,9 @@ struct reserve_options {
 	size_t low, high;
 	/* How long an address that a pod had is not given to another; RESERVE_REST_MIN_S when there is no other one. */
 	unsigned rest_s;
+	/* So long after an address was taken or given back the store is told, if nothing is under way then: pods that come
+	 * together are one write, and none waits for that of the one before. */
+	unsigned behind_ms;
 	int64_t (*now)(void *ctx); /* milliseconds of a clock that never goes back; null: CLOCK_BOOTTIME */
 	/* Somebody else has this address in the store now, though the owner uses it. Once for each. May be
 	 * null. */

@@ -41,6 +41,7 @@ static void pause_for(struct reserve *reserve, unsigned ms)
 	struct timeval wait = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
 
 	reserve->paused = true;
+	reserve->soon = false;
 	evtimer_add(reserve->timer, &wait);
 }
 
@@ -566,7 +567,7 @@ static void sleep_until_due(struct reserve *reserve)
 
 	if (reserve->starved)
 		wait = (struct timeval){.tv_usec = 100000};
-	if (reserve->slots || reserve->demands || reserve->refused)
+	if (!reserve->soon && (reserve->slots || reserve->demands || reserve->refused))
 		evtimer_add(reserve->timer, &wait);
 }
 
@@ -598,6 +599,20 @@ void reserve_step(struct reserve *reserve)
 	}
 	if (!reserve->call)
 		abandon(reserve);
+}
+
+void reserve_step_soon(struct reserve *reserve)
+{
+	struct timeval wait = {.tv_usec = (suseconds_t)reserve->options.behind_ms * 1000};
+
+	if (reserve->options.behind_ms == 0) {
+		reserve_step(reserve);
+		return;
+	}
+	if (reserve->soon || reserve->call || reserve->paused)
+		return; /* what ends first goes on with it */
+	reserve->soon = true;
+	evtimer_add(reserve->timer, &wait);
 }
 
 void reserve_retry(struct reserve *reserve)

@@ -69,6 +69,7 @@ struct reserve {
 	struct demand *filling;
 	struct fetch *fetching;
 	bool started, look_all, paused;
+	bool soon;     /* the timer is set for what was put off (reserve_step_soon) */
 	bool troubled; /* it failed last, and that is told */
 	bool damaged; /* a block could not be read, and it is told */
 	bool starved; /* somebody got -EAGAIN since ready() was called */
@@ -90,6 +91,8 @@ void demand_free(struct reserve *reserve, struct demand *demand);
 
 /* Begins whatever is to be done next, if nothing is under way. */
 void reserve_step(struct reserve *reserve);
+/* The same, a little later. */
+void reserve_step_soon(struct reserve *reserve);
 /* Calls ready() if somebody waits for it. */
 void reserve_tell(struct reserve *reserve);
 void reserve_report(struct reserve *reserve, const char *text);
