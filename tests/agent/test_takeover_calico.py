@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from calico_traces import PLUGIN, RealCalico, host_ifname
+from calico_traces import CONF, PLUGIN, RealCalico, host_ifname
 from tullelab import wait
 from tullelab.cni import Attachment
 
@@ -173,6 +173,11 @@ def test_old_and_new_pods_reach_each_other(world, eyes):
 def test_they_outlive_the_agent(world, eyes):
     world.two.agent_kill()
     world.start()
+    conf = world.two.read("/etc/cni/net.d/10-calico.conflist")
+    world.two.write("/etc/cni/net.d/10-calico.conflist", json.dumps(dict(CONF, cniVersion="1.0.0", plugins=CONF["plugins"][:1])))
+    for pod in world.old:
+        pod.check()
+    world.two.write("/etc/cni/net.d/10-calico.conflist", conf)
     for pod in world.old:
         pod.ping(world.a.ip)
     talk(world.old[0], world.lab.pod("new"), versions(world.lab))

@@ -318,6 +318,7 @@ static void test_result_compare(void **state)
 	struct attachment a = make_attachment();
 
 	(void)state;
+	a.netns_ino = 1; /* made by us, not adopted */
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		_cleanup_(json_cleanup) json_t *prev = parse(cases[i].text), *result = cni_result_read(prev);
 		struct err err = ERR_INIT;
@@ -325,6 +326,21 @@ static void test_result_compare(void **state)
 		if (cni_result_compare(result, &a, &err) != cases[i].rc)
 			fail_msg("%s: %s", cases[i].text, err_text(&err));
 	}
+}
+
+/* Calico's older plugins named the host end only. */
+static void test_result_compare_adopted(void **state)
+{
+	static const char text[] = "{\"interfaces\":[{\"name\":\"cali0123456789a\"}],\"ips\":[{\"address\":\"10.1.2.3/32\"},"
+				   "{\"address\":\"fd00::3/128\"}]}";
+	_cleanup_(json_cleanup) json_t *prev = parse(text), *result = cni_result_read(prev);
+	struct attachment a = make_attachment();
+
+	(void)state;
+	a.netns_ino = 0;
+	assert_int_equal(cni_result_compare(result, &a, NULL), 0);
+	a.addr[FAMILY_4] = addr_add(&a.addr[FAMILY_4], 1);
+	assert_int_equal(cni_result_compare(result, &a, NULL), -EINVAL);
 }
 
 /* -- errors -- */
@@ -361,6 +377,7 @@ int main(void)
 		cmocka_unit_test(test_result_convert),
 		cmocka_unit_test(test_result_without_address),
 		cmocka_unit_test(test_result_compare),
+		cmocka_unit_test(test_result_compare_adopted),
 		cmocka_unit_test(test_error_text),
 	};
 
