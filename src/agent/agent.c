@@ -49,8 +49,10 @@ static void on_resync(evutil_socket_t fd, short what, void *ctx)
 	struct agent *agent = ctx;
 
 	plane_forget(agent->plane);
-	if (agent->calico)
+	if (agent->calico) {
 		calico_bgp_resync(agent->calico);
+		calico_uplink_due(agent->calico);
+	}
 	agent_look_at_uplink(agent);
 	agent_owner_look(agent);
 	agent_mark(agent);
@@ -72,6 +74,8 @@ static void on_kernel_changed(void *ctx)
 {
 	struct agent *agent = ctx;
 
+	if (agent->calico)
+		calico_uplink_due(agent->calico);
 	agent_look_at_uplink(agent);
 	agent_mark(agent);
 }

@@ -124,6 +124,18 @@ bool calico_is_locked(const struct calico *calico)
 	return info && !info->datastore_ready;
 }
 
+void calico_uplink_due(struct calico *calico)
+{
+	calico->uplink_due = true;
+}
+
+/* It is chosen by the kernel's devices and routes, all of which are read for it, by our Node and by the families of pools. */
+static bool uplink_may_differ(const struct calico *calico)
+{
+	return !calico->agent->have_uplink || calico->uplink_due || calico_has_changed(calico, CALICO_NODES) ||
+		calico_has_changed(calico, CALICO_POOLS) || calico_has_changed(calico, CALICO_FELIX);
+}
+
 static bool look_at_uplink(struct calico *calico)
 {
 	struct agent *agent = calico->agent;
@@ -135,9 +147,12 @@ static bool look_at_uplink(struct calico *calico)
 
 	if (!calico->families[FAMILY_4] && !calico->families[FAMILY_6])
 		return agent->have_uplink;
+	if (!uplink_may_differ(calico))
+		return true;
 	calico_takeover_address(calico, &options, text);
 	rc = uplink_choose(&options, calico->families, agent->have_uplink ? &agent->home : NULL, &uplink, &err);
 	problems_set(agent->problems, "uplink", rc < 0 ? err_text(&err) : NULL);
+	calico->uplink_due = rc < 0;
 	if (rc < 0)
 		return agent->have_uplink;
 	if (!agent->have_uplink || !uplink_equal(&uplink, &agent->uplink))
@@ -172,6 +187,7 @@ void calico_replan(struct calico *calico)
 {
 	struct agent *agent = calico->agent;
 	struct err err = ERR_INIT;
+	bool uplink;
 	int rc;
 
 	if (!calico_store_is_complete(calico->store) || calico_is_locked(calico))
@@ -179,8 +195,9 @@ void calico_replan(struct calico *calico)
 	calico_world_refresh(calico);
 	calico_takeover_go(calico);
 	calico_claims_go(calico);
+	uplink = calico->pools && look_at_uplink(calico);
 	calico->changed = 0;
-	if (!calico->pools || !look_at_uplink(calico))
+	if (!uplink)
 		return;
 	calico_node_publish(calico);
 	rc = calico_plan_apply(calico, &err);
@@ -188,6 +205,7 @@ void calico_replan(struct calico *calico)
 	calico_annotate_go(calico);
 	problems_set(agent->problems, "kernel", rc < 0 ? err_text(&err) : NULL);
 	if (rc < 0) {
+		calico->uplink_due = true;
 		agent_retry_later(agent);
 		return;
 	}

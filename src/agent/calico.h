@@ -26,6 +26,8 @@ void calico_free(struct calico *calico); /* null is fine */
 
 /* One pass. */
 void calico_replan(struct calico *calico);
+/* Links, addresses or default routes of the machine may have changed: the next pass looks at them. */
+void calico_uplink_due(struct calico *calico);
 /* Why pods cannot be added; null when they can. */
 const char *calico_not_ready(struct calico *calico);
 /* As cni_server_options.admit. */

@@ -41,6 +41,7 @@ struct calico {
 	struct repair *repair;
 	bool batch_held, batch_started;
 	unsigned changed; /* bits by enum calico_part, since the last pass */
+	bool uplink_due;  /* the kernel may have another one than the last pass saw */
 
 	/* what the pass has made of it */
 	struct pools *pools;

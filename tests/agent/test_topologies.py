@@ -236,3 +236,18 @@ def test_node_selectors_that_change(cluster):
     again = comes_from(two, "again", 0)
     talk(old, moved, other, again, versions=VERSIONS)
     assert inside(old, 0) and inside(moved, 1)
+
+
+def test_the_uplink_is_followed(cluster):
+    """Its MTU, then its address: the agents look at the kernel when it says something, not in each pass."""
+    lab = cluster("vxlan", family="4")
+    one, two = lab.nodes
+    a, b = (add(node, "pod-" + node.name) for node in lab.nodes)
+    talk(a, b)
+    one.run(["ip", "link", "set", "eth0", "mtu", "1400"])
+    wait.until(lambda: json.loads(one.run(["ip", "-j", "link", "show", "vxlan.calico"]).stdout)[0]["mtu"] == 1350, "the tunnel's MTU", 10)
+    one.run(["sh", "-ec", "ip address delete 192.0.2.1/24 dev eth0; ip address add 192.0.2.77/24 dev eth0\n"
+             "ip route replace default via 192.0.2.254 dev eth0 src 192.0.2.77"])
+    wait.until(lambda: "dst 192.0.2.77" in two.run(["bridge", "fdb", "show", "dev", "vxlan.calico"]).stdout, "the other node's way to it", 15,
+               detail=lambda: one.log[-1500:])
+    talk(a, b)
