@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-#define BEHIND_MS 50
+#define BEHIND_MS 200
 
 /* -- what it says -- */
 

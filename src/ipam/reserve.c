@@ -375,9 +375,12 @@ int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t
 	if (slot) {
 		demand->asked = false;
 		rc = give(reserve, slot, owner, pod, err);
-		if (rc == 0)
-			*ret = slot->addr;
-		return rc;
+		if (rc < 0)
+			return rc;
+		*ret = slot->addr;
+		if (reserve_is_low(reserve, demand))
+			reserve_step(reserve); /* before a burst empties it */
+		return 0;
 	}
 	/* who is told to wait waits for seconds; what rests for longer is none */
 	if (failed && !find_ready(reserve, demand, spared_rest(reserve) + RESERVE_REST_MIN_S * 1000))

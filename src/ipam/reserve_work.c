@@ -269,8 +269,8 @@ static void filled(void *ctx, const struct ipam_result *result)
 	reserve_step(reserve);
 }
 
-/* Free, or free as soon as it has rested or is written. */
-static size_t count_batch(const struct reserve *reserve, const struct demand *demand, bool resting)
+/* Free, or free as soon as it is written. */
+static size_t count_batch(const struct reserve *reserve, const struct demand *demand)
 {
 	int64_t now = reserve_now(reserve);
 	const struct slot *slot;
@@ -279,11 +279,16 @@ static size_t count_batch(const struct reserve *reserve, const struct demand *de
 	DL_FOREACH(reserve->turn, slot)
 	{
 		if (!slot->owner && !slot->surplus && !slot->lost && !slot->doubt &&
-			slot->kept_until <= now && (resting || slot->rest_until <= now) &&
+			slot->kept_until <= now && slot->rest_until <= now &&
 			slot_suits(reserve, slot, demand))
 			count++;
 	}
 	return count;
+}
+
+bool reserve_is_low(const struct reserve *reserve, const struct demand *demand)
+{
+	return count_batch(reserve, demand) < demand->low;
 }
 
 /* Pools that are used up are asked for again soon only if somebody waits. */
@@ -299,7 +304,7 @@ static bool begin_fill(struct reserve *reserve)
 
 	DL_FOREACH(reserve->demands, demand)
 	{
-		size_t have = count_batch(reserve, demand, false), low = demand->low, high = demand->high;
+		size_t have = count_batch(reserve, demand), low = demand->low, high = demand->high;
 		bool strict = allocator_world(reserve->allocator)->config.strict_affinity;
 		struct ipam_assign request = {
 			.wish = {demand->family_index, POOL_USE_WORKLOAD, demand->pools, demand->pool_count,
@@ -504,7 +509,7 @@ static bool is_wanted(struct reserve *reserve, const struct slot *slot)
 
 static void trim_demand(struct reserve *reserve, struct demand *demand)
 {
-	size_t have = count_batch(reserve, demand, true), most = demand->high * 2;
+	size_t have = count_batch(reserve, demand), most = demand->high * 2;
 	struct slot *slot;
 
 	if (allocator_world(reserve->allocator)->config.strict_affinity)

@@ -89,6 +89,8 @@ bool slot_is_ready_at(const struct slot *slot, int64_t now);
 bool slot_suits(const struct reserve *reserve, const struct slot *slot, const struct demand *demand);
 void demand_free(struct reserve *reserve, struct demand *demand);
 
+/* There are fewer free addresses than are to be kept. */
+bool reserve_is_low(const struct reserve *reserve, const struct demand *demand);
 /* Begins whatever is to be done next, if nothing is under way. */
 void reserve_step(struct reserve *reserve);
 /* The same, a little later. */

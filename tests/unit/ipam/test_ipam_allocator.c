@@ -587,6 +587,35 @@ static void test_shorter_rest(void **state)
 	reserve_free(reserve);
 }
 
+/* Pods come and go faster than their addresses rest: what rests is no reason to give back what is free, or to claim more
+ * blocks. */
+static void test_many_rest(void **state)
+{
+	struct bed *bed = *state;
+	struct reserve *reserve;
+	struct reserve_counts counts;
+	struct addr addr;
+
+	set_world(bed, pool("10.0.0.0/22", 26), plain);
+	reserve = reserve_of(bed, 0, 60);
+	take_any(bed, reserve, 1, &addr);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(take_any(bed, reserve, 1, &addr), 0);
+		reserve_rest(reserve, &addr, 1);
+		settle(bed, reserve);
+		reserve_count(reserve, FAMILY_4, &counts);
+		assert_int_equal(counts.free, 1);
+	}
+	assert_int_equal(counts.resting, 20);
+	assert_int_equal(count_of(bed, KIND_IPAM_BLOCK), 1);
+	bed->now += 61;
+	reserve_retry(reserve);
+	settle(bed, reserve);
+	reserve_count(reserve, FAMILY_4, &counts);
+	assert_in_range(counts.free, 1, 2);
+	reserve_free(reserve);
+}
+
 /* The pools that were wanted are not: what was kept of them is given back. */
 static void test_wanted_no_more(void **state)
 {
@@ -666,6 +695,7 @@ int main(void)
 		TEST(test_refused_wishes),
 		TEST(test_passed_on),
 		TEST(test_shorter_rest),
+		TEST(test_many_rest),
 		TEST(test_wanted_no_more),
 		TEST(test_unseen),
 		TEST(test_election),
