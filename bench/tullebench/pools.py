@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pod to pod on two nodes where the store speaks Calico: pools without encapsulation, with IPIP and with VXLAN, through the agent, against
 the same layouts made by hand of the kernel's own parts (IPIP by the module where there is one, and by the carrier alone). Client and server
-on one CPU, layouts interleaved in random order, as in the part "paths"."""
+on one CPU, layouts interleaved in random order, as in the part "paths". Nobody masquerades, but one pool, to see what connection tracking costs.
+The agent's layouts have its guard in front, those by hand have no rules at all."""
 import random
 import statistics
 import time
@@ -11,17 +12,17 @@ from tullelab.lab import Lab
 from . import paths, report
 from .paths import TESTS, Layout
 
-AGENT = {"pool none": "none", "pool ipip": "ipip", "pool vxlan": "vxlan"}
+AGENT = {"pool none": ("none", False), "pool ipip": ("ipip", False), "pool vxlan": ("vxlan", False), "pool none, natOutgoing": ("none", True)}
 BY_HAND = ("routed", "routed vxlan", "routed ipip kernel", "routed ipip carrier")
 NAMES = {"routed": "by hand routes", "routed vxlan": "by hand vxlan", "routed ipip kernel": "by hand ipip (module)",
          "routed ipip carrier": "by hand ipip (carrier)"}
-AGAINST = {"pool none": ("routed",), "pool vxlan": ("routed vxlan",), "pool ipip": ("routed ipip kernel", "routed ipip carrier")}
+AGAINST = {"pool none": ("routed",), "pool none, natOutgoing": ("routed",), "pool vxlan": ("routed vxlan",), "pool ipip": ("routed ipip kernel", "routed ipip carrier")}
 
 
 def _layouts(labs):
     found = []
-    for name, what in AGENT.items():
-        lab = Lab(nodes=2, pools=what)
+    for name, (what, masquerade) in AGENT.items():
+        lab = Lab(nodes=2, pools=what, ip_masq=masquerade)
         labs.append(lab)
         lab.up()
         one, two = (node.pod_add(f"bench-{node.index}") for node in lab.nodes)
