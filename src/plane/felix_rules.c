@@ -16,6 +16,7 @@
 #define CHAIN "cali-"
 #define MARK "cali:" /* begins the comment of each rule */
 #define TABLE "calico"
+#define TABLE_ARP "calico-arp"
 #define WORD_MAX 512
 
 static const char *const tables[] = {"raw", "mangle", "nat", "filter"};
@@ -214,26 +215,26 @@ static const char *family_word(uint8_t family)
 	}
 }
 
-static int tables_remove(
-	struct children *children, const struct nft_chain *list, size_t count, struct buf *note, struct err *err)
+static bool is_felix_table(const struct nft_chain *table)
+{
+	return strcmp(table->table, TABLE) == 0 || strcmp(table->table, TABLE_ARP) == 0;
+}
+
+static int tables_remove(struct children *children, struct buf *note, struct err *err)
 {
 	_cleanup_(process_result_free) struct process_result result = {0};
 	_cleanup_(buf_free) struct buf text = BUF_INIT(4096);
+	_cleanup_free_ struct nft_chain *list = NULL;
 	const char *argv[] = {"nft", "-f", "-", NULL};
 	char complaint[400];
-	bool seen[NFPROTO_NUMPROTO] = {false};
-	int r;
+	size_t count = 0;
+	int r = nft_tables_find(is_felix_table, &list, &count, err);
 
-	for (size_t i = 0; i < count; i++) {
-		const char *word = strcmp(list[i].table, TABLE) == 0 ? family_word(list[i].family) : NULL;
-
-		if (!word || seen[list[i].family])
-			continue;
-		seen[list[i].family] = true;
-		buf_printf(&text, "delete table %s " TABLE "\n", word);
-	}
-	if (!text.len)
-		return 0;
+	for (size_t i = 0; i < count; i++)
+		if (family_word(list[i].family))
+			buf_printf(&text, "delete table %s %s\n", family_word(list[i].family), list[i].table);
+	if (r < 0 || !text.len)
+		return r;
 	r = children_run(children, argv, text.data, text.len, &result, err);
 	if (r == 0 && result.status != 0)
 		return err_set(err, -EIO, "Calico's tables could not be removed by nft: %s",
@@ -245,7 +246,7 @@ static int tables_remove(
 
 static bool is_felix(const struct nft_chain *chain)
 {
-	return begins(chain->name, CHAIN) || strcmp(chain->table, TABLE) == 0;
+	return begins(chain->name, CHAIN) || is_felix_table(chain);
 }
 
 bool felix_rules_stand(void)
@@ -264,5 +265,5 @@ int felix_rules_remove(struct children *children, struct buf *note, struct err *
 
 	for (size_t p = 0; p < ARRAY_SIZE(programs) && r == 0; p++)
 		r = program_remove(children, &programs[p], list, count, note, err);
-	return r == 0 ? tables_remove(children, list, count, note, err) : r;
+	return r == 0 ? tables_remove(children, note, err) : r;
 }

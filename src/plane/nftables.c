@@ -54,6 +54,16 @@ static bool is_of_forward(const struct nft_chain *chain)
 		strncmp(chain->table, "flannel-ipv", 11) == 0);
 }
 
+static void table_parse(const struct nlmsghdr *msg, struct nft_chain *ret)
+{
+	const struct nfgenmsg *info = mnl_nlmsg_get_payload(msg);
+	const struct nlattr *attrs[NFTA_TABLE_NAME + 1];
+
+	*ret = (struct nft_chain){.family = info->nfgen_family};
+	attrs_index(msg, sizeof(*info), attrs, NFTA_TABLE_NAME);
+	attr_text(attrs[NFTA_TABLE_NAME], ret->table, sizeof(ret->table));
+}
+
 struct list {
 	bool (*keep)(const struct nft_chain *);
 	struct nft_chain *chains;
@@ -65,9 +75,16 @@ static int collect(const struct nlmsghdr *msg, void *arg)
 	struct list *list = arg;
 	struct nft_chain chain, *bigger;
 
-	if (message_kind(msg) != NFT_MSG_NEWCHAIN)
+	switch (message_kind(msg)) {
+	case NFT_MSG_NEWCHAIN:
+		chain_parse(msg, &chain);
+		break;
+	case NFT_MSG_NEWTABLE:
+		table_parse(msg, &chain);
+		break;
+	default:
 		return 0;
-	chain_parse(msg, &chain);
+	}
 	if (!list->keep(&chain))
 		return 0;
 	bigger = reallocarray(list->chains, list->count + 1, sizeof(*bigger));
@@ -88,16 +105,15 @@ int nft_chains_list(struct nft_chain **ret, size_t *ret_count, struct err *err)
 	return nft_chains_find(is_of_forward, ret, ret_count, err);
 }
 
-int nft_chains_find(bool (*keep)(const struct nft_chain *), struct nft_chain **ret, size_t *ret_count, struct err *err)
+static int find(int request, struct list list, struct nft_chain **ret, size_t *ret_count, struct err *err)
 {
 	_cleanup_(close_nl) struct nl *nl = NULL;
-	struct list list = {.keep = keep};
 	struct nlmsghdr *msg;
 	struct nfgenmsg *info;
 	int r = nl_open_protocol(NETLINK_NETFILTER, &nl, err);
 
 	if (r == 0) {
-		msg = nl_begin(nl, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, 0);
+		msg = nl_begin(nl, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | request), 0);
 		info = nl_extra(msg, sizeof(*info));
 		info->nfgen_family = NFPROTO_UNSPEC;
 		r = nl_dump(nl, msg, collect, &list, err);
@@ -107,11 +123,21 @@ int nft_chains_find(bool (*keep)(const struct nft_chain *), struct nft_chain **r
 		r = 0;
 	if (r < 0) {
 		free(list.chains);
-		return err_wrap(err, "nftables chains"), r;
+		return err_wrap(err, "nftables"), r;
 	}
 	*ret = list.chains;
 	*ret_count = list.count;
 	return 0;
+}
+
+int nft_chains_find(bool (*keep)(const struct nft_chain *), struct nft_chain **ret, size_t *ret_count, struct err *err)
+{
+	return find(NFT_MSG_GETCHAIN, (struct list){.keep = keep}, ret, ret_count, err);
+}
+
+int nft_tables_find(bool (*keep)(const struct nft_chain *), struct nft_chain **ret, size_t *ret_count, struct err *err)
+{
+	return find(NFT_MSG_GETTABLE, (struct list){.keep = keep}, ret, ret_count, err);
 }
 
 static bool text_is(const struct nlattr *attr, const char *text)

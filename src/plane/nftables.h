@@ -23,6 +23,8 @@ struct nft_chain {
 int nft_chains_list(struct nft_chain **ret, size_t *ret_count, struct err *err);
 /* The same with the chains of all families that keep says yes to; base and drop are told of ip, ip6 and inet. */
 int nft_chains_find(bool (*keep)(const struct nft_chain *), struct nft_chain **ret, size_t *ret_count, struct err *err);
+/* The same of tables, which may have no chain: name is "". */
+int nft_tables_find(bool (*keep)(const struct nft_chain *), struct nft_chain **ret, size_t *ret_count, struct err *err);
 
 /* Notifications come in transactions, closed by a "new generation" message that names the process. */
 struct nft_watch {

@@ -380,7 +380,7 @@ class RealCalico:
                 done = node.run([f"{word}-{kind}-restore", "--noflush"], input=FILTER.format(chains=chains, rules=rules) + NAT.format(set=f"cali{digit}0"))
                 assert done.returncode == 0
         node.run(["nft", "-f", "-"], input="table ip calico {\nchain filter-FORWARD {\ntype filter hook forward priority 0;\n}\n}\n"
-                 "table ip6 calico {\nchain filter-FORWARD {\ntype filter hook forward priority 0;\n}\n}\n")
+                 "table ip6 calico {\nchain filter-FORWARD {\ntype filter hook forward priority 0;\n}\n}\ntable arp calico-arp {\n}\n")
 
     def traces(self) -> list:
         """What is left of rules and sets."""

@@ -65,7 +65,7 @@ static void leave_traces(void)
 	}
 	bed_feed("nft", "table ip calico {\n chain filter-FORWARD {\n type filter hook forward priority 0;\n }\n}\n"
 		"table ip6 calico {\n chain filter-FORWARD {\n type filter hook forward priority 0;\n }\n}\n"
-		"table arp calico {\n chain filter-INPUT {\n type filter hook input priority 0;\n }\n}\n"
+		"table arp calico-arp {\n}\n"
 		"table ip mine {\n chain calico {\n }\n}\n");
 	bed_run("ip link add cali0123456789a type veth peer name pod0");
 	bed_run("ip link set cali0123456789a up");
@@ -82,7 +82,7 @@ static size_t rules_left(void)
 	return bed_count("cali-", "iptables-nft-save") + bed_count("cali:", "iptables-nft-save") +
 		bed_count("cali-", "ip6tables-nft-save") + bed_count("cali:", "iptables-legacy-save") +
 		bed_count("-FORWARD", "ip6tables-legacy-save") + bed_count("table", "nft list table ip calico") +
-		bed_count("table", "nft list table ip6 calico") + bed_count("table", "nft list table arp calico");
+		bed_count("table", "nft list table ip6 calico") + bed_count("table", "nft list table arp calico-arp");
 }
 
 static bool is_swept(struct bed *bed)
