@@ -2,11 +2,10 @@
 """Calico's pools on the real cluster, installed and changed by kubectl as docs/install.md says: two racks, both families."""
 
 import ipaddress
-import json
 
 import pytest
 from cluster_eyes import Eyes
-from cluster_pools import (CIDR, EXAMPLE, events, inside, objects, owners, pod_manifest, pool, resource, taken, wait_calico, wait_pools, way)
+from cluster_pools import (CIDR, EXAMPLE, events, inside, objects, owners, pod_manifest, pool, taken, wait_calico, wait_pools, way)
 from cluster_talk import PORT, agent_lives, http, refused
 from tullelab import CommandError, KubeLab, wait
 
@@ -119,6 +118,9 @@ def test_objects_are_as_calico_writes_them(lab, cast, plain):
         assert handle["spec"]["handleID"] == attributes["handle_id"]
         block = next(one for one in objects(lab, "ipamblocks") if inside(pod.ip, one["spec"]["cidr"]))
         assert handle["spec"]["block"] == {block["spec"]["cidr"]: 1}
+    for pod in cast:
+        wait.until(lambda: lab.api.get(f"/api/v1/namespaces/default/pods/{pod.name}")["metadata"]["annotations"].get("cni.projectcalico.org/podIP", "")
+                   .startswith(pod.ip), f"{pod.name}'s annotation with its address", 20)
     for block in objects(lab, "ipamblocks"):
         spec = block["spec"]
         network = ipaddress.ip_network(spec["cidr"])

@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from cluster_pools import CIDR, V1, V3, events, inside, objects, owners, pool, resource, speaks_calico, taken, wait_calico
+from cluster_pools import V1, V3, events, inside, objects, owners, pool, speaks_calico, taken, wait_calico
 from cluster_eyes import Eyes
 from conftest import REPOSITORY
 from tullelab import CommandError, LabError, kube_deploy, wait
