@@ -83,6 +83,7 @@ static int show(struct slot *slot, const char *handle)
 		return -ENOMEM;
 	free(slot->shown);
 	slot->shown = copy;
+	slot->homeless = slot->homeless && !copy;
 	return 0;
 }
 
@@ -117,7 +118,6 @@ static void judge(struct reserve *reserve, struct slot *slot, const struct ipam_
 
 	if (ipam_attr_in_use(attr) && is_ours(reserve, slot, attr)) {
 		slot->doubt = show(slot, attr->handle) < 0;
-		slot->homeless = false;
 		free(slot->maybe);
 		slot->maybe = NULL;
 		return;

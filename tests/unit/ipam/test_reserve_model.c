@@ -24,7 +24,7 @@
 #define STEPS 6
 #define NOW 1785578400000000000LL
 
-enum verb { END, TAKE, REST, DROP, ROB, WISH };
+enum verb { END, TAKE, REST, DROP, ROB, WISH, RETURN, RAZE, UNSEEN };
 
 struct step {
 	enum verb verb;
@@ -211,8 +211,18 @@ static void check_given(struct agent *agent, unsigned pod)
 	}
 }
 
-/* Somebody releases an address by hand, a pod's or (0) the first free one of the batch; the watch tells. */
-static void rob(struct agent *agent, unsigned pod)
+/* Somebody deletes the block in which a pod's address lies, with all that was given of it. */
+static void raze(struct agent *agent, unsigned pod)
+{
+	struct prefix cidr = ipam_block_of(&agent->held[pod], agent->run->scenario->block_len);
+	char name[IPAM_CIDR_NAME_MAX];
+
+	sim_remove(agent->run->sim, KIND_IPAM_BLOCK, ipam_cidr_name(&cidr, name));
+	reserve_block_gone(agent->reserve, &cidr);
+}
+
+/* Somebody releases an address by hand, a pod's or (0) the first free one of the batch; the watch tells, or was away. */
+static void rob(struct agent *agent, unsigned pod, bool seen)
 {
 	struct slot *slot;
 
@@ -233,7 +243,10 @@ static void rob(struct agent *agent, unsigned pod)
 		object = ipam_block_encode_next(block);
 		sim_put(agent->run->sim, KIND_IPAM_BLOCK, object);
 		ipam_block_free(&block);
-		reserve_block_put(agent->reserve, object);
+		if (seen)
+			reserve_block_put(agent->reserve, object);
+		else
+			reserve_block_unseen(agent->reserve);
 		json_decref(object);
 		return;
 	}
@@ -270,6 +283,20 @@ static void run_finish(void *ctx)
 	free(run);
 }
 
+/* Time passes: what was refused may be asked for again. */
+static bool forget_refused(struct reserve *reserve)
+{
+	struct fetch *fetch;
+	bool any = false;
+
+	DL_FOREACH(reserve->refused, fetch)
+	{
+		any |= fetch->refused > 0;
+		fetch->refused = -RESERVE_FAILED_MS;
+	}
+	return any;
+}
+
 static void take(struct agent *agent, const struct step *step)
 {
 	struct ipam_wish wish = {.family_index = FAMILY_4, .use = POOL_USE_WORKLOAD};
@@ -287,7 +314,7 @@ static void take(struct agent *agent, const struct step *step)
 		rc = reserve_take(agent->reserve, &wish, step->pod, &owner, &addr, &err);
 	}
 	json_decref(attributes);
-	agent->tried = rc < 0;
+	agent->tried = rc < 0 && !forget_refused(agent->reserve);
 	if (rc < 0)
 		return;
 	agent->held[step->pod] = addr;
@@ -305,14 +332,20 @@ static void act(struct agent *agent)
 		return;
 	}
 	agent->at++;
-	if (step->verb == ROB) {
-		rob(agent, step->pod);
+	if (step->verb == ROB || step->verb == UNSEEN) {
+		rob(agent, step->pod, step->verb == ROB);
+		return;
+	}
+	if (step->verb == RAZE) {
+		raze(agent, step->pod);
 		return;
 	}
 	agent->held[step->pod] = (struct addr){{0}};
 	agent->lost[step->pod] = false;
 	if (step->verb == REST)
 		reserve_rest(agent->reserve, &addr, step->pod);
+	else if (step->verb == RETURN)
+		reserve_return(agent->reserve, &addr, step->pod);
 	else
 		reserve_drop(agent->reserve, &addr, step->pod);
 }
@@ -406,7 +439,8 @@ static void run_describe(void *ctx, size_t choice, char *text, size_t size)
 	static const char *const names[] = {"", "", ", answer lost", ", it did not happen, answer lost",
 		", killed before", ", killed after"};
 	static const char *const verbs[] = {
-		"", "takes for", "rests of", "drops of", "is robbed", "wishes for"};
+		"", "takes for", "rests of", "drops of", "is robbed", "wishes for", "returns of",
+		"loses the block of", "is robbed unseen"};
 	struct agent *agent;
 	enum what what = find(ctx, choice, &agent);
 	const struct step *step =
@@ -427,12 +461,13 @@ static uint64_t hash_reserve(uint64_t hash, const struct reserve *reserve)
 {
 	const struct slot *slot;
 	bool flags[] = {
-		reserve->look_all, reserve->paused, reserve->filling, reserve->fetching, reserve->fetches};
+		reserve->look_all, reserve->paused, reserve->filling, reserve->fetching, reserve->fetches,
+		reserve->refused};
 
 	DL_FOREACH(reserve->turn, slot)
 	{
 		bool slot_flags[] = {slot->doubt, slot->surplus, slot->lost, slot->rest_until > 1000,
-			slot->kept_until > 1000};
+			slot->kept_until > 1000, slot->homeless};
 
 		hash = sim_mix(hash, &slot->addr, sizeof(slot->addr));
 		hash = sim_mix(hash, &slot->owner, sizeof(slot->owner));
@@ -551,6 +586,14 @@ static const struct scenario scenarios[] = {
 		.high = 2},
 	{"a wish", 1, {{{WISH, 1, "10.0.0.2"}, {DROP, 1}, {WISH, 2, "10.0.0.2"}}}, "10.0.0.0/30", 30,
 		.low = 1, .high = 1, .crashes = 1},
+	{"a wish that is given back", 1, {{{WISH, 1, "10.0.0.2"}, {RETURN, 1}, {WISH, 2, "10.0.0.2"}}}, "10.0.0.0/30", 30,
+		.low = 1, .high = 1, .crashes = 1},
+	{"a wish that is given back, an answer is lost", 1, {{{WISH, 1, "10.0.0.2"}, {RETURN, 1}, {WISH, 2, "10.0.0.2"}}},
+		"10.0.0.0/30", 30, .low = 1, .high = 1, .faults = 1},
+	{"somebody deletes the block", 1, {{{TAKE, 1}, {RAZE, 1}, {TAKE, 2}, {REST, 1}}}, "10.0.0.0/30", 30, .low = 1,
+		.high = 1, .crashes = 1},
+	{"the watch was away", 1, {{{TAKE, 1}, {UNSEEN, 0}, {TAKE, 2}, {UNSEEN, 1}}}, "10.0.0.0/30", 30, .low = 1,
+		.high = 2, .faults = 1},
 	{"strict affinity", 1, {{{TAKE, 1}, {TAKE, 2}, {REST, 1}}}, "10.0.0.0/30", 30, .strict = true,
 		.low = 1, .high = 1, .crashes = 1},
 	{"two nodes, one block", 2, {{{TAKE, 1}}, {{END}}}, "10.0.0.0/30", 30, .low = 1, .high = 1},
