@@ -12,6 +12,7 @@
 /* Of the time between scans: a minute of five for what was found once, half a minute for a leader that is gone. */
 #define GRACE_SHARE 5
 #define LEASE_SHARE 10
+#define LEASE_LEAST_S 3 /* it is reckoned in whole seconds, and renewed three times in its life */
 
 static void on_election(void *ctx, const char *text)
 {
@@ -40,11 +41,11 @@ static bool leads(void *ctx)
 	return !calico_is_locked(calico) && calico->election && election_is_won(calico->election);
 }
 
-static unsigned share(const struct calico *calico, unsigned of, unsigned most)
+static unsigned share(const struct calico *calico, unsigned of, unsigned least, unsigned most)
 {
 	unsigned seconds = (unsigned)calico->agent->options.ipam_repair_period / of;
 
-	return seconds < 1 ? 1 : seconds > most ? most : seconds;
+	return seconds < least ? least : seconds > most ? most : seconds;
 }
 
 void calico_election_start(struct calico *calico)
@@ -53,7 +54,7 @@ void calico_election_start(struct calico *calico)
 	struct election_options options = {
 		.namespace = namespace && *namespace ? namespace : "kube-system",
 		.name = LEASE_NAME,
-		.duration_s = share(calico, LEASE_SHARE, 30),
+		.duration_s = share(calico, LEASE_SHARE, LEASE_LEAST_S, 30),
 		.report = on_election,
 		.ctx = calico,
 	};
@@ -67,7 +68,7 @@ int calico_repair_init(struct calico *calico)
 {
 	struct repair_options options = {
 		.period_s = (unsigned)calico->agent->options.ipam_repair_period,
-		.grace_s = share(calico, GRACE_SHARE, 60),
+		.grace_s = share(calico, GRACE_SHARE, 1, 60),
 		.lives = lives,
 		.leads = leads,
 		.report = on_repair,

@@ -358,6 +358,20 @@ static int64_t spared_rest(const struct reserve *reserve)
 	return rest_s > RESERVE_REST_MIN_S ? (int64_t)(rest_s - RESERVE_REST_MIN_S) * 1000 : 0;
 }
 
+/* One is on its way back from a pod, and will have rested in a moment. */
+static bool comes_back(const struct reserve *reserve, const struct demand *demand)
+{
+	int64_t soon = reserve_now(reserve) + spared_rest(reserve) + RESERVE_REST_MIN_S * 1000;
+	const struct slot *slot;
+
+	DL_FOREACH(reserve->turn, slot)
+	{
+		if (!slot->owner && !slot->lost && slot->rest_until <= soon && slot_suits(reserve, slot, demand))
+			return true;
+	}
+	return false;
+}
+
 int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t owner,
 	const struct ipam_owner *pod, struct addr *ret, struct err *err)
 {
@@ -383,7 +397,7 @@ int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t
 		return 0;
 	}
 	/* who is told to wait waits for seconds; what rests for longer is none */
-	if (failed && !find_ready(reserve, demand, spared_rest(reserve) + RESERVE_REST_MIN_S * 1000))
+	if (failed && !comes_back(reserve, demand))
 		return err_set(
 			err, demand->err.code == -EINVAL ? -EINVAL : -ENOSPC, "%s", err_text(&demand->err));
 	reserve->starved = demand->asked = true;
