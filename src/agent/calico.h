@@ -3,11 +3,11 @@
  * The agent where the cluster speaks Calico: pools, blocks and BGP instead of Flannel's one network and leases. Takes the
  * place of agent_store.c and agent_plan.c; everything else of the agent is the same. Parts: calico.c (life cycle, what the
  * store says), calico_node.c (our own Node object), calico_world.c (pools, IPAM, tunnel addresses), calico_plan.c (one
- * pass), calico_pods.c (addresses of pods).
+ * pass), calico_pods.c (addresses of pods, from calico_batch.c by calico_wishes.c), calico_repair.c (what nobody gives back).
  *
  * What happens: the first lists come in -> pools are judged, the uplink is chosen, our Node shows its addresses -> IPAM gets
- * its world, tunnel addresses are allocated -> plan and plane -> CNI configuration, readiness. As in Flannel's half, every
- * change only marks the agent dirty.
+ * its world, tunnel addresses are allocated -> the batch is filled, plan and plane -> CNI configuration, readiness. As in
+ * Flannel's half, every change only marks the agent dirty.
  */
 #pragma once
 
