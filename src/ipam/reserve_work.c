@@ -66,6 +66,20 @@ static void succeeded(struct reserve *reserve)
 	reserve->failures = 0;
 }
 
+static bool is_final(int rc)
+{
+	return rc == -EINVAL || rc == -ENOSPC || rc == -EEXIST || rc == -EPERM || rc == -EDQUOT;
+}
+
+/* A refusal is an answer, too: the store works. */
+static void note(struct reserve *reserve, const struct ipam_result *result)
+{
+	if (result->rc < 0 && !is_final(result->rc))
+		failed(reserve, result->text);
+	else
+		succeeded(reserve);
+}
+
 void reserve_tell(struct reserve *reserve)
 {
 	bool starved = reserve->starved;
@@ -241,11 +255,6 @@ static void add_addresses(struct reserve *reserve, const struct ipam_result *res
 	}
 }
 
-static bool is_final(int rc)
-{
-	return rc == -EINVAL || rc == -ENOSPC || rc == -EEXIST || rc == -EPERM || rc == -EDQUOT;
-}
-
 static void filled(void *ctx, const struct ipam_result *result)
 {
 	struct reserve *reserve = ctx;
@@ -258,10 +267,7 @@ static void filled(void *ctx, const struct ipam_result *result)
 	demand->failed = is_final(result->rc) ? reserve_now(reserve) : 0;
 	if (demand->failed)
 		err_set(&demand->err, result->rc, "%s", result->text);
-	if (result->rc < 0 && !is_final(result->rc))
-		failed(reserve, result->text);
-	else
-		succeeded(reserve);
+	note(reserve, result);
 	/* its pools are gone or closed: whoever still wants them says so again */
 	if (result->rc == -EINVAL && !demand->wanted)
 		demand_free(reserve, demand);
@@ -346,10 +352,7 @@ static void fetched(void *ctx, const struct ipam_result *result)
 	} else {
 		free(fetch);
 	}
-	if (result->rc < 0 && !is_final(result->rc))
-		failed(reserve, result->text);
-	else
-		succeeded(reserve);
+	note(reserve, result);
 	reserve_tell(reserve);
 	reserve_step(reserve);
 }
@@ -468,10 +471,7 @@ static void claimed(void *ctx, const struct ipam_result *result)
 	} else {
 		end_change(reserve, slot, result->rc);
 	}
-	if (result->rc < 0 && !is_final(result->rc))
-		failed(reserve, result->text);
-	else
-		succeeded(reserve);
+	note(reserve, result);
 	reserve_tell(reserve);
 	reserve_step(reserve);
 }
