@@ -158,15 +158,22 @@ static void test_guard_without_bpffs_is_told(void **state)
 	rmdir("/run/tulle-none");
 }
 
+static void on_told(void *ctx, const char *kind, const char *name)
+{
+	(*(unsigned *)ctx)++;
+}
+
 static void test_cleanup_removes_it(void **state)
 {
 	struct bed *bed = *state;
 	static const char *const no_links[] = {NULL};
-	struct plane_cleanup cleanup = {.bpffs = BPFFS "/t", .nft = "nft", .links = no_links};
+	unsigned told = 0;
+	struct plane_cleanup cleanup = {.bpffs = BPFFS "/t", .nft = "nft", .links = no_links, .told = on_told, .ctx = &told};
 
 	want_guard(bed);
 	bed_apply(bed);
 	assert_int_equal(plane_cleanup(&cleanup, &bed->err), 0);
+	assert_int_not_equal(told, 0);
 	assert_false(is_attached(bed));
 	assert_int_equal(access(BPFFS "/t/guard", F_OK), -1);
 }
