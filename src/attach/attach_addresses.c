@@ -18,7 +18,8 @@ int attach_set_pools(struct attacher *attacher, const struct attach_pools *pools
 
 	if (!cidrs)
 		return -ENOMEM;
-	memcpy(cidrs, pools->cidrs, pools->cidr_count * sizeof(*cidrs));
+	for (size_t i = 0; i < pools->cidr_count; i++)
+		cidrs[i] = pools->cidrs[i];
 	free(attacher->pools);
 	attacher->pools = cidrs;
 	attacher->pool_count = pools->cidr_count;
