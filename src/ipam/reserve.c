@@ -13,6 +13,8 @@
 
 #define LOW_DEFAULT 8u
 #define HIGH_DEFAULT 16u
+#define LOW_MOST 16u /* after bursts */
+#define HIGH_MOST 64u
 #define LOW_SHARE 64u
 #define HIGH_SHARE 32u
 
@@ -247,7 +249,7 @@ static size_t lesser(uint64_t a, size_t b)
 	return a < b ? (size_t)a : b;
 }
 
-static void choose_size(const struct reserve *reserve, struct demand *demand)
+void demand_choose_size(const struct reserve *reserve, struct demand *demand)
 {
 	uint64_t room = 0;
 
@@ -262,6 +264,18 @@ static void choose_size(const struct reserve *reserve, struct demand *demand)
 		demand->low = lesser(room / LOW_SHARE, LOW_DEFAULT);
 	if (demand->high == 0)
 		demand->high = lesser(room / HIGH_SHARE, HIGH_DEFAULT);
+	demand->most = reserve->options.high ? demand->high : lesser(room / HIGH_SHARE, HIGH_MOST);
+	demand->grown = 0;
+}
+
+/* A burst of pods has used it up: the next one finds twice as many. */
+static void grow(const struct reserve *reserve, struct demand *demand)
+{
+	if (!demand->served || demand->asked || demand->most <= HIGH_DEFAULT)
+		return;
+	demand->high = lesser(demand->high * 2, demand->most);
+	demand->low = lesser(demand->high / 2, LOW_MOST);
+	demand->grown = reserve_now(reserve);
 }
 
 /* The set that a wish means as things are, new if it must be. */
@@ -291,7 +305,7 @@ static int demand_get(
 		demand->family_index = wish->family_index;
 		for (size_t i = 0; i < count; i++)
 			demand->pools[demand->pool_count++] = pools[i]->cidr;
-		choose_size(reserve, demand);
+		demand_choose_size(reserve, demand);
 		DL_APPEND(reserve->demands, demand);
 	}
 	demand->used = reserve_now(reserve);
@@ -400,6 +414,7 @@ int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t
 	if (failed && !comes_back(reserve, demand))
 		return err_set(
 			err, demand->err.code == -EINVAL ? -EINVAL : -ENOSPC, "%s", err_text(&demand->err));
+	grow(reserve, demand);
 	reserve->starved = demand->asked = true;
 	reserve_step(reserve);
 	return err_set(err, -EAGAIN, "no address at hand, the store is being asked for more");

@@ -24,7 +24,8 @@ struct reserve;
 
 struct reserve_options {
 	/* Free addresses for one set of pools: below low it is filled up to high. 0: 8 and 16, or a 64th and a 32nd of small
-	 * pools, down to none, so that what few addresses there are do not lie idle on nodes. */
+	 * pools, down to none, so that what few addresses there are do not lie idle on nodes; after a burst that used
+	 * it up for ten minutes twice as many, up to 16 and 64. */
 	size_t low, high;
 	/* How long an address that a pod had is not given to another; RESERVE_REST_MIN_S when there is no other one. */
 	unsigned rest_s;

@@ -265,6 +265,7 @@ static void filled(void *ctx, const struct ipam_result *result)
 	add_addresses(reserve, result, false);
 	demand->asked = false;
 	demand->failed = is_final(result->rc) ? reserve_now(reserve) : 0;
+	demand->served |= result->rc == 0;
 	if (demand->failed)
 		err_set(&demand->err, result->rc, "%s", result->text);
 	note(reserve, result);
@@ -549,10 +550,13 @@ static void trim(struct reserve *reserve)
 
 	DL_FOREACH_SAFE(reserve->demands, demand, next)
 	{
-		if (!demand->wanted && demand->used + IDLE_MS < now)
+		if (!demand->wanted && demand->used + IDLE_MS < now) {
 			demand_free(reserve, demand);
-		else
-			trim_demand(reserve, demand);
+			continue;
+		}
+		if (demand->grown && demand->grown + IDLE_MS < now)
+			demand_choose_size(reserve, demand);
+		trim_demand(reserve, demand);
 	}
 	DL_FOREACH_SAFE(reserve->turn, slot, next_slot)
 	{

@@ -40,7 +40,9 @@ struct demand { /* a set of pools that pods draw from */
 	struct prefix *pools;
 	size_t pool_count;
 	int family_index;
-	size_t low, high;
+	size_t low, high, most; /* most: what high may grow to */
+	int64_t grown;          /* milliseconds; 0: low and high are the usual ones */
+	bool served;            /* it has been filled before */
 	bool asked; /* somebody got -EAGAIN: if none are kept, one is wanted all the same */
 	int64_t used, failed; /* last: milliseconds; failed 0: never */
 	bool wanted;          /* for good, see reserve_want */
@@ -91,6 +93,8 @@ void demand_free(struct reserve *reserve, struct demand *demand);
 
 /* There are fewer free addresses than are to be kept. */
 bool reserve_is_low(const struct reserve *reserve, const struct demand *demand);
+/* As many as usual. */
+void demand_choose_size(const struct reserve *reserve, struct demand *demand);
 /* Begins whatever is to be done next, if nothing is under way. */
 void reserve_step(struct reserve *reserve);
 /* The same, a little later. */

@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import signal
+import threading
 
 import pytest
 from calico_words import POOL4, POOL6, manifest, objects, pool
@@ -52,13 +53,15 @@ def wait_owned(lab, *pods):
                detail=lambda: json.dumps(owners(lab), indent=1))
 
 
+def at_hand(node) -> dict:
+    """Free addresses of the batch, by family: in the store they may be its own before the answer has come."""
+    free = re.findall(r'^tulle_batch_addresses{family="(.)",state="free"} (\d+)$', node.api("/metrics"), re.M)
+    return {int(version): int(count) for version, count in free}
+
+
 def wait_batch(lab, node, versions=(4,), at_least=8):
-    """The agent has them at hand: in the store they may be its own before the answer has come."""
-    def enough():
-        metrics = node.api("/metrics")
-        have = {int(version): int(count) for version, count in re.findall(r'^tulle_batch_addresses{family="(.)",state="free"} (\d+)$', metrics, re.M)}
-        return all(have.get(version, 0) >= at_least for version in versions)
-    wait.until(enough, f"{node.name} has its batch", 10, detail=lambda: node.log[-1500:])
+    wait.until(lambda: all(at_hand(node).get(version, 0) >= at_least for version in versions), f"{node.name} has its batch", 10,
+               detail=lambda: node.log[-1500:])
 
 
 def distinct(*pods) -> bool:
@@ -106,11 +109,11 @@ def test_pods_start_without_the_store(calico, eyes, family):
     node, = lab.nodes
     before = node.pod_add("before")
     wait_batch(lab, node, FAMILIES[family])
-    at_hand = batch(lab, node)
+    reserved = batch(lab, node)
     wait_owned(lab, before)
     lab.store.member_stop(lab.store.hosts[0], signal.SIGKILL)
     pods = [node.pod_add(f"pod-{number}") for number in range(4)]
-    assert distinct(before, *pods) and all(set(pod.ips) <= at_hand for pod in pods)
+    assert distinct(before, *pods) and all(set(pod.ips) <= reserved for pod in pods)
     pods.pop().delete()
     assert pods[0].ping(before.ip)
     lab.store.member_start(lab.store.hosts[0])
@@ -171,6 +174,26 @@ def test_killed_again_and_again(calico, store):
 
 
 # -- given back --
+
+def test_a_burst_is_expected_again(calico):
+    """Who used the batch up finds a larger one the next time."""
+    lab = calico(pool(), nodes=1, store="etcd")
+    node, = lab.nodes
+    wait_batch(lab, node, at_least=16)
+    etcd = lab.store.hosts[0].daemon_named("etcd")
+    etcd.signal(signal.SIGSTOP)
+    again_soon = threading.Timer(1, etcd.signal, [signal.SIGCONT])
+    try:
+        usual = at_hand(node)[4]
+        pods = [node.pod_add(f"pod-{number}") for number in range(usual)]
+        again_soon.start()
+        pods.append(node.pod_add("one-more"))
+    finally:
+        again_soon.cancel()
+        etcd.signal(signal.SIGCONT)
+    assert distinct(*pods)
+    wait_batch(lab, node, at_least=usual + 8)
+
 
 def test_what_is_given_back_rests_and_comes_again(calico):
     """A pool of eight, all in use: the one that comes free rests, and the next pod waits for it."""
