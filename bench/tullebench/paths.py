@@ -143,11 +143,11 @@ def _layouts(labs):
     return found
 
 
-def measure(options) -> dict:
-    labs = []
-    samples = {}
+def interleaved(options, make) -> dict:
+    """All layouts in random order, again and again; make puts the labs that it brings up into the list that it is given."""
+    labs, samples = [], {}
     try:
-        layouts = _layouts(labs)
+        layouts = make(labs)
         for layout in layouts:
             layout.run("rr")  # neighbours, caches
         began = time.monotonic()
@@ -161,6 +161,10 @@ def measure(options) -> dict:
         for lab in labs:
             lab.down()
     return {"repeat": options.repeat, "seconds": round(seconds, 1), "samples": samples}
+
+
+def measure(options) -> dict:
+    return interleaved(options, _layouts)
 
 
 def best_of(test, values):

@@ -3,9 +3,7 @@
 the same layouts made by hand of the kernel's own parts (IPIP by the module where there is one, and by the carrier alone). Client and server
 on one CPU, layouts interleaved in random order, as in the part "paths". Nobody masquerades, but one pool, to see what connection tracking costs.
 The agent's layouts have its guard in front, those by hand have no rules at all."""
-import random
 import statistics
-import time
 
 from tullelab.lab import Lab
 
@@ -33,22 +31,7 @@ def _layouts(labs):
 
 
 def measure(options) -> dict:
-    labs, samples = [], {}
-    try:
-        layouts = _layouts(labs)
-        for layout in layouts:
-            layout.run("rr")  # neighbours, caches
-        began = time.monotonic()
-        for _ in range(options.repeat):
-            for test in TESTS:
-                random.shuffle(layouts)
-                for layout in layouts:
-                    samples.setdefault(layout.name, {}).setdefault(test, []).append(layout.run(test))
-        seconds = time.monotonic() - began
-    finally:
-        for lab in labs:
-            lab.down()
-    return {"repeat": options.repeat, "seconds": round(seconds, 1), "samples": samples}
+    return paths.interleaved(options, _layouts)
 
 
 def _speed(samples, one, other, test):
