@@ -49,6 +49,8 @@ int call_assign_addr(struct task *task, const struct addr *addr, enum pool_use u
 	const struct ipam_owner *owner, struct err *err);
 /* All addresses of a handle, and the handle itself (3.6). */
 int call_release_handle(struct task *task, const char *handle, struct err *err);
+/* The handle's object goes if no block has an address of it: a crash can leave it with a count that nobody lowers. */
+int call_drop_handle(struct task *task, const char *handle, struct err *err);
 /* One address, guarded. As ipam_block_release. */
 int call_release_addr(struct task *task, const struct ipam_claim *claim, struct err *err);
 /* The same where the block is known, which need not be of the size that its pool has now. */

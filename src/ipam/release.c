@@ -328,6 +328,33 @@ int call_release_handle(struct task *task, const char *handle, struct err *err)
 	return rc;
 }
 
+static int held_in(struct task *task, const char *handle, const struct prefix *cidr, struct err *err)
+{
+	_cleanup_block_ struct ipam_block *block = NULL;
+	int rc = block_get(task, cidr, &block, err);
+
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	return ipam_block_held(block, handle) > 0;
+}
+
+int call_drop_handle(struct task *task, const char *handle, struct err *err)
+{
+	_cleanup_(json_cleanup) json_t *object = NULL;
+	_cleanup_free_ struct prefix *blocks = NULL;
+	size_t count = 0;
+	int rc = handle_get(task, handle, &object, err);
+
+	if (rc == 0)
+		rc = handle_blocks(object, &blocks, &count, err);
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		rc = held_in(task, handle, &blocks[i], err);
+	/* Who takes an address raises the handle before the block is written: then it is no longer as read. */
+	if (rc == 0)
+		rc = task_remove(task, KIND_IPAM_HANDLE, object, err);
+	return rc == -ENOENT || rc == -ESTALE || rc > 0 ? 0 : rc;
+}
+
 struct release_handle {
 	struct ipam_call call;
 	char *handle;

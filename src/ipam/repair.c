@@ -112,6 +112,8 @@ static int release(
 		snprintf(text, sizeof(text), "address %s: released, %s of node %s is gone",
 			addr_format(&address->addr, addr), address->pod ? "its pod" : "it", address->node);
 		report(repair, text);
+		if (address->pod && address->handle)
+			rc = call_drop_handle(task, address->handle, err);
 	}
 	return rc == 1 || rc == -ESTALE ? 0 : rc;
 }
@@ -213,6 +215,14 @@ static int release_blocks(
 	return rc;
 }
 
+static int drop_batch(struct task *task, const char *node, struct err *err)
+{
+	char handle[IPAM_HANDLE_MAX];
+	int rc = ipam_reserve_handle(node, handle);
+
+	return rc < 0 ? 0 : call_drop_handle(task, handle, err);
+}
+
 static int repair_node(
 	struct repair *repair, struct task *task, const struct scan *scan, const char *node, struct err *err)
 {
@@ -230,6 +240,8 @@ static int repair_node(
 	 * rest was */
 	if (rc == 0 && valid == 0)
 		rc = release_addresses(repair, task, scan, node, true, &valid, err);
+	if (rc == 0 && valid == 0)
+		rc = drop_batch(task, node, err);
 	if (rc == 0 && valid == 0)
 		rc = release_blocks(repair, task, scan, node, err);
 	return rc;
