@@ -8,6 +8,7 @@
     services 10.96.0.0/16     fd00:10:96::/112     API server .1, ::1   DNS .10, ::a   (Kubernetes only, whose control plane is etcd member 0)
 """
 
+import hashlib
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 
@@ -47,6 +48,12 @@ def _port(networks, rack, number: int, gateway: int, family: str) -> Port:
     chosen = [n for n in networks if n.version in families(family)]
     return Port(rack, tuple(ip_interface(f"{_host(n, number)}/{n.prefixlen}") for n in chosen),
                 tuple(_host(n, gateway) for n in chosen))
+
+
+def mac(port: Port) -> str:
+    """Of the network card that stands at this place, whoever plugs it in."""
+    digest = hashlib.sha1(" ".join(map(str, port.addresses)).encode()).digest()
+    return "02:" + digest[:5].hex(":")
 
 
 def node(index: int, underlay: str, family: str) -> Port:

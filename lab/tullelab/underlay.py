@@ -44,7 +44,8 @@ class Underlay:
         """Plug hosts in: {cable's name: (the host's namespace, its interface's name, Port)}.  Each gets addresses and default routes."""
         lines = []
         for host, (netns, interface, port) in ports.items():
-            lines.append(f"link add {host} mtu {self.mtu} type veth peer name {interface} mtu {self.mtu} netns {netns}")
+            # its own for good: neighbours remember a machine that is rebooted
+            lines.append(f"link add {host} mtu {self.mtu} type veth peer name {interface} address {address.mac(port)} mtu {self.mtu} netns {netns}")
             if port.rack is not None:
                 lines.append(f"link set {host} master {BRIDGES[port.rack]}")
             for gateway, own in zip(port.gateways, port.addresses):
