@@ -354,8 +354,10 @@ def test_ended_in_the_middle_of_up(point, number, tmp_path):
     def reached():
         data.update(json.loads((directory / "state.json").read_text()))
         return POINTS[point](data)
-    until(reached, point, 10, interval=0.001)
-    up.send_signal(number)
+    try:
+        until(reached, point, 30, interval=0.001)
+    finally:
+        up.send_signal(number)
     stderr = up.communicate(timeout=20)[1]
     inodes = namespaces(data)
     if number == signal.SIGKILL:
