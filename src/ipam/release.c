@@ -298,7 +298,10 @@ static int release_handle_in(
 	return rc;
 }
 
-static int release_handle_once(struct task *task, const char *handle, struct err *err)
+/* Each block that the handle names, as long as each() says 0; then the handle goes. Not count by count: what a crash has left
+ * of the count would stay for ever. Who takes an address raises the handle before the block is written, and makes this fail. */
+static int clear_handle(struct task *task, const char *handle,
+	int (*each)(struct task *task, const char *handle, const struct prefix *cidr, struct err *err), struct err *err)
 {
 	_cleanup_(json_cleanup) json_t *object = NULL;
 	_cleanup_free_ struct prefix *blocks = NULL;
@@ -308,10 +311,8 @@ static int release_handle_once(struct task *task, const char *handle, struct err
 	if (rc == 0)
 		rc = handle_blocks(object, &blocks, &count, err);
 	for (size_t i = 0; rc == 0 && i < count; i++)
-		rc = release_handle_in(task, handle, &blocks[i], err);
-	/* not count by count: what a crash has left of the count would stay for ever. Who raises it meanwhile
-	 * makes this fail. */
-	return rc < 0 ? rc : task_remove(task, KIND_IPAM_HANDLE, object, err);
+		rc = each(task, handle, &blocks[i], err);
+	return rc ? rc : task_remove(task, KIND_IPAM_HANDLE, object, err);
 }
 
 int call_release_handle(struct task *task, const char *handle, struct err *err)
@@ -320,7 +321,7 @@ int call_release_handle(struct task *task, const char *handle, struct err *err)
 	int rc;
 
 	do {
-		rc = release_handle_once(task, handle, err);
+		rc = clear_handle(task, handle, release_handle_in, err);
 		if (rc != -ESTALE)
 			return rc;
 		rc = task_retry(task, &tries, "IPAMHandle", err);
@@ -340,18 +341,8 @@ static int held_in(struct task *task, const char *handle, const struct prefix *c
 
 int call_drop_handle(struct task *task, const char *handle, struct err *err)
 {
-	_cleanup_(json_cleanup) json_t *object = NULL;
-	_cleanup_free_ struct prefix *blocks = NULL;
-	size_t count = 0;
-	int rc = handle_get(task, handle, &object, err);
+	int rc = clear_handle(task, handle, held_in, err);
 
-	if (rc == 0)
-		rc = handle_blocks(object, &blocks, &count, err);
-	for (size_t i = 0; rc == 0 && i < count; i++)
-		rc = held_in(task, handle, &blocks[i], err);
-	/* Who takes an address raises the handle before the block is written: then it is no longer as read. */
-	if (rc == 0)
-		rc = task_remove(task, KIND_IPAM_HANDLE, object, err);
 	return rc == -ENOENT || rc == -ESTALE || rc > 0 ? 0 : rc;
 }
 
