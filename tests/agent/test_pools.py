@@ -7,18 +7,8 @@ import re
 
 import pytest
 from calico_words import POOL4, POOL6, manifest, objects, pool, taken, talk, way
+from published import EXAMPLE
 from tullelab import CommandError, LabError, wait
-
-EXAMPLE = """apiVersion: projectcalico.org/v3
-kind: IPPool
-metadata:
-  name: default-ipv4-ippool
-spec:
-  cidr: 10.244.0.0/16
-  ipipMode: Never
-  natOutgoing: true
-  nodeSelector: all()
-"""
 
 
 @pytest.fixture

@@ -5,21 +5,12 @@ import ipaddress
 import json
 
 from cluster_eyes import Eyes
+from published import EXAMPLE  # noqa: F401: for those who import this
 from tullelab import wait
 from tullelab.kube_images import ECHO
 
 V3, V1 = "projectcalico.org/v3", "crd.projectcalico.org/v1"
 CIDR = {4: "10.244.0.0/16", 6: "fd00:10:244::/48"}
-EXAMPLE = """apiVersion: projectcalico.org/v3
-kind: IPPool
-metadata:
-  name: default-ipv4-ippool
-spec:
-  cidr: 10.244.0.0/16
-  ipipMode: Never
-  natOutgoing: true
-  nodeSelector: all()
-"""
 
 
 def resource(kind: str, name: str, group: str = V3, annotations=None, **spec) -> dict:

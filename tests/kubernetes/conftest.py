@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "lab"))
+sys.path[:0] = [str(REPOSITORY / "lab"), str(REPOSITORY / "tests/shared")]
 sys.dont_write_bytecode = True
 
 from tullelab import KubeLab, LabError, wait  # noqa: E402

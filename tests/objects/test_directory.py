@@ -12,19 +12,7 @@ import pytest
 import yaml
 
 from conftest import V3, make, pool, wait_for
-
-EXAMPLE = """\
-apiVersion: projectcalico.org/v3
-kind: IPPool
-metadata:
-  name: default-ipv4-ippool
-spec:
-  cidr: 10.244.0.0/16
-  ipipMode: Never
-  natOutgoing: true
-  nodeSelector: all()
-"""
-
+from published import EXAMPLE
 
 def test_the_published_example(directory, probes):
     (directory.path / "any name at all.yaml").write_text(EXAMPLE)

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from conftest import BINARIES, ROOT, V3, KubeStore, crds, get_store, make, need_binaries, pool, wait_for
+from published import EXAMPLE
 
 WRAP = "projectcalico.org/metadata"
 V1 = "/apis/crd.projectcalico.org/v1"
@@ -243,19 +244,6 @@ def test_defaults_of_our_definitions(v3, probes):
     for spec in ({"cidr": "10.1.0.0/16"}, {"blockSize": 27}, {"allowedUses": ["LoadBalancer"]}):
         answer = probe.do("update", "IPPool", {**made, "spec": {**made["spec"], **spec}})
         assert answer["rc"] == -errno.EINVAL and "changed" in answer["text"]
-
-
-EXAMPLE = """\
-apiVersion: projectcalico.org/v3
-kind: IPPool
-metadata:
-  name: default-ipv4-ippool
-spec:
-  cidr: 10.244.0.0/16
-  ipipMode: Never
-  natOutgoing: true
-  nodeSelector: all()
-"""
 
 
 def test_kubectl(v3, probes):
