@@ -14,6 +14,7 @@ import yaml
 from conftest import V3, make, pool, wait_for
 from published import EXAMPLE
 
+
 def test_the_published_example(directory, probes):
     (directory.path / "any name at all.yaml").write_text(EXAMPLE)
     one = probes(directory).get("IPPool", "default-ipv4-ippool")
