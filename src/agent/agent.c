@@ -6,9 +6,9 @@
 #include "agent/owner.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "client/etcd_options.h"
 #include "client/kube.h"
-#include "store/etcd_options.h"
-#include "store/objects.h"
+#include "objects/objects.h"
 
 #include <errno.h>
 #include <limits.h>

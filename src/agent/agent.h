@@ -10,16 +10,16 @@
  */
 #pragma once
 
-#include "attach/attach.h"
-#include "cni_server/cni_server.h"
-#include "agent/calico.h"
+#include "agent/calico/calico.h"
 #include "agent/dialect.h"
 #include "agent/http.h"
 #include "agent/options.h"
 #include "agent/peers.h"
 #include "agent/problems.h"
 #include "agent/uplink.h"
+#include "attach/attach.h"
 #include "base/log.h"
+#include "cni_server/cni_server.h"
 #include "plane/plane.h"
 #include "store/store.h"
 

@@ -5,12 +5,12 @@
  */
 #include "agent/agent.h"
 
-#include "cni_server/cni_conf.h"
-#include "cni_server/cni_files.h"
 #include "attach/flannel_files.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "cni_server/cni_conf.h"
+#include "cni_server/cni_files.h"
 
 #include <errno.h>
 #include <libgen.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * "tullectl ipam": each of the store's two dialects has its own IPAM. Flannel's is this node's lease, and which addresses
- * of it pods have only this node knows; Calico's is calico_ipam.c.
+ * of it pods have only this node knows; Calico's is calico/ipam.c.
  */
 #include "agent/agent.h"
 

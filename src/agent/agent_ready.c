@@ -8,7 +8,7 @@
 #include "agent/notify.h"
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 
 #include <errno.h>
 #include <limits.h>

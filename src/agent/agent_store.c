@@ -4,9 +4,9 @@
  */
 #include "agent/agent.h"
 
-#include "store/flannel.h"
-#include "base/file.h"
 #include "base/cleanup.h"
+#include "base/file.h"
+#include "flannel/flannel.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 
 #include "agent/agent.h"
 #include "client/kube.h"
-#include "store/objects.h"
+#include "objects/objects.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  *
  * Pods that Calico's plugin attached on this node (reference/calico.md 4.4): each has an interface cali… with a host
  * route for each of its addresses. They become attachments of ours as they are, without a packet lost; whose they are
- * the caller finds out (from the blocks of IPAM, agent/calico_takeover.c). And the other way round: attachments that
+ * the caller finds out (from the blocks of IPAM, agent/calico/takeover.c). And the other way round: attachments that
  * Calico's plugin was asked to undo while this agent was away are forgotten. Called by the agent at start, after
  * attach_recover; holds no state.
  */

@@ -8,8 +8,8 @@
 #pragma once
 
 #include "attach/attach.h"
-#include "cni_server/cni_args.h"
 #include "base/json.h"
+#include "cni_server/cni_args.h"
 
 enum cni_type { CNI_TYPE_TULLE, CNI_TYPE_FLANNEL, CNI_TYPE_CALICO, CNI_TYPE_COUNT };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cni_server/cni_operation.h"
 
-#include "cni_server/cni_result.h"
 #include "base/cleanup.h"
+#include "cni_server/cni_result.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,10 +6,10 @@
  */
 #pragma once
 
-#include "cni_server/cni_conf.h"
-#include "cni_server/cni_error.h"
 #include "base/frame.h"
 #include "base/json.h"
+#include "cni_server/cni_conf.h"
+#include "cni_server/cni_error.h"
 
 enum cni_command { CNI_ADD, CNI_DEL, CNI_CHECK, CNI_GC, CNI_STATUS, CNI_VERSION, CNI_COMMAND_COUNT };
 

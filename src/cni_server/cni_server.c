@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cni_server/cni_server.h"
 
-#include "cni_server/cni_connection.h"
-#include "cni_server/cni_operation.h"
-#include "cni_server/cni_spool.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cni_server/cni_connection.h"
+#include "cni_server/cni_operation.h"
+#include "cni_server/cni_spool.h"
 
 #include <errno.h>
 #include <event2/event.h>

@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cni_server/cni_server.h"
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -12,7 +12,7 @@
 
 #include "base/err.h"
 #include "ipam/world.h"
-#include "store/objects.h"
+#include "objects/objects.h"
 
 #include <jansson.h>
 #include <stdint.h>

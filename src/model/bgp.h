@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * BGP as Calico's resources BGPConfiguration, BGPPeer and BGPFilter say it (reference/calico.md 2.4 to 2.6). Made by
- * the Calico dialect (store/calico_bgp*.c), read by the plan that writes BIRD's configuration. Immutable once
+ * the Calico dialect (resources/bgp_*.c), read by the plan that writes BIRD's configuration. Immutable once
  * published. AS numbers are host order; times are seconds, 0 = not said.
  */
 #pragma once

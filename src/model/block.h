@@ -2,7 +2,7 @@
  *
  * A block of addresses as routing needs it: who holds it, and which single addresses of it live elsewhere. (The whole
  * object, with handles and sequence numbers, is IPAM's: ipam/ipam_block.h.) Made by the Calico dialect
- * (store/calico_block.c), read by the plan. Immutable once published.
+ * (resources/block.c), read by the plan. Immutable once published.
  */
 #pragma once
 

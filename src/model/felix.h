@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What FelixConfiguration says about networking (reference/calico.md 2.14), after the objects that concern this node
- * have been laid over each other. Made by the Calico dialect (store/calico_felix.c), read by the plan. Plain values.
+ * have been laid over each other. Made by the Calico dialect (resources/felix.c), read by the plan. Plain values.
  */
 #pragma once
 

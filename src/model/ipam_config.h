@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What Calico's smaller resources say to IPAM and to the whole cluster: IPAMConfiguration, IPReservation and
- * ClusterInformation (reference/calico.md 1.3, 2.2, 2.3). Made by the Calico dialect (store/calico_ipam.c), read by
+ * ClusterInformation (reference/calico.md 1.3, 2.2, 2.3). Made by the Calico dialect (resources/ipam.c), read by
  * IPAM and the agent. Immutable once published.
  */
 #pragma once

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * An address pool in Calico's words (reference/calico.md 2.1): where blocks come from, which nodes may take them, and
- * how packets reach them. Made by the Calico dialect (store/calico_ippool.c), read by IPAM and the plan. Immutable once
+ * how packets reach them. Made by the Calico dialect (resources/ippool.c), read by IPAM and the plan. Immutable once
  * published; a change replaces the whole.
  */
 #pragma once

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A node of the cluster as Calico's annotations on the Kubernetes Node describe it (reference/calico.md 2.16). Made by
- * the Calico dialect (store/calico_node.c), read by IPAM and the plan. Immutable once published.
+ * the Calico dialect (resources/node.c), read by IPAM and the plan. Immutable once published.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Services and their endpoints, as far as announcing service addresses by BGP needs them (reference/calico.md 5.7).
- * Made by the Calico dialect (store/calico_service.c), read by the plan. Immutable once published.
+ * Made by the Calico dialect (resources/service.c), read by the plan. Immutable once published.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Pods and namespaces as far as pod attachment needs them: labels, and what their annotations wish about addresses
- * (reference/calico.md 3.8, 4.6). Made by the Calico dialect (store/calico_workload.c), read by the agent when a pod is
+ * (reference/calico.md 3.8, 4.6). Made by the Calico dialect (resources/workload.c), read by the agent when a pod is
  * added. Immutable once published.
  */
 #pragma once

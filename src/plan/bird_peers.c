@@ -3,8 +3,8 @@
  * Who this node talks BGP with (reference/calico.md 5.2): the mesh, then peers of all nodes, then peers of this node,
  * then those that peers by selector owe us in return. Of two sessions to one address and port the first stays.
  */
-#include "plan/bird_internal.h"
 #include "model/selector.h"
+#include "plan/bird_internal.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -6,8 +6,8 @@
  */
 #pragma once
 
-#include "plane/lookup.h"
 #include "plan/wanted.h"
+#include "plane/lookup.h"
 
 /* What an apply did: entries on a device made anew are gone, and routes may be after an address was removed. */
 struct link_outcome {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/manager.h"
 
+#include "flannel/flannel.h"
 #include "store/choose.h"
-#include "store/flannel.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 #include "store/directory_private.h"
 
 #include "base/cleanup.h"
-#include "store/directory_file.h"
-#include "store/flannel.h"
+#include "flannel/flannel.h"
+#include "objects/directory_file.h"
 
 #include <dirent.h>
 #include <errno.h>

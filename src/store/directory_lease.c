@@ -3,7 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "store/directory_file.h"
+#include "objects/directory_file.h"
 
 #include <dirent.h>
 #include <errno.h>

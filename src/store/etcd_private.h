@@ -4,9 +4,9 @@
  */
 #pragma once
 
+#include "client/etcd_watch.h"
 #include "model/lease.h"
 #include "store/etcd.h"
-#include "store/etcd_watch.h"
 
 struct etcd;
 

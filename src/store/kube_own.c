@@ -3,7 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
-#include "store/flannel_time.h"
+#include "base/rfc3339.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -378,10 +378,10 @@ static bool condition_is_set(const json_t *node)
 
 static void set_condition(struct kube_store *store)
 {
-	char now[FLANNEL_TIME_MAX];
+	char now[RFC3339_MAX];
 	json_t *patch;
 
-	flannel_time_format(time(NULL), now);
+	rfc3339_format(time(NULL), now);
 	patch = json_pack("{s:{s:[{s:s,s:s,s:s,s:s,s:s,s:s}]}}", "status", "conditions", "type", "NetworkUnavailable", "status",
 		"False", "reason", "TulleIsUp", "message", "Tulle is running on this node", "lastTransitionTime", now,
 		"lastHeartbeatTime", now);

@@ -11,10 +11,10 @@
 
 #include "base/hash.h"
 #include "client/kube_watch.h"
-#include "store/flannel_node.h"
-#include "store/kube_events.h"
+#include "flannel/node.h"
+#include "objects/kube_events.h"
+#include "objects/problems.h"
 #include "store/kv.h"
-#include "store/problems.h"
 #include "store/store_private.h"
 
 #include <event2/event.h>

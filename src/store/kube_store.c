@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/kube_private.h"
 
+#include "flannel/flannel.h"
 #include "store/directory.h"
-#include "store/flannel.h"
 
 #include <errno.h>
 #include <stdio.h>

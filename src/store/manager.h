@@ -9,9 +9,9 @@
  */
 #pragma once
 
-#include "store/kv.h"
 #include "base/hash.h"
-#include "store/problems.h"
+#include "objects/problems.h"
+#include "store/kv.h"
 #include "store/store_private.h"
 
 #include <event2/event.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/manager.h"
 
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 
 #include <stdio.h>
 #include <stdlib.h>

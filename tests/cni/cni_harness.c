@@ -5,11 +5,11 @@
  * The socket is DIR/cni.sock, the spool DIR/spool, the journal DIR/state. While DIR/not-ready exists, its first line
  * is why pods cannot be added; while DIR/awaits exists, ADDs wait for what it says (SIGUSR1: ask again). SIGTERM ends it.
  */
-#include "cni_server/cni_server.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cni_server/cni_server.h"
 
 #include <event2/event.h>
 #include <errno.h>

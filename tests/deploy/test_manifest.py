@@ -101,7 +101,7 @@ CALLS = {
 }
 
 
-# By kind of store/objects.h, what src/agent asks for itself; what src/store watches and src/ipam asks for, the test reads there.
+# By kind of objects/objects.h, what src/agent asks for itself; what src/store watches and src/ipam asks for, the test reads there.
 OBJECTS = {"KIND_NODE": {"get", "annotate"}, "KIND_POD": {"get", "annotate"}, "KIND_SECRET": {"get"}, "KIND_IPPOOL": {"list", "watch"}}
 TASKS = {"get": "get", "list": "list", "create": "create", "update": "update", "remove": "delete"}
 CALICO = {"projectcalico.org", "crd.projectcalico.org"}
@@ -109,7 +109,7 @@ CALICO = {"projectcalico.org", "crd.projectcalico.org"}
 
 def kinds() -> dict:
     """KIND_… → (API groups, names of the resource)."""
-    text = (ROOT / "src/store/objects_kind.c").read_text()
+    text = (ROOT / "src/objects/kind.c").read_text()
     found = {kind: (CALICO, {plural}) for kind, plural in re.findall(r'\[(KIND_\w+)\] = (?:CALICO|IPAM)\("\w+", "(\w+)"\)', text)}
     for kind, plural, v1 in re.findall(r'\[(KIND_\w+)\] = \{"\w+", "(\w+)", "\w+", "(\w+)"', text):
         found[kind] = (CALICO, {plural, v1})
@@ -119,9 +119,9 @@ def kinds() -> dict:
 
 
 def asked_for() -> set:
-    """(group, resource, verb) of all that goes through store/objects.h."""
+    """(group, resource, verb) of all that goes through objects/objects.h."""
     asked = {(kind, verb) for kind, verbs in OBJECTS.items() for verb in verbs}
-    for kind in re.findall(r"^\t\[CALICO_\w+\] = \{(KIND_\w+),", (ROOT / "src/store/calico_store.c").read_text(), re.MULTILINE):
+    for kind in re.findall(r"^\t\[CALICO_\w+\] = \{(KIND_\w+),", (ROOT / "src/resources/cluster.c").read_text(), re.MULTILINE):
         asked |= {(kind, "list"), (kind, "watch")}
     for path in (ROOT / "src" / "ipam").glob("*.c"):
         asked |= {(kind, TASKS[verb]) for verb, kind in re.findall(r"\btask_(\w+)\([^;]*?(KIND_\w+)", path.read_text())}

@@ -9,7 +9,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "model/pools.h"
-#include "store/calico.h"
+#include "resources/resources.h"
 
 #include <string.h>
 

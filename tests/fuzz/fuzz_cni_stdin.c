@@ -5,11 +5,11 @@
  */
 #include "fuzz.h"
 
+#include "base/cleanup.h"
+#include "cni/json_scan.h"
 #include "cni_server/cni_request.h"
 #include "cni_server/cni_result.h"
 #include "cni_server/cni_server.h"
-#include "base/cleanup.h"
-#include "cni/json_scan.h"
 
 #include <string.h>
 #include <strings.h>

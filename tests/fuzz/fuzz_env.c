@@ -2,7 +2,7 @@
 #include "fuzz.h"
 
 #include "base/cleanup.h"
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 
 /* Networks are printed only beside a subnet. */
 static void round_trip(struct flannel_env *env)

@@ -6,7 +6,7 @@
 #include "fuzz.h"
 
 #include "base/cleanup.h"
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuzz.h"
 
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuzz.h"
 
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 
 /* What is accepted obeys every limit of reference/flannel.md 2.3 and 2.4. */
 static void check_pool(const struct pool *pool)

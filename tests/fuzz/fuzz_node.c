@@ -7,7 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
-#include "store/flannel_node.h"
+#include "flannel/node.h"
 
 #include <stdio.h>
 #include <string.h>

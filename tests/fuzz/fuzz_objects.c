@@ -7,8 +7,8 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
-#include "store/calico_form.h"
-#include "store/objects_manifest.h"
+#include "objects/calico_form.h"
+#include "objects/manifest.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -12,20 +12,24 @@ MAY_INCLUDE = {
     "model": {"base"},
     "plan": {"base", "model"},
     "client": {"base"},
-    "store": {"base", "model", "client"},
-    # and one header of the store's, see DOORS: IPAM works on objects, whichever store holds them
+    "flannel": {"base", "model"},
+    "objects": {"base", "model", "client"},
+    "resources": {"base", "model", "flannel", "objects"},
+    "store": {"base", "model", "client", "flannel", "objects", "resources"},
+    # and one header of the objects', see DOORS: IPAM works on them, whichever store holds them
     "ipam": {"base", "model"},
     "bpf": set(),
     "plane": {"base", "model", "plan", "bpf"},
     "attach": {"base", "model", "plan", "plane"},
     "cni_server": {"base", "model", "plan", "attach"},
-    "agent": {"base", "model", "plan", "client", "store", "ipam", "plane", "attach", "cni_server"},
+    "agent": {"base", "model", "plan", "client", "flannel", "objects", "resources", "store", "ipam", "plane",
+        "attach", "cni_server"},
     "cni": {"base"},
-    "ctl": {"base", "model", "plan", "store", "plane"},
+    "ctl": {"base", "model", "plan", "flannel", "objects", "resources", "store", "plane"},
 }
 # "tullectl config check" takes a CNI configuration exactly as the server does, without an agent; "tullectl cleanup"
 # removes what pod attachment has left in Flannel's directories, and what the agent has put into the runtime's.
-DOORS = {("ipam", "store/objects.h"), ("ctl", "cni_server/cni_server.h"), ("ctl", "attach/flannel_files.h"), ("ctl", "cni_server/cni_files.h")}
+DOORS = {("ipam", "objects/objects.h"), ("ctl", "cni_server/cni_server.h"), ("ctl", "attach/flannel_files.h"), ("ctl", "cni_server/cni_files.h")}
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 

@@ -14,9 +14,9 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "client/etcd_options.h"
 #include "client/kube.h"
-#include "store/etcd_options.h"
-#include "store/objects.h"
+#include "objects/objects.h"
 
 #include <errno.h>
 #include <event2/event.h>

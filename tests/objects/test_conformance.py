@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every store does in the same way (src/store/objects.h)."""
+"""What every store does in the same way (src/objects/objects.h)."""
 
 import errno
 import os

@@ -6,7 +6,7 @@
  * Usage: store_probe directory PATH TTL MARGIN
  *        store_probe etcd ENDPOINTS PREFIX TTL MARGIN [key=FILE] [cert=FILE] [ca=FILE] [user=NAME] [password=TEXT]
  */
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 #include "store/manager.h"
 
 #include <event2/event.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "attach_lab.h"
 
-#include "base/buf.h"
 #include "attach/attach_link.h"
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "plane/plane.h"

@@ -2,13 +2,13 @@
  *
  * The CNI server's parsers: configurations, CNI_ARGS, requests, results, errors.
  */
+#include "base/cleanup.h"
 #include "cni_server/cni_args.h"
 #include "cni_server/cni_conf.h"
 #include "cni_server/cni_error.h"
 #include "cni_server/cni_request.h"
 #include "cni_server/cni_result.h"
 #include "cni_server/cni_server.h"
-#include "base/cleanup.h"
 
 #include <errno.h>
 #include <setjmp.h>

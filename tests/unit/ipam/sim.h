@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * store/objects.h in memory, for several agents, with a conductor: what an agent asks waits until the test
+ * objects/objects.h in memory, for several agents, with a conductor: what an agent asks waits until the test
  * says that it happens, and how. Everything is deterministic, so that a run can be repeated from the choices
  * that were made.
  */
 #pragma once
 
-#include "store/objects.h"
+#include "objects/objects.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -3,7 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 
 #include <errno.h>
 #include <stdlib.h>

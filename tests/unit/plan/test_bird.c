@@ -10,8 +10,8 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
-#include "plan/bird.h"
 #include "model/selector.h"
+#include "plan/bird.h"
 
 #include <stdio.h>
 #include <stdlib.h>

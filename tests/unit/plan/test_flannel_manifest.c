@@ -7,7 +7,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 
 #include <errno.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 
 #include <errno.h>
 #include <stdio.h>

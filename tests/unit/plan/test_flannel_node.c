@@ -10,8 +10,8 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
-#include "store/flannel.h"
-#include "store/flannel_node.h"
+#include "flannel/flannel.h"
+#include "flannel/node.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "store/flannel.h"
+#include "flannel/flannel.h"
 #include "store/store.h"
 
 #include <event2/event.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/cleanup.h"
 #include "base/json.h"
-#include "store/calico_form.h"
-#include "store/objects_manifest.h"
-#include "store/objects_private.h"
+#include "objects/calico_form.h"
+#include "objects/manifest.h"
+#include "objects/private.h"
 
 #include <errno.h>
 #include <setjmp.h>

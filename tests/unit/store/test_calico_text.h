@@ -6,7 +6,7 @@
 #pragma once
 
 #include "base/buf.h"
-#include "store/calico.h"
+#include "resources/resources.h"
 
 void text_ippool(struct buf *out, const struct ippool *pool);
 void text_ip_reservation(struct buf *out, const struct ip_reservation *reservation);

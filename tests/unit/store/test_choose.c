@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "objects/problems.h"
 #include "store/choose.h"
-#include "store/problems.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

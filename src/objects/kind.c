@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "objects/kind.h"
+
+#include "base/cleanup.h"
+
+#include <string.h>
+
+#define CALICO(name, plural) {name, plural, name, plural, CALICO_V3, false, false}
+#define IPAM(name, plural) {name, plural, name, plural, CALICO_V3, false, true}
+#define CORE(name, plural, version, namespaced) {name, plural, NULL, NULL, version, namespaced, false}
+
+static const struct kind_info kinds[KIND_COUNT] = {
+	[KIND_CLUSTER_INFORMATION] = CALICO("ClusterInformation", "clusterinformations"),
+	[KIND_IPPOOL] = CALICO("IPPool", "ippools"),
+	[KIND_IP_RESERVATION] = CALICO("IPReservation", "ipreservations"),
+	[KIND_IPAM_CONFIG] = {"IPAMConfiguration", "ipamconfigurations", "IPAMConfig", "ipamconfigs", CALICO_V3, false,
+		true},
+	[KIND_FELIX_CONFIG] = CALICO("FelixConfiguration", "felixconfigurations"),
+	[KIND_BGP_CONFIG] = CALICO("BGPConfiguration", "bgpconfigurations"),
+	[KIND_BGP_PEER] = CALICO("BGPPeer", "bgppeers"),
+	[KIND_BGP_FILTER] = CALICO("BGPFilter", "bgpfilters"),
+	[KIND_IPAM_BLOCK] = IPAM("IPAMBlock", "ipamblocks"),
+	[KIND_BLOCK_AFFINITY] = IPAM("BlockAffinity", "blockaffinities"),
+	[KIND_IPAM_HANDLE] = IPAM("IPAMHandle", "ipamhandles"),
+	[KIND_NODE] = CORE("Node", "nodes", "v1", false),
+	[KIND_NAMESPACE] = CORE("Namespace", "namespaces", "v1", false),
+	[KIND_POD] = CORE("Pod", "pods", "v1", true),
+	[KIND_SERVICE] = CORE("Service", "services", "v1", true),
+	[KIND_ENDPOINT_SLICE] = CORE("EndpointSlice", "endpointslices", "discovery.k8s.io/v1", true),
+	[KIND_SECRET] = CORE("Secret", "secrets", "v1", true),
+	[KIND_LEASE] = CORE("Lease", "leases", "coordination.k8s.io/v1", true),
+};
+
+const struct kind_info *kind_info(enum kind kind)
+{
+	return &kinds[kind];
+}
+
+const char *kind_name(enum kind kind)
+{
+	return kinds[kind].name;
+}
+
+bool kind_is_namespaced(enum kind kind)
+{
+	return kinds[kind].namespaced;
+}
+
+enum kind kind_find(const char *api_version, const char *name)
+{
+	for (enum kind kind = 0; kind < KIND_COUNT; kind++) {
+		const struct kind_info *info = &kinds[kind];
+
+		if (strcmp(info->name, name) == 0 && strcmp(info->api_version, api_version) == 0)
+			return kind;
+		if (info->v1_name && strcmp(info->v1_name, name) == 0 && strcmp(api_version, CALICO_V1) == 0)
+			return kind;
+	}
+	return KIND_COUNT;
+}
+
+static const char *metadata_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(json_object_get(object, "metadata"), key));
+
+	return text ? text : "";
+}
+
+const char *object_name(const json_t *object)
+{
+	return metadata_text(object, "name");
+}
+
+const char *object_namespace(const json_t *object)
+{
+	return metadata_text(object, "namespace");
+}
+
+const char *object_version(const json_t *object)
+{
+	return metadata_text(object, "resourceVersion");
+}
+
+const char *object_uid(const json_t *object)
+{
+	return metadata_text(object, "uid");
+}
+
+bool object_name_is_good(const char *name)
+{
+	if (!*name || *name == '.' || strlen(name) > OBJECT_NAME_MAX)
+		return false;
+	for (const char *p = name; *p; p++)
+		if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f || *p == '/')
+			return false;
+	return true;
+}
