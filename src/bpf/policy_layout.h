@@ -7,12 +7,12 @@
  *   pairs      hash   (table of the endpoint and direction, class) -> list
  *   ports      trie   (list, protocol, port) -> verdict
  *   endpoints  hash   interface index -> a pod of this node
- *   locals     hash   address -> interface index of the pod of this node that has it
- *   sources    trie   (interface index, address): what else a pod may send from (allowedSourcePrefixes)
+ *   locals     hash   address -> interface index (u32) of the pod of this node that has it
+ *   sources    trie   (interface index, address) -> u32 0: what else a pod may send from (allowedSourcePrefixes)
  *   flows      LRU    flows that have been judged
  *   fragments  LRU    first fragments that have been judged
  *   counts     per-CPU array, see POLICY_COUNTS
- *   state      array of one struct policy_state
+ *   state      array of one struct policy_state; all zero but for the marks is fine
  *   events     ring buffer of struct policy_event: drops while somebody watches, and Log rules
  *
  * Tables, classes and lists have numbers that are hashes of what they hold: they mean the same for ever, the same world has
@@ -20,9 +20,16 @@
  * nothing refers to it any more, removed. So the agent adds lists, pairs, then moves addresses, then endpoints, then raises
  * the epoch, then removes what is stale: at no moment does a packet meet half a change.
  *
+ * Programs: policy_from_pod (tc ingress of a pod's interface), policy_to_pod (its tc egress), policy_exit (tc egress of
+ * devices with Ethernet header by which packets leave) and policy_exit_ip (the same for devices without: tunl0, tun). What
+ * passes is TC_ACT_UNSPEC, so that programs and filters behind them still run (that of a pod that is being closed, the carrier's).
+ *
  * Judging one side of a new flow: class = addresses[remote]; list = pairs[table, class], else pairs[table, 0]; verdict =
  * ports[list, protocol, port of the flow's destination]. NEXT: the same in another list with the source's port. ICMP has
  * type << 8 | code as its port; of a protocol without ports it is 0. A look-up that finds nothing denies.
+ *
+ * Before the programs are loaded, policy_config.conntrack says whether bpf_skb_ct_lookup may be called: set it, and where the
+ * kernel refuses, load again without (it is in the module nf_conntrack on many kernels: that must be there by then).
  */
 #pragma once
 
@@ -33,7 +40,9 @@
 #define POLICY_PAIRS_MAX 1048576
 #define POLICY_PORTS_MAX 1048576
 #define POLICY_ENDPOINTS_MAX 16384
+#define POLICY_LOCALS_MAX (2 * POLICY_ENDPOINTS_MAX)
 #define POLICY_SOURCES_MAX 65536
+#define POLICY_FLOWS_MAX 65536 /* unless the agent chooses another size before it loads */
 #define POLICY_FRAGMENTS_MAX 8192
 #define POLICY_EVENTS_BYTES (256 * 1024)
 
@@ -98,11 +107,14 @@ struct policy_source {
 };
 
 /* A flow as the pod of this node sees it, before or after whatever is translated elsewhere. ICMP echo: both ports are the
- * identifier. */
+ * identifier; other ICMP is judged packet by packet. With remote all zero it is a pointer: of a pending flow whose packets
+ * conntrack cannot be asked about (SCTP, or a kernel without bpf_skb_ct_lookup), peer and peer_port being its remote side. */
 struct policy_flow_key {
 	struct packet_addr local, remote;
 	__be16 local_port, remote_port;
-	__u8 protocol, zero[3];
+	__u8 protocol;
+	__u8 echo; /* of ICMP echo: 1 the pod asks, 2 it is asked; otherwise 0 */
+	__u8 zero[2];
 };
 
 enum policy_flow_flag {
@@ -111,6 +123,7 @@ enum policy_flow_flag {
 	POLICY_FLOW_REPLIED = 4,
 	POLICY_FLOW_CLOSING = 8,  /* FIN or RST was seen */
 	POLICY_FLOW_OPEN = 16,    /* TCP: replied, and neither side has closed */
+	POLICY_FLOW_FREE = 32,    /* no policy is asked: with the node, or with the pod itself */
 };
 
 struct policy_flow {
@@ -118,7 +131,7 @@ struct policy_flow {
 	__u32 epoch;  /* of the judgement; another epoch: judge again */
 	__u32 serial; /* struct policy_endpoint */
 	struct packet_addr peer; /* whom the judgement was about: the remote address after translation */
-	__be16 peer_port;
+	__be16 peer_port; /* theirs in that judgement */
 	__u8 flags; /* enum policy_flow_flag */
 	__u8 zero[5];
 };
@@ -127,11 +140,20 @@ struct policy_fragment_key {
 	struct packet_addr src, dst;
 	__u32 id;
 	__u32 ifindex; /* where it was judged */
-	__u8 protocol, direction, zero[2];
+	__u8 protocol;  /* of IPv4; in IPv6 0 */
+	__u8 direction; /* 0 to the pod, 1 from the pod, 2 leaving the node */
+	__u8 zero[2];
 };
 
 struct policy_fragment {
 	__u64 seen;
+	__u32 pending; /* mark those that follow, too */
+	__u32 zero;
+};
+
+/* Frozen into each load of the programs (rodata "config"). */
+struct policy_config {
+	__u32 conntrack;
 };
 
 struct policy_state {
