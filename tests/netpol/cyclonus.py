@@ -8,6 +8,7 @@ import re
 import sys
 
 DATA = pathlib.Path(__file__).parent / "data"
+KIND = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}  # which some of its cases do not say
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 NODES = [{"name": "node1", "ips": ["172.30.0.11"]}, {"name": "node2", "ips": ["172.30.0.12"]}]
 
@@ -22,7 +23,7 @@ def state(step, ports):
     pods = [{"namespace": pod["namespace"], "name": pod["name"], "labels": pod["labels"], "ips": [pod["ip"]],
              "node": NODES[number % 2]["name"], "ports": ports} for number, pod in enumerate(step["pods"])]
     return {"namespaces": [{"name": name, "labels": labels} for name, labels in step["namespaces"].items()],
-            "nodes": NODES, "pods": pods, "externals": [], "policies": step["policies"]}
+            "nodes": NODES, "pods": pods, "externals": [], "policies": [{**KIND, **policy} for policy in step["policies"]]}
 
 
 def probe(number, raw, ips):

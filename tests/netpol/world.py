@@ -43,6 +43,36 @@ class World:
         self.objects = raw["policies"]
         self.by_ip = {ip: pod for pod in self.pods.values() if not pod.host for ip in pod.ips}
 
+    def extend(self):
+        """What only Calico's policies ask for: labels with what is inherited, service accounts, network sets."""
+        self.accounts = {(raw["metadata"]["namespace"], raw["metadata"]["name"]): raw["metadata"].get("labels") or {}
+                         for raw in self.objects if raw["kind"] == "ServiceAccount"}
+        self.sets = [([ipaddress.ip_network(net, strict=False) for net in raw["spec"].get("nets") or []],
+                      self.labels(raw["metadata"].get("labels") or {}, raw["metadata"].get("namespace"), None))
+                     for raw in self.objects if raw["kind"] in ("NetworkSet", "GlobalNetworkSet")]
+
+    def labels(self, own, namespace, account):
+        """As selectors see them. Nobody can say of himself where he is."""
+        found = {key: value for key, value in own.items() if not key.startswith(("pcns.", "pcsa.")) and key not in
+                 (f"projectcalico.org/{word}" for word in ("namespace", "orchestrator", "serviceaccount"))}
+        if namespace:
+            found.update({f"pcns.{key}": value for key, value in self.namespaces.get(namespace, {}).items()})
+            found.update({"pcns.projectcalico.org/name": namespace, "projectcalico.org/namespace": namespace})
+        if account:
+            found.update({f"pcsa.{key}": value for key, value in self.accounts.get((namespace, account), {}).items()})
+            found.update({"pcsa.projectcalico.org/name": account, "projectcalico.org/serviceaccount": account,
+                          "projectcalico.org/orchestrator": "k8s"})
+        return found
+
+    def labels_of(self, pod):
+        return self.labels(pod.labels, pod.namespace, pod.account)
+
+    def labels_at(self, address):
+        """Of the pod that has it, and of each network set that holds it."""
+        pod = self.by_ip.get(address)
+        return ([self.labels_of(pod)] if pod else []) + \
+            [labels for nets, labels in self.sets if any(address in net for net in nets)]
+
 
 class Flow:
     """A probe: addresses, numbers, and who of both is a pod that policy applies to."""

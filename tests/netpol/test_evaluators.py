@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The slow evaluators themselves: they come to the values that others wrote down."""
+import pathlib
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import cyclonus  # noqa: E402
+import evaluator  # noqa: E402
+import selectors  # noqa: E402
+import tiers  # noqa: E402
+import world  # noqa: E402
+
+SAMPLES = sorted((HERE / "data" / "samples").glob("*.json.xz"))
+
+
+def differences(case, evaluate):
+    found = []
+    for number, raw, probes in world.steps(case):
+        for probe, answer in zip(probes, evaluate(raw, probes), strict=True):
+            wrong = {key: value for key, value in answer.items() if probe[key] != value}
+            if wrong:
+                found.append((case["id"], number, probe, wrong))
+    return found
+
+
+@pytest.mark.parametrize("evaluate", [evaluator.evaluate, tiers.evaluate], ids=["alone", "tiers"])
+def test_samples(evaluate):
+    assert len(SAMPLES) == 21
+    for path in SAMPLES:
+        assert differences(world.load(path), evaluate) == []
+
+
+def test_cyclonus():
+    cases = list(cyclonus.cases())
+    assert len(cases) == 230
+    for case in cases:
+        assert differences(case, evaluator.evaluate) == []
+
+
+@pytest.mark.parametrize("text, labels, expected", [
+    ("", {}, True), ("all()", {}, True), ("global()", {}, True), ("has(a)", {"a": ""}, True), ("has( a )", {}, False),
+    ("a == 'b'", {"a": "b"}, True), ('a=="b"', {"a": "c"}, False), ("a != 'b'", {}, True), ("a != 'b'", {"a": "b"}, False),
+    ("a in {'b', 'c'}", {"a": "c"}, True), ("a in {}", {"a": "c"}, False), ("a not in {'b'}", {}, True),
+    ("a notin {'b',}", {"a": "b"}, False), ("a contains 'x'", {"a": "axb"}, True), ("a contains 'x'", {}, False),
+    ("a starts with 'x'", {"a": "xb"}, True), ("a startswith 'x'", {"a": "bx"}, False), ("a ends with 'x'", {"a": "bx"}, True),
+    ("!has(a)", {}, True), ("!!has(a)", {}, False), ("!a == 'b'", {"a": "b"}, False),
+    ("has(a) || has(b) && has(c)", {"a": ""}, True), ("(has(a) || has(b)) && has(c)", {"a": ""}, False),
+    ("not == 'in'", {"not": "in"}, True), ("pcns.x/y_z == 'q'", {"pcns.x/y_z": "q"}, True)])
+def test_selectors(text, labels, expected):
+    assert selectors.matches(text, labels) is expected
