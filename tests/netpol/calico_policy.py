@@ -4,7 +4,7 @@
 import math
 import re
 
-import selectors
+import expressions
 import world as w
 
 NAMESPACE, ACCOUNT = "projectcalico.org/namespace", "projectcalico.org/serviceaccount"
@@ -45,7 +45,7 @@ class CalicoPolicy:
             prefixed(spec["serviceAccountSelector"], "pcsa", ACCOUNT) if spec.get("serviceAccountSelector") else "")
 
     def selects(self, direction, pod):
-        return direction in self.types and selectors.matches(self.selector, self.world.labels_of(pod))
+        return direction in self.types and expressions.matches(self.selector, self.world.labels_of(pod))
 
     def decide(self, direction, pod, flow):
         """The first rule that matches and is not a Log decides."""
@@ -88,9 +88,9 @@ class CalicoPolicy:
         wanted, unwanted = conjunction(*wanted), entity.get("notSelector")
         members = self.world.labels_at(address)
         if wanted:
-            return any(selectors.matches(wanted, labels) and not (unwanted and selectors.matches(unwanted, labels))
+            return any(expressions.matches(wanted, labels) and not (unwanted and expressions.matches(unwanted, labels))
                        for labels in members)
-        return not (unwanted and any(selectors.matches(unwanted, labels) for labels in members))
+        return not (unwanted and any(expressions.matches(unwanted, labels) for labels in members))
 
     def port_matches(self, wanted, address, port, flow):
         if flow.protocol not in (6, 17, 132, 136):

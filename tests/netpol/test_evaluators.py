@@ -10,7 +10,7 @@ sys.path.insert(0, str(HERE))
 
 import cyclonus  # noqa: E402
 import evaluator  # noqa: E402
-import selectors  # noqa: E402
+import expressions  # noqa: E402
 import tiers  # noqa: E402
 import world  # noqa: E402
 
@@ -51,4 +51,4 @@ def test_cyclonus():
     ("has(a) || has(b) && has(c)", {"a": ""}, True), ("(has(a) || has(b)) && has(c)", {"a": ""}, False),
     ("not == 'in'", {"not": "in"}, True), ("pcns.x/y_z == 'q'", {"pcns.x/y_z": "q"}, True)])
 def test_selectors(text, labels, expected):
-    assert selectors.matches(text, labels) is expected
+    assert expressions.matches(text, labels) is expected
