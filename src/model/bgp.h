@@ -58,6 +58,12 @@ struct bgp_config {
 	struct addr workload_peering[FAMILY_COUNT]; /* localWorkloadPeeringIPV4, …IPV6; unset: none */
 };
 
+/* A node's listenPort, from its own BGPConfiguration "node.NAME". */
+struct bgp_port {
+	const char *node; /* borrowed */
+	uint16_t port;    /* host order */
+};
+
 enum next_hop_mode { NEXT_HOP_AUTO, NEXT_HOP_SELF, NEXT_HOP_KEEP };
 
 struct bgp_peer {

@@ -25,12 +25,6 @@
 /* A peer's password: what TCP MD5 (RFC 2385) takes in Linux. */
 #define BIRD_PASSWORD_MAX 80
 
-/* Another node's listenPort, from its own BGPConfiguration "node.NAME". */
-struct bird_port {
-	const char *node;
-	uint16_t port; /* host order */
-};
-
 struct bird_input {
 	const char *node_name; /* this node; it is among nodes */
 	const struct node *const *nodes;
@@ -40,7 +34,7 @@ struct bird_input {
 	const struct block *const *blocks; /* the whole cluster's: guests of others' blocks are announced from here */
 	size_t block_count;
 	const struct bgp_config *config;   /* "default", with what "node.NAME" of this node says laid over it */
-	const struct bird_port *ports;
+	const struct bgp_port *ports;      /* of other nodes */
 	size_t port_count;
 	const struct bgp_peer *const *peers;
 	size_t peer_count;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define STORY_MAX 2048
+#define NODE_PREFIX "node." /* of the settings that a node has for itself */
 
 struct part {
 	struct cluster *store;
@@ -489,7 +490,7 @@ int cluster_bgp(struct cluster *store, const struct bgp_config **ret)
 	char name[300];
 	int rc;
 
-	snprintf(name, sizeof(name), "node.%s", store->node);
+	snprintf(name, sizeof(name), NODE_PREFIX "%s", store->node);
 	rc = calico_bgp_config_merge(collection_find(part->collection, "default"), collection_find(part->collection, name),
 		&remarks, &config, &err);
 	tell(part, "", rc < 0 ? err_text(&err) : buf_text(&story));
@@ -501,4 +502,26 @@ int cluster_bgp(struct cluster *store, const struct bgp_config **ret)
 		store->bgp = bgp_config_new_default();
 	*ret = store->bgp;
 	return store->bgp ? 0 : -ENOMEM;
+}
+
+/* What is wrong with another node's settings that node tells itself. */
+int cluster_bgp_ports(const struct cluster *store, struct bgp_port **ret, size_t *ret_count)
+{
+	const struct collection *settings = store->parts[CLUSTER_BGP].collection;
+	struct bgp_port *ports = calloc(collection_count(settings) + 1, sizeof(*ports));
+	size_t count = 0;
+
+	if (!ports)
+		return -ENOMEM;
+	for (const struct collection_item *item = NULL; (item = collection_next(settings, item));) {
+		uint16_t port = 0;
+
+		if (strncmp(item->key, NODE_PREFIX, strlen(NODE_PREFIX)) == 0)
+			port = calico_bgp_listen_port(item->object, NULL);
+		if (port)
+			ports[count++] = (struct bgp_port){item->key + strlen(NODE_PREFIX), port};
+	}
+	*ret = ports;
+	*ret_count = count;
+	return 0;
 }

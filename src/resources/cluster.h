@@ -64,5 +64,8 @@ bool cluster_is_complete(const struct cluster *store);
 struct felix cluster_felix(struct cluster *store, const struct labels *labels);
 /* The last good one; the store's own. 0 or -ENOMEM. */
 int cluster_bgp(struct cluster *store, const struct bgp_config **ret);
+/* The ports that nodes listen on by a BGPConfiguration of their own; malloc'ed, names are borrowed until the part changes.
+ * 0 or -ENOMEM. */
+int cluster_bgp_ports(const struct cluster *store, struct bgp_port **ret, size_t *ret_count);
 /* Services are many and change often: they are watched only while somebody announces them. */
 void cluster_follow_services(struct cluster *store, bool follow);

@@ -178,9 +178,11 @@ static int build(struct calico_bgp *bgp, struct buf *text)
 	_cleanup_free_ const void **blocks = collection_list(cluster_part(calico->store, CLUSTER_BLOCKS), &input.block_count);
 	_cleanup_free_ const void **peers = collection_list(cluster_part(calico->store, CLUSTER_PEERS), &input.peer_count);
 	_cleanup_free_ const void **filters = collection_list(cluster_part(calico->store, CLUSTER_FILTERS), &input.filter_count);
+	_cleanup_free_ struct bgp_port *ports = NULL;
 
-	if (!nodes || !blocks || !peers || !filters)
+	if (!nodes || !blocks || !peers || !filters || cluster_bgp_ports(calico->store, &ports, &input.port_count) < 0)
 		return -ENOMEM;
+	input.ports = ports;
 	input.nodes = (const struct node *const *)nodes;
 	input.blocks = (const struct block *const *)blocks;
 	input.peers = (const struct bgp_peer *const *)peers;

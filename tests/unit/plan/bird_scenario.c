@@ -406,11 +406,11 @@ static void complain(void *ctx, const char *object, const char *text)
 static void read_ports(struct bird_scenario *scenario)
 {
 	json_t *ports = json_object_get(scenario->json, "ports"), *value;
-	struct bird_port *list = keep(scenario, json_object_size(ports) * sizeof(*list));
+	struct bgp_port *list = keep(scenario, json_object_size(ports) * sizeof(*list));
 	const char *key;
 
 	json_object_foreach(ports, key, value)
-		list[scenario->input.port_count++] = (struct bird_port){key, (uint16_t)json_integer_value(value)};
+		list[scenario->input.port_count++] = (struct bgp_port){key, (uint16_t)json_integer_value(value)};
 	scenario->input.ports = list;
 }
 
