@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+ *
+ * Policy: who may talk to whom (docs/policy.md). Three hooks, one verdict routine.
+ *
+ *   policy_from_pod  tc ingress of the host side of a pod's interface
+ *   policy_to_pod    tc egress of it
+ *   policy_exit      tc egress of uplinks and tunnel devices
+ *
+ * Egress to an address that may still be translated is not judged where the packet comes from the pod: the packet is
+ * marked, and the verdict falls where it leaves this node or enters another pod.
+ */
+#include "policy_judge.h"
+#include "policy_source.h"
+
+static __always_inline struct policy_state *get_state(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&state, &zero);
+}
+
+static __always_inline struct policy_endpoint *find_pod(__u32 ifindex)
+{
+	return bpf_map_lookup_elem(&endpoints, &ifindex);
+}
+
+static __always_inline int is_stale(const struct policy_flow *flow, const struct policy_state *now)
+{
+	return flow->epoch != now->epoch && !now->keep;
+}
+
+static __always_inline int count_allowed(struct __sk_buff *skb, int reason)
+{
+	if (reason == OK)
+		count_in(&counts, skb, POLICY_COUNT_ALLOWED);
+	return reason;
+}
+
+/* -- from the pod -- */
+
+/* What needs no judgement: it does not go further than the link. */
+static __always_inline int stays_on_link(const struct packet *packet)
+{
+	return packet->icmp == ICMP_LINK && (is_link_multicast(&packet->dst) || is_link_local(&packet->dst));
+}
+
+static __always_inline int is_pending(const struct policy_flow *flow, const struct scene *scene)
+{
+	if (flow->flags & POLICY_FLOW_PENDING)
+		return 1;
+	/* Whatever translates it may choose anew at any time, but for TCP. */
+	return scene->key.protocol != IPPROTO_TCP && flow->flags & POLICY_FLOW_FROM_POD && !(flow->flags & POLICY_FLOW_FREE) &&
+		(flow->peer_port != scene->key.remote_port || !addr_equal(&flow->peer, &scene->key.remote));
+}
+
+/* The first packet of a flow. ret_pending: it has to be judged further on. */
+static __noinline int open_from_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
+	const struct policy_state *now, __u32 *ret_pending)
+{
+	const struct packet *packet = &scene->packet;
+	struct question question = {.table = pod->table[1], .port = packet->port, .sport = packet->sport, .protocol = packet->protocol};
+	__u32 flags = POLICY_FLOW_FROM_POD;
+
+	scene->peer = packet->dst;
+	scene->peer_port = packet->dport;
+	if (question.table) {
+		classify(scene);
+		if (is_translatable(packet) && !(scene->flags & POLICY_ADDRESS_FINAL) && now->mark_pending) {
+			*ret_pending = 1;
+			flags |= POLICY_FLOW_PENDING;
+		} else if (!(scene->flags & POLICY_ADDRESS_OWN) && !judge(skb, scene, &question)) {
+			return POLICY_COUNT_EGRESS;
+		}
+	}
+	return remember(scene, pod->serial, now->epoch, flags);
+}
+
+static __noinline int judge_from_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
+	const struct policy_state *now, __u32 *ret_pending)
+{
+	struct policy_flow *flow;
+
+	set_key(&scene->key, &scene->packet, 1);
+	flow = find_flow(&scene->key, pod->serial, scene->now);
+	if (!flow || is_opening(&scene->packet))
+		return count_allowed(skb, open_from_pod(skb, scene, pod, now, ret_pending));
+	*ret_pending = pod->table[1] && is_pending(flow, scene);
+	if (!*ret_pending && is_stale(flow, now)) {
+		int reason = judge_again(skb, scene, flow, pod, now->epoch);
+
+		if (reason != OK)
+			return reason;
+	}
+	touch(flow, &scene->packet, 1, scene->now);
+	return OK;
+}
+
+/* ICMP errors belong to the flow of the packet that they quote. */
+static __noinline int check_error(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod, int from_pod)
+{
+	struct packet quoted = {};
+	struct policy_flow *flow;
+
+	if (parse_quoted(skb, &scene->packet, &quoted) != OK || quoted.fragment == FRAGMENT_LATER || !has_flow(&quoted))
+		return POLICY_COUNT_RELATED;
+	set_key(&scene->key, &quoted, !from_pod);
+	flow = find_flow(&scene->key, pod->serial, scene->now);
+	return flow && !(flow->flags & POLICY_FLOW_PENDING) ? OK : POLICY_COUNT_RELATED;
+}
+
+/* OK, or why not. */
+static __always_inline int from_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
+	const struct policy_state *now, __u32 *ret_pending)
+{
+	const struct packet *packet = &scene->packet;
+	int reason = parse(skb, &scene->packet);
+
+	if (reason == OK)
+		reason = check_source(skb, packet, pod);
+	if (reason != OK || is_own(pod, &packet->dst) || !(pod->table[0] | pod->table[1]) || stays_on_link(packet))
+		return reason;
+	scene->now = now_short();
+	if (packet->fragment == FRAGMENT_LATER)
+		return find_fragment(scene, skb->ifindex, ret_pending);
+	if (packet->icmp == ICMP_ERROR)
+		return check_error(skb, scene, pod, 1);
+	reason = judge_from_pod(skb, scene, pod, now, ret_pending);
+	if (reason == OK && packet->fragment == FRAGMENT_FIRST)
+		reason = remember_fragment(scene, skb->ifindex, *ret_pending);
+	return reason;
+}
+
+static __always_inline int check_link(struct __sk_buff *skb, const struct policy_endpoint *pod)
+{
+	__u8 mac[6];
+
+	if (skb->vlan_present)
+		return POLICY_COUNT_PROTOCOL;
+	return bpf_skb_load_bytes(skb, ETH_ALEN, mac, sizeof(mac)) || !is_mac(mac, pod) ? POLICY_COUNT_MAC : OK;
+}
+
+SEC("tc")
+int policy_from_pod(struct __sk_buff *skb)
+{
+	struct policy_state *now = get_state();
+	struct policy_endpoint *pod = find_pod(skb->ifindex);
+	struct scene scene = {.ifindex = skb->ifindex, .side = SIDE_FROM_POD};
+	__u32 pending = 0;
+	int reason;
+
+	if (!now)
+		return TC_ACT_SHOT;
+	if (!pod)
+		return drop(skb, &scene, now, POLICY_COUNT_UNKNOWN);
+	reason = check_link(skb, pod);
+	if (reason == OK && skb->protocol == bpf_htons(ETH_P_ARP))
+		reason = check_arp(skb, pod);
+	else if (reason == OK)
+		reason = from_pod(skb, &scene, pod, now, &pending);
+	if (reason != OK)
+		return drop(skb, &scene, now, reason);
+	/* Nothing inside a pod can have set these. */
+	if (pending || skb->mark & (now->mark_pending | now->mark_host))
+		skb->mark = (skb->mark & ~(now->mark_pending | now->mark_host)) | (pending ? now->mark_pending : 0);
+	return PASS;
+}
+
+/* -- to the pod -- */
+
+static __noinline int open_to_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
+	const struct policy_state *now)
+{
+	const struct packet *packet = &scene->packet;
+	struct question question = {.table = pod->table[0], .port = packet->port, .sport = packet->sport, .protocol = packet->protocol};
+	__u32 flags = 0;
+
+	scene->peer = packet->src;
+	scene->peer_port = packet->sport;
+	if (skb->mark & now->mark_host) {
+		flags = POLICY_FLOW_FREE;
+	} else if (question.table) {
+		classify(scene);
+		if (!judge(skb, scene, &question))
+			return POLICY_COUNT_INGRESS;
+	}
+	return remember(scene, pod->serial, now->epoch, flags);
+}
+
+static __noinline int judge_to_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
+	const struct policy_state *now)
+{
+	struct policy_flow *flow;
+	int reason = OK;
+
+	set_key(&scene->key, &scene->packet, 0);
+	flow = find_flow(&scene->key, pod->serial, scene->now);
+	if (!flow || is_opening(&scene->packet))
+		return count_allowed(skb, open_to_pod(skb, scene, pod, now));
+	if (skb->mark & now->mark_host)
+		return OK;
+	if (flow->flags & POLICY_FLOW_PENDING)
+		return POLICY_COUNT_UNCONFIRMED;
+	if (is_stale(flow, now))
+		reason = judge_again(skb, scene, flow, pod, now->epoch);
+	if (reason == OK)
+		touch(flow, &scene->packet, 0, scene->now);
+	return reason;
+}
+
+/* What only a neighbour on the link can have sent: this node. */
+static __always_inline int is_discovery(const struct packet *packet)
+{
+	return packet->icmp == ICMP_LINK && packet->hops == HOPS_ON_LINK && packet->type >= ICMP6_ROUTER_SOLICIT &&
+		packet->type <= ICMP6_REDIRECT;
+}
+
+static __always_inline int to_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
+	const struct policy_state *now)
+{
+	const struct packet *packet = &scene->packet;
+	__u32 pending;
+	int reason = parse(skb, &scene->packet);
+
+	if (reason != OK || is_discovery(packet) || is_own(pod, &packet->src))
+		return reason;
+	scene->now = now_short();
+	if (packet->fragment == FRAGMENT_LATER)
+		return find_fragment(scene, skb->ifindex, &pending);
+	if (packet->icmp == ICMP_ERROR)
+		return skb->mark & now->mark_host ? OK : check_error(skb, scene, pod, 0);
+	reason = judge_to_pod(skb, scene, pod, now);
+	if (reason == OK && packet->fragment == FRAGMENT_FIRST)
+		reason = remember_fragment(scene, skb->ifindex, 0);
+	return reason;
+}
+
+SEC("tc")
+int policy_to_pod(struct __sk_buff *skb)
+{
+	struct policy_state *now = get_state();
+	struct policy_endpoint *pod = find_pod(skb->ifindex);
+	struct scene scene = {.ifindex = skb->ifindex, .side = SIDE_TO_POD};
+	int reason;
+
+	if (!now)
+		return TC_ACT_SHOT;
+	if (!pod)
+		return drop(skb, &scene, now, POLICY_COUNT_UNKNOWN);
+	if (skb->protocol == bpf_htons(ETH_P_ARP))
+		return PASS;
+	if (!(pod->table[0] | pod->table[1]) && !(skb->mark & now->mark_pending))
+		return PASS;
+	reason = to_pod(skb, &scene, pod, now);
+	return reason == OK ? PASS : drop(skb, &scene, now, reason);
+}
+
+/* -- where packets leave -- */
+
+SEC("tc")
+int policy_exit(struct __sk_buff *skb)
+{
+	struct policy_state *now = get_state();
+
+	return !now || skb->mark & now->mark_pending ? TC_ACT_SHOT : PASS;
+}
+
+char program_license[] SEC("license") = "Dual BSD/GPL";
