@@ -60,6 +60,7 @@ bool policy_plane_check_pod(const struct policy_plane *plane, uint32_t ifindex);
 
 int policy_plane_guard_exit(struct policy_plane *plane, uint32_t ifindex, struct err *err);
 int policy_plane_release_exit(struct policy_plane *plane, uint32_t ifindex, struct err *err);
+bool policy_plane_check_exit(const struct policy_plane *plane, uint32_t ifindex);
 
 /* -- tables -- */
 
@@ -74,6 +75,10 @@ int policy_plane_compare(struct policy_plane *plane, const struct verdict_tables
 void policy_plane_change_done(struct verdict_change *change);
 
 /* -- seeing -- */
+
+/* False: this kernel has no bpf_skb_ct_lookup (nf_conntrack was not loaded, or is too old); the programs then do
+ * what can be done without it. */
+bool policy_plane_has_conntrack(const struct policy_plane *plane);
 
 struct policy_count {
 	const char *name, *text; /* constants */

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The programs, and where they are attached: <bpffs>/policy/links/<interface index>-<role> is a pinned tcx link, or, where a
+ * clsact filter does it, a directory that only says so. So a successor finds all that have the programs, whichever
+ * way they were attached.
+ */
+#include "plane/policy_internal.h"
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "plane/offload.h"
+
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "policy.skel.h"
+
+#define VERIFIER_LOG_SIZE (64 * 1024)
+#define LEAVING_A_CALL 4 /* pins that are looked at while something else is done */
+
+enum role { ROLE_FROM, ROLE_TO, ROLE_EXIT, ROLE_COUNT };
+
+static const struct {
+	const char *name;
+	enum hook_point point;
+} roles[ROLE_COUNT] = {
+	[ROLE_FROM] = {"from", HOOK_INGRESS},
+	[ROLE_TO] = {"to", HOOK_EGRESS},
+	[ROLE_EXIT] = {"exit", HOOK_EGRESS},
+};
+
+/* One of the places, with the path that hook.pin points to. */
+struct place {
+	struct hook hook;
+	enum role role;
+	char pin[PATH_MAX];
+};
+
+static void place_init(const struct policy_plane *plane, uint32_t ifindex, enum role role, struct place *ret)
+{
+	*ret = (struct place){.role = role, .hook = {.kind = plane->kind, .ifindex = ifindex, .point = roles[role].point,
+		.first = true}};
+	snprintf(ret->pin, sizeof(ret->pin), "%s/%u-%s", plane->links_dir, ifindex, roles[role].name);
+	ret->hook.pin = ret->pin;
+}
+
+/* How it was attached; 0: it was not. */
+static enum hook_kind recorded_kind(const struct place *place)
+{
+	struct stat st;
+
+	if (lstat(place->pin, &st))
+		return 0;
+	return S_ISDIR(st.st_mode) ? HOOK_CLSACT : HOOK_TCX;
+}
+
+static bool is_attached(const struct place *place)
+{
+	struct hook hook = place->hook;
+
+	hook.kind = recorded_kind(place);
+	return hook.kind && hook_check(&hook);
+}
+
+/* -- programs -- */
+
+static int share_maps(struct policy_bpf *programs, const struct policy_maps *maps)
+{
+	int r = 0;
+
+	for (int i = 0; i < POLICY_MAP_COUNT && !r; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(programs->obj, policy_map_name(i));
+
+		r = map ? bpf_map__reuse_fd(map, maps->fd[i]) : -ENOENT;
+	}
+	return r;
+}
+
+static int load(const struct policy_plane *plane, bool conntrack, struct policy_bpf **ret, struct err *err)
+{
+	_cleanup_free_ char *log = calloc(1, VERIFIER_LOG_SIZE);
+	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .kernel_log_buf = log, .kernel_log_size = VERIFIER_LOG_SIZE);
+	struct policy_bpf *programs;
+	int r;
+
+	if (!log)
+		return err_set(err, -ENOMEM, "no memory to load the policy programs");
+	programs = policy_bpf__open_opts(&opts);
+	if (!programs)
+		return err_set(err, -errno, "opening the policy programs: %s", strerror(errno));
+	((struct policy_config *)(void *)&programs->rodata->config)->conntrack = conntrack;
+	r = share_maps(programs, &plane->maps);
+	if (!r)
+		r = policy_bpf__load(programs);
+	if (r) {
+		policy_bpf__destroy(programs);
+		return err_set(err, r, "loading the policy programs: %s; %s", strerror(-r), verifier_words(log));
+	}
+	*ret = programs;
+	return 0;
+}
+
+int policy_hooks_load(struct policy_plane *plane, struct err *err)
+{
+	plane->conntrack = load(plane, true, &plane->programs, NULL) == 0;
+	return plane->conntrack ? 0 : load(plane, false, &plane->programs, err);
+}
+
+void policy_hooks_done(struct policy_plane *plane)
+{
+	policy_bpf__destroy(plane->programs);
+	plane->programs = NULL;
+	free(plane->leaving);
+	plane->leaving = NULL;
+	plane->leaving_count = plane->leaving_room = 0;
+}
+
+static bool has_ethernet(uint32_t ifindex)
+{
+	char name[IF_NAMESIZE];
+	struct device device;
+
+	/* One that is gone in between: attaching says so. */
+	return !if_indextoname(ifindex, name) || device_get(name, &device, NULL) || device.ethernet;
+}
+
+static int exit_program(const struct policy_bpf *programs, bool ethernet)
+{
+	const struct bpf_program *ip = bpf_object__find_program_by_name(programs->obj, "policy_exit_ip");
+
+	return bpf_program__fd(ethernet || !ip ? programs->progs.policy_exit : ip);
+}
+
+static int program_for(const struct policy_plane *plane, const struct place *place)
+{
+	switch (place->role) {
+	case ROLE_FROM:
+		return bpf_program__fd(plane->programs->progs.policy_from_pod);
+	case ROLE_TO:
+		return bpf_program__fd(plane->programs->progs.policy_to_pod);
+	default:
+		return exit_program(plane->programs, has_ethernet(place->hook.ifindex));
+	}
+}
+
+/* -- attaching -- */
+
+static int detach(const struct place *place, struct err *err)
+{
+	struct hook hook = place->hook;
+	int r;
+
+	hook.kind = recorded_kind(place);
+	if (!hook.kind)
+		return 0;
+	r = hook_detach(&hook, err);
+	if (!r && hook.kind == HOOK_CLSACT)
+		rmdir(place->pin);
+	return r;
+}
+
+/* The other way than the one that is recorded: the new one stands before the old one goes. */
+static int change_kind(const struct place *place, int prog_fd, struct err *err)
+{
+	struct hook old = place->hook;
+	int r;
+
+	old.kind = recorded_kind(place);
+	if (old.kind == HOOK_CLSACT)
+		rmdir(place->pin);
+	r = hook_attach(&place->hook, prog_fd, err);
+	if (!r)
+		r = hook_detach(&old, err);
+	return r;
+}
+
+static int attach(const struct policy_plane *plane, const struct place *place, struct err *err)
+{
+	enum hook_kind old = recorded_kind(place);
+	int prog = program_for(plane, place), r;
+
+	if (old && old != place->hook.kind)
+		r = change_kind(place, prog, err);
+	else
+		r = hook_attach(&place->hook, prog, err);
+	if (r)
+		return err_wrap(err, "policy"), r;
+	if (place->hook.kind == HOOK_CLSACT && mkdir(place->pin, 0700) && errno != EEXIST)
+		return err_set(err, -errno, "%s: cannot be made: %s", place->pin, strerror(errno));
+	return 0;
+}
+
+/* -- all that have programs -- */
+
+static bool parse_place(const struct policy_plane *plane, const char *name, struct place *ret)
+{
+	char *end;
+	unsigned long ifindex = strtoul(name, &end, 10);
+
+	for (int i = 0; i < ROLE_COUNT; i++)
+		if (*end == '-' && ifindex && ifindex <= INT_MAX && !strcmp(end + 1, roles[i].name)) {
+			place_init(plane, (uint32_t)ifindex, i, ret);
+			return true;
+		}
+	return false;
+}
+
+/* A link that was being replaced when its maker died. */
+static void drop_unfinished(const struct policy_plane *plane, const char *name)
+{
+	char path[PATH_MAX + NAME_MAX];
+
+	if (name[0] == '.')
+		return;
+	snprintf(path, sizeof(path), "%s/%s", plane->links_dir, name);
+	unlink(path);
+}
+
+/* Calls each until one fails. Entries that come and go meanwhile may or may not be seen. */
+static int each_place(const struct policy_plane *plane,
+	int (*each)(const struct policy_plane *plane, const struct place *place, struct err *err), struct err *err)
+{
+	struct dirent **list;
+	int count = scandir(plane->links_dir, &list, NULL, NULL), first = 0;
+
+	if (count < 0)
+		return errno == ENOENT ? 0 : err_set(err, -errno, "%s: %s", plane->links_dir, strerror(errno));
+	for (int i = 0; i < count; i++) {
+		struct place place;
+
+		if (parse_place(plane, list[i]->d_name, &place)) {
+			int r = each(plane, &place, first ? NULL : err);
+
+			first = first ? first : r;
+		} else {
+			drop_unfinished(plane, list[i]->d_name);
+		}
+		free(list[i]);
+	}
+	free(list);
+	return first;
+}
+
+static void drop_pin(const struct place *place)
+{
+	if (unlink(place->pin))
+		rmdir(place->pin);
+}
+
+static int update_place(const struct policy_plane *plane, const struct place *place, struct err *err)
+{
+	if (is_attached(place))
+		return attach(plane, place, err);
+	drop_pin(place);
+	return 0;
+}
+
+static int sweep_place(const struct policy_plane *plane, const struct place *place, struct err *err)
+{
+	if (!is_attached(place))
+		drop_pin(place);
+	return 0;
+}
+
+static int detach_place(const struct policy_plane *plane, const struct place *place, struct err *err)
+{
+	return detach(place, err);
+}
+
+static int stop_at_first(const struct policy_plane *plane, const struct place *place, struct err *err)
+{
+	return is_attached(place) ? -EEXIST : 0;
+}
+
+int policy_hooks_update_all(struct policy_plane *plane, struct err *err)
+{
+	return each_place(plane, update_place, err);
+}
+
+bool policy_hooks_any(const struct policy_plane *plane)
+{
+	return each_place(plane, stop_at_first, NULL) != 0;
+}
+
+void policy_hooks_sweep(struct policy_plane *plane)
+{
+	each_place(plane, sweep_place, NULL);
+}
+
+int policy_hooks_remove(struct policy_plane *plane, struct err *err)
+{
+	int r = each_place(plane, detach_place, err);
+
+	rmdir(plane->links_dir);
+	return r;
+}
+
+/* -- pods that leave -- */
+
+static bool sweep_pod(struct policy_plane *plane, uint32_t ifindex)
+{
+	bool gone = true;
+
+	for (int role = ROLE_FROM; role <= ROLE_TO; role++) {
+		struct place place;
+
+		place_init(plane, ifindex, role, &place);
+		if (is_attached(&place))
+			gone = false;
+		else
+			drop_pin(&place);
+	}
+	return gone;
+}
+
+/* Interfaces go some time after their pods: each call looks at a few that it waits for. */
+static void sweep_leaving(struct policy_plane *plane)
+{
+	for (int n = 0; n < LEAVING_A_CALL && plane->leaving_count; n++) {
+		uint32_t ifindex = plane->leaving[0];
+
+		plane->leaving_count--;
+		memmove(plane->leaving, plane->leaving + 1, plane->leaving_count * sizeof(*plane->leaving));
+		if (!policy_pods_has(plane, ifindex) && !sweep_pod(plane, ifindex))
+			plane->leaving[plane->leaving_count++] = ifindex;
+	}
+}
+
+void policy_hooks_leave(struct policy_plane *plane, uint32_t ifindex)
+{
+	sweep_leaving(plane);
+	if (plane->leaving_count == plane->leaving_room) {
+		size_t room = plane->leaving_room ? plane->leaving_room * 2 : 64;
+		uint32_t *leaving = reallocarray(plane->leaving, room, sizeof(*leaving));
+
+		if (!leaving) /* policy_plane_keep_pods finds it */
+			return;
+		plane->leaving = leaving;
+		plane->leaving_room = room;
+	}
+	plane->leaving[plane->leaving_count++] = ifindex;
+}
+
+/* -- the door -- */
+
+static int guard(struct policy_plane *plane, uint32_t ifindex, enum role first, enum role last, struct err *err)
+{
+	int r = 0;
+
+	for (int role = first; role <= (int)last && !r; role++) {
+		struct place place;
+
+		place_init(plane, ifindex, role, &place);
+		r = attach(plane, &place, err);
+	}
+	return r;
+}
+
+static bool has_all(const struct policy_plane *plane, uint32_t ifindex, enum role first, enum role last)
+{
+	for (int role = first; role <= (int)last; role++) {
+		struct place place;
+
+		place_init(plane, ifindex, role, &place);
+		if (!is_attached(&place))
+			return false;
+	}
+	return true;
+}
+
+int policy_hooks_update_pod(struct policy_plane *plane, uint32_t ifindex, struct err *err)
+{
+	return has_all(plane, ifindex, ROLE_FROM, ROLE_TO) ? guard(plane, ifindex, ROLE_FROM, ROLE_TO, err) : 0;
+}
+
+int policy_plane_guard_pod(struct policy_plane *plane, uint32_t ifindex, struct err *err)
+{
+	sweep_leaving(plane);
+	if (plane->behind && !policy_pods_has(plane, ifindex) && has_all(plane, ifindex, ROLE_FROM, ROLE_TO))
+		return 0;
+	return guard(plane, ifindex, ROLE_FROM, ROLE_TO, err);
+}
+
+bool policy_plane_check_pod(const struct policy_plane *plane, uint32_t ifindex)
+{
+	return has_all(plane, ifindex, ROLE_FROM, ROLE_TO);
+}
+
+int policy_plane_guard_exit(struct policy_plane *plane, uint32_t ifindex, struct err *err)
+{
+	if (plane->behind && has_all(plane, ifindex, ROLE_EXIT, ROLE_EXIT))
+		return 0;
+	return guard(plane, ifindex, ROLE_EXIT, ROLE_EXIT, err);
+}
+
+bool policy_plane_check_exit(const struct policy_plane *plane, uint32_t ifindex)
+{
+	return has_all(plane, ifindex, ROLE_EXIT, ROLE_EXIT);
+}
+
+int policy_plane_release_exit(struct policy_plane *plane, uint32_t ifindex, struct err *err)
+{
+	struct place place;
+
+	place_init(plane, ifindex, ROLE_EXIT, &place);
+	return detach(&place, err);
+}
