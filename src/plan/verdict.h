@@ -32,7 +32,7 @@ int verdicts_new(struct verdicts **ret);
 void verdicts_free(struct verdicts *verdicts); /* null is fine */
 
 /* -- the world; objects are borrowed: they stay as they are until they are replaced or removed, and are not looked at
- * any more afterwards. Each returns 0 or -ENOMEM. -- */
+ * any more afterwards. Each returns 0 (without memory there is no way on, as in base/hash.h). -- */
 
 int verdicts_put_tier(struct verdicts *verdicts, const struct tier *tier);
 void verdicts_remove_tier(struct verdicts *verdicts, const char *name);
@@ -47,8 +47,8 @@ void verdicts_remove_namespace(struct verdicts *verdicts, const char *name);
 int verdicts_put_service_account(struct verdicts *verdicts, const char *namespace, const char *name, const struct labels *labels);
 void verdicts_remove_service_account(struct verdicts *verdicts, const char *namespace, const char *name);
 
-/* A node's addresses: wherever a prefix holds the first of them (of either family), the others count as held, too: tunnel
- * addresses are the node (DESIGN.md decision 4). own: this node. Copied. */
+/* A node's addresses: wherever a prefix holds the first of them of a family, the others of that family count as held, too:
+ * tunnel addresses are the node (DESIGN.md decision 4). own: this node. Copied. */
 int verdicts_put_node(struct verdicts *verdicts, const char *name, bool own, const struct addr *addrs, size_t count);
 void verdicts_remove_node(struct verdicts *verdicts, const char *name);
 
@@ -75,10 +75,21 @@ bool verdicts_tables(const struct verdicts *verdicts, const char *namespace, con
 
 /* -- tables -- */
 
+/* The values of bpf/policy_layout.h, which plan/ does not see; plane/ asserts that they are the same. */
+enum verdict_address_flag {
+	VERDICT_ADDRESS_OWN = 1,   /* POLICY_ADDRESS_OWN */
+	VERDICT_ADDRESS_FINAL = 2, /* POLICY_ADDRESS_FINAL */
+};
+enum verdict_bit {
+	VERDICT_ALLOW = 1, /* POLICY_VERDICT_ALLOW */
+	VERDICT_NEXT = 2,  /* POLICY_VERDICT_NEXT */
+	VERDICT_LOG = 4,   /* POLICY_VERDICT_LOG */
+};
+
 struct verdict_address { /* class 0 and flags 0: goes */
 	struct prefix prefix;
 	uint64_t class;
-	uint32_t flags; /* enum policy_address_flag */
+	uint32_t flags; /* enum verdict_address_flag */
 };
 struct verdict_pair {
 	uint64_t table, class, list;
@@ -88,7 +99,7 @@ struct verdict_port {
 	uint8_t len; /* as struct policy_port: 64, 72, 80 to 96 */
 	uint8_t protocol;
 	uint16_t port; /* host order */
-	uint32_t bits; /* enum policy_verdict_bit */
+	uint32_t bits; /* enum verdict_bit */
 	uint64_t next;
 };
 /* To be applied in this order. New: what was not there at the last acknowledged update; stale: what is not needed any more. */
@@ -97,15 +108,21 @@ struct verdict_change {
 	size_t new_port_count;
 	const struct verdict_pair *new_pairs;
 	size_t new_pair_count;
-	const struct verdict_address *addresses; /* new, changed and gone ones */
+	/* New, changed and gone ones, one after the other: new and changed ones come first, the longest of them first, then those
+	 * that are gone, the shortest first. In this order no address is ever matched by what it had neither before nor after. */
+	const struct verdict_address *addresses;
 	size_t address_count;
 	bool endpoints; /* tables of attached endpoints have changed */
 	const struct verdict_pair *stale_pairs;
 	size_t stale_pair_count;
 	const struct verdict_port *stale_ports;
 	size_t stale_port_count;
+	/* Once this is acknowledged, another update can take away what the tables in force so far needed. It is right
+	 * without, too, and whatever comes next does it. */
+	bool more;
 };
-/* Computes what is due. Borrowed until the next call. 0 or -ENOMEM (what is in force stays; to be called again). */
+/* Computes what is due. Borrowed until the next call. 0; -EEXIST: two contents have one number, which err names; what is
+ * in force should stay. */
 int verdicts_update(struct verdicts *verdicts, struct verdict_change *ret, struct err *err);
 /* The kernel has it: the next update starts from here. Otherwise the next one says all of it again. */
 void verdicts_acknowledge(struct verdicts *verdicts);
