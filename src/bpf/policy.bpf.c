@@ -9,7 +9,7 @@
  * Egress to an address that may still be translated is not judged where the packet comes from the pod: the packet is
  * marked, and the verdict falls where it leaves this node or enters another pod.
  */
-#include "policy_judge.h"
+#include "policy_pending.h"
 #include "policy_source.h"
 
 static __always_inline struct policy_state *get_state(void)
@@ -17,16 +17,6 @@ static __always_inline struct policy_state *get_state(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&state, &zero);
-}
-
-static __always_inline struct policy_endpoint *find_pod(__u32 ifindex)
-{
-	return bpf_map_lookup_elem(&endpoints, &ifindex);
-}
-
-static __always_inline int is_stale(const struct policy_flow *flow, const struct policy_state *now)
-{
-	return flow->epoch != now->epoch && !now->keep;
 }
 
 static __always_inline int count_allowed(struct __sk_buff *skb, int reason)
@@ -68,11 +58,33 @@ static __noinline int open_from_pod(struct __sk_buff *skb, struct scene *scene, 
 		if (is_translatable(packet) && !(scene->flags & POLICY_ADDRESS_FINAL) && now->mark_pending) {
 			*ret_pending = 1;
 			flags |= POLICY_FLOW_PENDING;
+			if (!asks_conntrack(packet->protocol) && leave_pointer(scene, pod->serial) != OK)
+				return POLICY_COUNT_FLOWS_FULL;
 		} else if (!(scene->flags & POLICY_ADDRESS_OWN) && !judge(skb, scene, &question)) {
 			return POLICY_COUNT_EGRESS;
 		}
 	}
 	return remember(scene, pod->serial, now->epoch, flags);
+}
+
+/* A packet in the middle of a flow that is not known: the table was full, or no policy applied when it began. Conntrack may
+ * know that the other side began; then that side's judgement counts. */
+static __noinline int recall_from_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
+	const struct policy_state *now)
+{
+	struct question question = {.table = pod->table[0], .port = scene->packet.sport, .protocol = scene->packet.protocol};
+	struct conntrack ct = {};
+
+	if (!pod->table[1] || !conntrack_find(skb, &scene->packet, 0, &ct) || !ct.is_reply)
+		return 0;
+	scene->peer = ct.src;
+	scene->peer_port = question.sport = ct.sport;
+	if (question.table) {
+		classify(scene);
+		if (!judge(skb, scene, &question))
+			return 0;
+	}
+	return remember(scene, pod->serial, now->epoch, POLICY_FLOW_REPLIED | POLICY_FLOW_OPEN) == OK;
 }
 
 static __noinline int judge_from_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
@@ -82,6 +94,8 @@ static __noinline int judge_from_pod(struct __sk_buff *skb, struct scene *scene,
 
 	set_key(&scene->key, &scene->packet, 1);
 	flow = find_flow(&scene->key, pod->serial, scene->now);
+	if (!flow && !is_opening(&scene->packet) && recall_from_pod(skb, scene, pod, now))
+		return count_allowed(skb, OK);
 	if (!flow || is_opening(&scene->packet))
 		return count_allowed(skb, open_from_pod(skb, scene, pod, now, ret_pending));
 	*ret_pending = pod->table[1] && is_pending(flow, scene);
@@ -92,7 +106,7 @@ static __noinline int judge_from_pod(struct __sk_buff *skb, struct scene *scene,
 			return reason;
 	}
 	touch(flow, &scene->packet, 1, scene->now);
-	return OK;
+	return *ret_pending && !asks_conntrack(scene->key.protocol) ? leave_pointer(scene, pod->serial) : OK;
 }
 
 /* ICMP errors belong to the flow of the packet that they quote. */
@@ -167,6 +181,37 @@ int policy_from_pod(struct __sk_buff *skb)
 
 /* -- to the pod -- */
 
+/* This node's own packets are marked; others that come from its address were masqueraded. True: peer is who it was. */
+static __noinline int find_masqueraded(struct __sk_buff *skb, struct scene *scene)
+{
+	struct conntrack ct = {};
+
+	if (!conntrack_find(skb, &scene->packet, 1, &ct) || ct.is_reply)
+		return 0;
+	scene->peer = ct.src;
+	scene->peer_port = ct.sport;
+	return 1;
+}
+
+/* As recall_from_pod: the pod began, and this is the reply. */
+static __noinline int recall_to_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
+	const struct policy_state *now)
+{
+	struct question question = {.table = pod->table[1], .sport = scene->packet.dport, .protocol = scene->packet.protocol};
+	struct conntrack ct = {};
+
+	if (!pod->table[0] || !conntrack_find(skb, &scene->packet, 1, &ct) || !ct.is_reply)
+		return 0;
+	scene->peer = ct.server;
+	scene->peer_port = question.port = ct.server_port;
+	if (question.table) {
+		classify(scene);
+		if (!judge(skb, scene, &question))
+			return 0;
+	}
+	return remember(scene, pod->serial, now->epoch, POLICY_FLOW_FROM_POD | POLICY_FLOW_REPLIED | POLICY_FLOW_OPEN) == OK;
+}
+
 static __noinline int open_to_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
 	const struct policy_state *now)
 {
@@ -180,6 +225,12 @@ static __noinline int open_to_pod(struct __sk_buff *skb, struct scene *scene, co
 		flags = POLICY_FLOW_FREE;
 	} else if (question.table) {
 		classify(scene);
+		if (scene->flags & POLICY_ADDRESS_OWN && find_masqueraded(skb, scene)) {
+			if (is_own(pod, &scene->peer))
+				return remember(scene, pod->serial, now->epoch, POLICY_FLOW_FREE);
+			question.sport = scene->peer_port;
+			classify(scene);
+		}
 		if (!judge(skb, scene, &question))
 			return POLICY_COUNT_INGRESS;
 	}
@@ -194,6 +245,8 @@ static __noinline int judge_to_pod(struct __sk_buff *skb, struct scene *scene, c
 
 	set_key(&scene->key, &scene->packet, 0);
 	flow = find_flow(&scene->key, pod->serial, scene->now);
+	if (!flow && !is_opening(&scene->packet) && recall_to_pod(skb, scene, pod, now))
+		return count_allowed(skb, OK);
 	if (!flow || is_opening(&scene->packet))
 		return count_allowed(skb, open_to_pod(skb, scene, pod, now));
 	if (skb->mark & now->mark_host)
@@ -214,6 +267,16 @@ static __always_inline int is_discovery(const struct packet *packet)
 		packet->type <= ICMP6_REDIRECT;
 }
 
+/* The sender has been judged: the scene is the receiver's again. */
+static __always_inline void receive(struct scene *scene, __u32 ifindex)
+{
+	__builtin_memset(&scene->key, 0, sizeof(scene->key));
+	scene->ifindex = ifindex;
+	scene->side = SIDE_TO_POD;
+	scene->table = scene->class = scene->list = 0;
+	scene->bits = 0;
+}
+
 static __always_inline int to_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
 	const struct policy_state *now)
 {
@@ -221,13 +284,22 @@ static __always_inline int to_pod(struct __sk_buff *skb, struct scene *scene, co
 	__u32 pending;
 	int reason = parse(skb, &scene->packet);
 
-	if (reason != OK || is_discovery(packet) || is_own(pod, &packet->src))
+	if (reason != OK || is_discovery(packet))
 		return reason;
 	scene->now = now_short();
 	if (packet->fragment == FRAGMENT_LATER)
 		return find_fragment(scene, skb->ifindex, &pending);
 	if (packet->icmp == ICMP_ERROR)
 		return skb->mark & now->mark_host ? OK : check_error(skb, scene, pod, 0);
+	if (skb->mark & now->mark_pending) {
+		scene->side = SIDE_EXIT;
+		reason = judge_pending(skb, scene, now);
+		if (reason != OK)
+			return reason;
+		receive(scene, skb->ifindex);
+	}
+	if (is_own(pod, &packet->src) || !(pod->table[0] | pod->table[1]))
+		return OK;
 	reason = judge_to_pod(skb, scene, pod, now);
 	if (reason == OK && packet->fragment == FRAGMENT_FIRST)
 		reason = remember_fragment(scene, skb->ifindex, 0);
@@ -256,12 +328,38 @@ int policy_to_pod(struct __sk_buff *skb)
 
 /* -- where packets leave -- */
 
+static __always_inline int leave(struct __sk_buff *skb, struct scene *scene, const struct policy_state *now)
+{
+	__u32 pending;
+	int reason = parse(skb, &scene->packet);
+
+	if (reason != OK)
+		return reason;
+	scene->now = now_short();
+	if (scene->packet.fragment == FRAGMENT_LATER)
+		return find_fragment(scene, skb->ifindex, &pending);
+	reason = judge_pending(skb, scene, now);
+	if (reason == OK && scene->packet.fragment == FRAGMENT_FIRST)
+		reason = remember_fragment(scene, skb->ifindex, 0);
+	return reason;
+}
+
 SEC("tc")
 int policy_exit(struct __sk_buff *skb)
 {
 	struct policy_state *now = get_state();
+	struct scene scene = {.side = SIDE_EXIT};
+	int reason;
 
-	return !now || skb->mark & now->mark_pending ? TC_ACT_SHOT : PASS;
+	if (!now)
+		return TC_ACT_SHOT;
+	if (!(skb->mark & now->mark_pending))
+		return PASS;
+	reason = leave(skb, &scene, now);
+	if (reason != OK)
+		return drop(skb, &scene, now, reason);
+	skb->mark &= ~now->mark_pending;
+	return PASS;
 }
 
 char program_license[] SEC("license") = "Dual BSD/GPL";

@@ -35,6 +35,7 @@ static __noinline int judge(struct __sk_buff *skb, struct scene *scene, const st
 {
 	struct policy_pair pair = {.table = question->table, .class = scene->class};
 	struct policy_verdict *verdict;
+	__u32 log = 0;
 	__u64 *list = bpf_map_lookup_elem(&pairs, &pair);
 
 	scene->table = question->table;
@@ -48,11 +49,13 @@ static __noinline int judge(struct __sk_buff *skb, struct scene *scene, const st
 		return 0;
 	scene->list = *list;
 	verdict = find_verdict(*list, question->protocol, question->port);
-	if (verdict && verdict->bits & POLICY_VERDICT_NEXT)
+	if (verdict && verdict->bits & POLICY_VERDICT_NEXT) {
+		log = verdict->bits & POLICY_VERDICT_LOG;
 		verdict = find_verdict(verdict->next, question->protocol, question->sport);
+	}
 	if (!verdict)
 		return 0;
-	scene->bits = verdict->bits;
+	scene->bits = verdict->bits | log;
 	if (scene->bits & POLICY_VERDICT_LOG)
 		tell(skb, scene, POLICY_EVENT_LOG,
 			scene->bits & POLICY_VERDICT_ALLOW ? OK : scene->side == SIDE_TO_POD ? POLICY_COUNT_INGRESS : POLICY_COUNT_EGRESS);

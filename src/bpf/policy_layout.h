@@ -21,8 +21,8 @@
  * the epoch, then removes what is stale: at no moment does a packet meet half a change.
  *
  * Programs: policy_from_pod (tc ingress of a pod's interface), policy_to_pod (its tc egress), policy_exit (tc egress of
- * devices with Ethernet header by which packets leave) and policy_exit_ip (the same for devices without: tunl0, tun). What
- * passes is TC_ACT_UNSPEC, so that programs and filters behind them still run (that of a pod that is being closed, the carrier's).
+ * devices by which packets leave, with Ethernet header or without). What passes is TC_ACT_UNSPEC, so that programs and
+ * filters behind them still run (that of a pod that is being closed, the carrier's).
  *
  * Judging one side of a new flow: class = addresses[remote]; list = pairs[table, class], else pairs[table, 0]; verdict =
  * ports[list, protocol, port of the flow's destination]. NEXT: the same in another list with the source's port. ICMP has
