@@ -61,7 +61,7 @@ int64_t calico_created(const json_t *object)
 	return text && rfc3339_parse(text, &seconds) == 0 ? seconds : 0;
 }
 
-static int begin(const json_t *object, const char *kind, const struct calico_remarks *remarks, struct err *err,
+int calico_begin_object(const json_t *object, const char *kind, const struct calico_remarks *remarks, struct err *err,
 	struct calico_at *ret)
 {
 	const char *name = calico_name(object);
@@ -84,7 +84,7 @@ int calico_begin(const json_t *object, const char *kind, const struct calico_rem
 	struct calico_at *ret)
 {
 	struct calico_at whole;
-	int rc = begin(object, kind, remarks, err, &whole);
+	int rc = calico_begin_object(object, kind, remarks, err, &whole);
 
 	*ret = whole;
 	if (rc < 0)
@@ -101,7 +101,7 @@ int calico_begin_namespaced(const json_t *object, const char *kind, const struct
 	struct err *err, struct calico_at *ret)
 {
 	const char *namespace = calico_namespace(object);
-	int rc = begin(object, kind, remarks, err, ret);
+	int rc = calico_begin_object(object, kind, remarks, err, ret);
 
 	if (rc < 0)
 		return rc;
@@ -241,6 +241,20 @@ void calico_remark_ignored(const struct calico_at *at, struct err *err)
 	if (at->remarks && at->remarks->remark)
 		at->remarks->remark(at->remarks->ctx, line);
 	*err = ERR_INIT;
+}
+
+/* -- labels -- */
+
+int calico_labels(const json_t *object, struct labels *ret)
+{
+	const json_t *value;
+	const char *key;
+	int rc = 0;
+
+	json_object_foreach(json_object_get(json_object_get((json_t *)object, "metadata"), "labels"), key, value)
+		if (rc == 0 && json_is_string(value))
+			rc = labels_set(ret, key, json_string_value(value));
+	return rc;
 }
 
 /* -- members that nobody knows -- */

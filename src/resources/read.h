@@ -28,11 +28,16 @@ int calico_begin(const json_t *object, const char *kind, const struct calico_rem
 /* The same for kinds with a namespace; the place is the whole object. */
 int calico_begin_namespaced(const json_t *object, const char *kind, const struct calico_remarks *remarks,
 	struct err *err, struct calico_at *ret);
+/* The same for kinds without a namespace whose place is the whole object. */
+int calico_begin_object(const json_t *object, const char *kind, const struct calico_remarks *remarks, struct err *err,
+	struct calico_at *ret);
 /* metadata.name, after calico_begin. */
 const char *calico_name(const json_t *object);
 const char *calico_namespace(const json_t *object);
 /* A string annotation, or null. */
 const char *calico_annotation(const json_t *object, const char *key);
+/* metadata.labels are added to ret; what is no text is passed over. 0 or -ENOMEM. */
+int calico_labels(const json_t *object, struct labels *ret);
 /* metadata.creationTimestamp as seconds since the epoch; 0 when there is none. */
 int64_t calico_created(const json_t *object);
 /* A name of a Kubernetes object: as far as it could do harm elsewhere, no more. */

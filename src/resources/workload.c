@@ -157,18 +157,6 @@ static void read_wish(struct reader *reader)
 		bad(reader, no_ipam, "no such annotation: addresses outside of IPAM are not given, " ANNOTATION "ipAddrs are");
 }
 
-static int read_labels(const json_t *object, struct labels *labels)
-{
-	const json_t *value;
-	const char *key;
-	int rc = 0;
-
-	json_object_foreach(json_object_get(json_object_get((json_t *)object, "metadata"), "labels"), key, value)
-		if (rc == 0 && json_is_string(value))
-			rc = labels_set(labels, key, json_string_value(value));
-	return rc;
-}
-
 static int copy_text(char **to, const char *from)
 {
 	*to = from ? strdup(from) : NULL;
@@ -193,7 +181,7 @@ int calico_workload_parse(const json_t *object, bool is_namespace, struct worklo
 	if (rc == 0)
 		rc = copy_text(&workload->uid, json_string_value(json_object_get(json_object_get(object, "metadata"), "uid")));
 	if (rc == 0)
-		rc = read_labels(object, workload->labels);
+		rc = calico_labels(object, workload->labels);
 	if (rc == 0)
 		read_wish(&reader);
 	if (rc < 0 || reader.out_of_memory)

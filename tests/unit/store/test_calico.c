@@ -9,6 +9,7 @@
  * anew; look at the difference then.
  */
 #include "test_calico_text.h"
+#include "test_policy_text.h"
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -64,6 +65,57 @@ ONE(bgp_filter, calico_bgp_filter_parse(object, &made, err), calico_bgp_filter_p
 ONE(service, calico_service_parse(object, remarks, &made, err), calico_service_parse(object, NULL, &again, NULL))
 ONE(endpoint_slice, calico_endpoint_slice_parse(object, remarks, &made, err),
 	calico_endpoint_slice_parse(object, NULL, &again, NULL))
+
+ONE(policy, policy_parse_kubernetes(object, remarks, &made, err), policy_parse_kubernetes(object, NULL, &again, NULL))
+
+static struct endpoint_pool *pool;
+
+static int try_pod(const json_t *object, const struct calico_remarks *remarks, struct buf *out, struct err *err)
+{
+	struct endpoint *made = NULL, *again = NULL;
+	int rc = endpoint_parse(object, pool, remarks, &made, err);
+
+	if (rc < 0)
+		return rc;
+	if (endpoint_parse(object, pool, NULL, &again, NULL) < 0 || !endpoint_equal(made, again))
+		rc = err_set(err, -EIO, "not equal to itself");
+	text_endpoint(out, made);
+	endpoint_free(pool, &made);
+	endpoint_free(pool, &again);
+	return rc;
+}
+
+static bool same_pod(const json_t *object, const json_t *other)
+{
+	struct endpoint *a = NULL, *b = NULL;
+	bool same = endpoint_parse(object, pool, NULL, &a, NULL) == 0 && endpoint_parse(other, pool, NULL, &b, NULL) == 0 &&
+		    endpoint_equal(a, b);
+
+	endpoint_free(pool, &a);
+	endpoint_free(pool, &b);
+	return same;
+}
+
+#define LABELS(kind)                                                                                                        \
+	static int try_##kind(const json_t *object, const struct calico_remarks *remarks, struct buf *out, struct err *err) \
+	{                                                                                                                   \
+		_cleanup_(labels_free) struct labels *labels = NULL;                                                        \
+		int rc = kind##_labels_parse(object, &labels, err);                                                         \
+                                                                                                                            \
+		if (rc == 0)                                                                                                \
+			text_labels(out, labels);                                                                           \
+		return rc;                                                                                                  \
+	}                                                                                                                   \
+	static bool same_##kind(const json_t *object, const json_t *other)                                                  \
+	{                                                                                                                   \
+		_cleanup_(labels_free) struct labels *a = NULL, *b = NULL;                                                  \
+                                                                                                                            \
+		return kind##_labels_parse(object, &a, NULL) == 0 && kind##_labels_parse(other, &b, NULL) == 0 &&           \
+		       labels_equal(a, b);                                                                                  \
+	}
+
+LABELS(namespace)
+LABELS(service_account)
 
 static int try_ipam_config(const json_t *object, const struct calico_remarks *remarks, struct buf *out, struct err *err)
 {
@@ -153,31 +205,36 @@ static bool same_bgp_config(const json_t *list, const json_t *other)
 /* -- kinds -- */
 
 static const struct kind_test {
-	const char *kind;
+	const char *kind, *version; /* version null: whatever it is */
 	int (*try)(const json_t *json, const struct calico_remarks *remarks, struct buf *out, struct err *err);
 	bool (*same)(const json_t *json, const json_t *other);
 } kinds[] = {
-	{"IPPool", try_ippool, same_ippool},
-	{"IPReservation", try_ip_reservation, same_ip_reservation},
-	{"IPAMConfiguration", try_ipam_config, same_ipam_config},
-	{"ClusterInformation", try_cluster_info, same_cluster_info},
-	{"IPAMBlock", try_block, same_block},
-	{"Node", try_node, same_node},
-	{"FelixConfiguration", try_felix, same_felix},
-	{"BGPConfiguration", try_bgp_config, same_bgp_config},
-	{"BGPPeer", try_bgp_peer, same_bgp_peer},
-	{"BGPFilter", try_bgp_filter, same_bgp_filter},
-	{"Service", try_service, same_service},
-	{"EndpointSlice", try_endpoint_slice, same_endpoint_slice},
+	{"IPPool", NULL, try_ippool, same_ippool},
+	{"IPReservation", NULL, try_ip_reservation, same_ip_reservation},
+	{"IPAMConfiguration", NULL, try_ipam_config, same_ipam_config},
+	{"ClusterInformation", NULL, try_cluster_info, same_cluster_info},
+	{"IPAMBlock", NULL, try_block, same_block},
+	{"Node", NULL, try_node, same_node},
+	{"FelixConfiguration", NULL, try_felix, same_felix},
+	{"BGPConfiguration", NULL, try_bgp_config, same_bgp_config},
+	{"BGPPeer", NULL, try_bgp_peer, same_bgp_peer},
+	{"BGPFilter", NULL, try_bgp_filter, same_bgp_filter},
+	{"Service", NULL, try_service, same_service},
+	{"EndpointSlice", NULL, try_endpoint_slice, same_endpoint_slice},
+	{"NetworkPolicy", "networking.k8s.io/v1", try_policy, same_policy},
+	{"Pod", NULL, try_pod, same_pod},
+	{"Namespace", NULL, try_namespace, same_namespace},
+	{"ServiceAccount", NULL, try_service_account, same_service_account},
 };
 
 static const struct kind_test *kind_of(const json_t *json)
 {
 	const json_t *first = json_is_array(json) ? json_array_get(json, 0) : json;
 	const char *kind = json_string_value(json_object_get(first, "kind"));
+	const char *version = json_string_value(json_object_get(first, "apiVersion"));
 
 	for (size_t i = 0; kind && i < ARRAY_SIZE(kinds); i++)
-		if (strcmp(kind, kinds[i].kind) == 0)
+		if (strcmp(kind, kinds[i].kind) == 0 && (!kinds[i].version || (version && strcmp(version, kinds[i].version) == 0)))
 			return &kinds[i];
 	return NULL;
 }
@@ -197,7 +254,7 @@ static void try_case(const json_t *json, struct buf *out)
 /* -- does every member tell? -- */
 
 /* What says the default, or the same as another member. */
-static const char *const idle[] = {"vxlanMode", "podCIDR", "autoAllocateBlocks"};
+static const char *const idle[] = {"vxlanMode", "podCIDR", "autoAllocateBlocks", "policyTypes"};
 
 struct sweep {
 	const struct kind_test *kind;
@@ -337,7 +394,9 @@ int main(int argc, char **argv)
 {
 	bool write = argc > 1 && strcmp(argv[1], "--write") == 0, good = argc > 1 + write;
 
+	pool = endpoint_pool_new();
 	for (int i = 1 + write; i < argc; i++)
 		good &= run_file(argv[i], write);
+	endpoint_pool_free(pool);
 	return good ? 0 : 1;
 }
