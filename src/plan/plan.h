@@ -27,6 +27,8 @@ struct plan_pod {
 	char host_ifname[IFNAMSIZ];
 };
 
+struct policy_nft_input;
+
 struct plan_options {
 	bool ip_masq;                        /* --ip-masq */
 	bool random_fully;                   /* unless --ip-masq-fully-random-disable */
@@ -36,6 +38,7 @@ struct plan_options {
 	const struct prefix *non_masquerade; /* destinations that are never masqueraded */
 	size_t non_masquerade_count;
 	uint32_t mark_mask; /* of kube-proxy: 0x4000 */
+	const struct policy_nft_input *policy; /* plan/policy_nft.h; null: no policy */
 };
 
 struct plan_input {

@@ -6,6 +6,7 @@
 #include "plan/plan_internal.h"
 
 #include "base/cleanup.h"
+#include "plan/policy_nft.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -115,13 +116,15 @@ int plan_nft(const struct plan_input *input, struct plan_result *result)
 	struct buf *buf = &result->wanted.nft;
 	int r = 0;
 
-	if (!input->options.ip_masq && !input->options.forward_rules)
+	if (!input->options.ip_masq && !input->options.forward_rules && !input->options.policy)
 		return 0;
 	buf_add_str(buf, "add table inet tulle\ndelete table inet tulle\ntable inet tulle {\n");
 	if (input->options.ip_masq)
 		r = add_postrouting(input, buf);
 	if (r == 0 && input->options.forward_rules)
 		r = add_forward(input, &result->wanted);
+	if (r == 0 && input->options.policy)
+		r = policy_nft_add(buf, input->options.policy);
 	buf_add_str(buf, "}\n");
 	return r < 0 ? r : buf->error;
 }

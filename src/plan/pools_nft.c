@@ -6,6 +6,7 @@
 #include "plan/pools_internal.h"
 
 #include "base/cleanup.h"
+#include "plan/policy_nft.h"
 
 #include <errno.h>
 #include <string.h>
@@ -173,6 +174,8 @@ int poolplan_nft(struct poolplan *plan)
 		r = poolplan_nat(plan, buf);
 	if (r == 0)
 		r = poolplan_filter(plan, buf);
+	if (r == 0 && plan->input->options.policy)
+		r = policy_nft_add(buf, plan->input->options.policy);
 	buf_add_str(buf, "}\n");
 	return r < 0 ? r : buf->error;
 }

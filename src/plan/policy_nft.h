@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What policy needs of table inet tulle (docs/policy.md): packets that this node itself sends are marked, marks that come
+ * from elsewhere count for nothing, and a pod's packet whose egress has not been judged leaves by no interface where
+ * nobody judges it. Called by both makers of the table. Pure.
+ */
+#pragma once
+
+#include "base/buf.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct policy_nft_input {
+	uint32_t mark_pending, mark_host; /* as struct policy_plane_options */
+	/* Interfaces that have policy_exit. In any order, doubles are fine; a name that nft could misread is left out, so that
+	 * it stays closed. */
+	const char *const *exits;
+	size_t exit_count;
+	/* What the names of pods' interfaces begin with: "tul", "cali". */
+	const char *const *pods;
+	size_t pod_count;
+};
+
+/* Appends three chains. 0 or -ENOMEM. */
+int policy_nft_add(struct buf *nft, const struct policy_nft_input *input);

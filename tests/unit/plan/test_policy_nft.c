@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Policy's share of table inet tulle. That the kernel takes it, and what it does: tests/unit/plane/test_policy_nft.c.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "plan/plan.h"
+#include "plan/policy_nft.h"
+
+#include <string.h>
+
+static const char *const exits[] = {"flannel.1", "eth0", "flannel.1", "a name", "x\"; flush ruleset", "eth*"};
+static const char *const pods[] = {"tul", "cali"};
+static const struct policy_nft_input input = {.mark_pending = 0x00100000, .mark_host = 0x00200000, .exits = exits,
+	.exit_count = ARRAY_SIZE(exits), .pods = pods, .pod_count = ARRAY_SIZE(pods)};
+
+static void test_chains(void **state)
+{
+	static const char expected[] =
+		"\tchain policy_output {\n"
+		"\t\ttype filter hook output priority -150; policy accept;\n"
+		"\t\tmeta mark set meta mark | 0x00200000 comment \"sent by this node\"\n"
+		"\t}\n"
+		"\tchain policy_prerouting {\n"
+		"\t\ttype filter hook prerouting priority -310; policy accept;\n"
+		"\t\tmeta mark & 0x00300000 == 0x00000000 return\n"
+		"\t\tiifname \"tul*\" meta mark set meta mark & 0xffdfffff return\n"
+		"\t\tiifname \"cali*\" meta mark set meta mark & 0xffdfffff return\n"
+		"\t\tmeta mark set meta mark & 0xffcfffff comment \"nobody else's business\"\n"
+		"\t}\n"
+		"\tchain policy_exit {\n"
+		"\t\ttype filter hook postrouting priority 110; policy accept;\n"
+		"\t\tmeta mark & 0x00100000 == 0x00000000 accept\n"
+		"\t\toifname \"tul*\" accept\n"
+		"\t\toifname \"cali*\" accept\n"
+		"\t\toifname { \"eth0\", \"flannel.1\" } accept\n"
+		"\t\tcounter drop comment \"egress of a pod, which nobody judges at this interface\"\n"
+		"\t}\n";
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(0);
+
+	assert_int_equal(policy_nft_add(&buf, &input), 0);
+	assert_string_equal(buf_text(&buf), expected);
+}
+
+static void test_without_exits_nothing_leaves(void **state)
+{
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(0);
+	struct policy_nft_input none = input;
+
+	none.exit_count = none.pod_count = 0;
+	assert_int_equal(policy_nft_add(&buf, &none), 0);
+	assert_null(strstr(buf_text(&buf), "oifname"));
+	assert_non_null(strstr(buf_text(&buf), "counter drop"));
+}
+
+static void test_full_buffer_is_told(void **state)
+{
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(100);
+
+	assert_int_not_equal(policy_nft_add(&buf, &input), 0);
+}
+
+/* Policy alone is reason enough for a table. */
+static void test_plan_has_it_when_asked(void **state)
+{
+	struct network network = {.backend = "host-gw", .routed = true};
+	struct lease own = {.backend = "host-gw"};
+	struct plan_input plan = {.network = &network, .own = &own, .uplink = {.name = "eth0", .mtu = 1500}};
+	struct plan_result result = {0};
+
+	assert_int_equal(plan_build(&plan, &result), 0);
+	assert_int_equal(result.wanted.nft.len, 0);
+	plan_result_free(&result);
+	plan.options.policy = &input;
+	assert_int_equal(plan_build(&plan, &result), 0);
+	assert_non_null(strstr(buf_text(&result.wanted.nft), "chain policy_exit {"));
+	plan_result_free(&result);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_chains),
+		cmocka_unit_test(test_without_exits_nothing_leaves),
+		cmocka_unit_test(test_full_buffer_is_told),
+		cmocka_unit_test(test_plan_has_it_when_asked),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
