@@ -9,14 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-from . import demo, enter, kube_cli, options, proc, state, table, teardown, web
+from . import cases, demo, enter, kube_cli, options, proc, state, table, teardown, web
 from .errors import LabError, UsageError
 from .kube_lab import KubeLab
 from .lab import Lab
 from .pod import Pod
 from .store import DirectoryStore, check_manifest
 
-OK, FAILED, USAGE = 0, 1, 2
+OK, FAILED, USAGE, DIFFERENT = 0, 1, 2, 3
 
 
 class Progress:
@@ -287,7 +287,24 @@ def run_demo(args) -> int:
     return OK if good else FAILED
 
 
-VERBS = {"up": up, "down": down, "status": status, "pod": pod, "exec": execute, "kubectl": kubectl, "apply": apply, "logs": logs, "demo": run_demo}
+def run_cases(args) -> int:
+    if args.jobs < 1 or not 0 < args.patience <= 60:
+        raise UsageError("--jobs: expected at least 1; --patience: more than 0, at most 60")
+    started = time.monotonic()
+    settings = cases.Settings(args.backend, args.patience, tuple(args.agent_arg))
+    say = Progress()
+    played = cases.run(cases.find_files(args.files), args.out, settings, args.jobs, say)
+    say(cases.summary(played, started))
+    if any(one.trouble for one in played):
+        return FAILED
+    if not args.compare:
+        return OK
+    different = [line for one in played for line in one.different]
+    print("\n".join(different) if different else "everything is as expected")
+    return DIFFERENT if different else OK
+
+
+VERBS = {"up": up, "down": down, "status": status, "pod": pod, "exec": execute, "kubectl": kubectl, "apply": apply, "logs": logs, "demo": run_demo, "cases": run_cases}
 
 
 def main(argv=None) -> int:

@@ -52,9 +52,9 @@ def sethostname(name: str) -> None:
     _check(_libc.sethostname(_bytes(name), len(_bytes(name))), "sethostname")
 
 
-def die_with_parent() -> None:
-    """Ask for SIGKILL when the parent (thread) ends."""
-    _check(_libc.prctl(1, ctypes.c_ulong(9), 0, 0, 0), "prctl")  # PR_SET_PDEATHSIG
+def die_with_parent(number: int = 9) -> None:
+    """Ask for that signal when the parent (thread) ends."""
+    _check(_libc.prctl(1, ctypes.c_ulong(number), 0, 0, 0), "prctl")  # PR_SET_PDEATHSIG
 
 
 def in_thread(function):

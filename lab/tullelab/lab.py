@@ -26,7 +26,7 @@ class Lab:
     """See __init__'s arguments for what can be varied.  As a context manager it is up inside and leaves nothing."""
 
     pools, bgp = None, False  # what __init__ may be given
-    kinds = {}  # store → the class of labs with that store, where it is a class of its own
+    kinds = {}  # option "kind", or store → the class of such labs, where it is a class of its own
 
     def __init__(self, name=None, nodes=2, backend="vxlan", store="directory", underlay="flat", family="4", mtu=1500,
                  ip_masq=True, agent_args=(), net_conf=None, plugin="tulle", etcd_members=1, etcd_tls=False,
@@ -45,7 +45,7 @@ class Lab:
 
     def _prepare(self, name: str, options: dict) -> None:
         for key, value in options.items():
-            if key not in ("nodes", "store", "underlay"):
+            if key not in ("nodes", "store", "underlay", "kind"):
                 setattr(self, key, value)
         self.name, self.options = name, options
         self.state = State(name)
@@ -73,7 +73,7 @@ class Lab:
             raise LabError(f"lab {state.name} is broken (its creator died): tulle-lab down --lab {state.name}")
         if not data["ready"]:
             raise LabError(f"lab {state.name} is still coming up")
-        kind = cls.kinds.get(data["options"]["store"], Lab)
+        kind = cls.kinds.get(data["options"].get("kind", data["options"]["store"]), Lab)
         lab = kind.__new__(kind)
         lab._agents, lab._held, lab._progress = True, False, None
         lab._prepare(state.name, data["options"])

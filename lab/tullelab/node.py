@@ -22,8 +22,9 @@ class Node(Host):
     sysctl = {"net.ipv4.ip_forward": 0}  # what forwards is the agent's to say
     health_port = HEALTH_PORT  # of the agent
 
-    def __init__(self, lab, index: int):
-        super().__init__(lab, f"node-{index}", address.node(index, lab.underlay.kind, lab.family))
+    def __init__(self, lab, index: int, name=None, port=None):
+        """name, port: other ones than the lab's own."""
+        super().__init__(lab, name or f"node-{index}", port or address.node(index, lab.underlay.kind, lab.family))
         self.index = index
         self.runtime = cni.Runtime(self, [lab.build, DEBIAN_PLUGINS])
 

@@ -3,7 +3,7 @@
 
 import argparse
 
-from . import address, netconf, pools
+from . import address, cases, netconf, pools
 
 EXAMPLES = """examples:
   tulle-lab demo --backend vxlan
@@ -118,12 +118,31 @@ def parser() -> argparse.ArgumentParser:
     _lab(logs)
     logs.add_argument("node", metavar="NODE")
 
+    _cases(verbs)
+
     demo = verbs.add_parser("demo", help="nginx and Apache httpd curl each other across two nodes",
                             description="Two nodes, nginx in a pod on one, Apache httpd in a pod on the other, and curl in all directions. "
                                         "The last line is PASS or FAIL; nothing is left behind.")
     _cluster(demo)
     demo.add_argument("--keep", action="store_true", help="leave the lab running")
     return top
+
+
+def _cases(verbs) -> None:
+    parser = verbs.add_parser("cases", help="play policy cases on real pods", formatter_class=argparse.RawDescriptionHelpFormatter,
+                              description="Play policy cases (npcase/1, npseq/1): the file's own nodes, pods, outside hosts and policies in labs that are made\n"
+                                          "for them and removed, each probe a real connection (TCP, UDP, SCTP), and what connected in the end.",
+                              epilog="exit status: 0 all played, whatever the verdicts; 1 a lab failed; 2 a bad file, nothing was played;\n"
+                                     "3 with --compare: some verdict is not what the file expects")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a case, or a folder with cases")
+    parser.add_argument("--out", required=True, metavar="OBSERVATION.json", help="where the observation goes; of several files: a folder, one "
+                                                                                 "observation a file under its name")
+    parser.add_argument("--backend", choices=["host-gw", "vxlan", "udp"], default="host-gw", help="how packets travel (default: host-gw)")
+    parser.add_argument("--compare", action="store_true", help="print what is not as the file expects")
+    parser.add_argument("--jobs", type=int, default=cases.default_jobs(), metavar="N", help="processes, with labs of their own (default: processors, at most 4)")
+    parser.add_argument("--patience", type=float, default=cases.PATIENCE, metavar="SECONDS",
+                        help=f"how long without an answer counts as dropped; longer where answers are slow (default: {cases.PATIENCE})")
+    parser.add_argument("--agent-arg", action="append", default=[], metavar="ARG", help="one more argument for tulled (repeatable)")
 
 
 def _pod(verbs) -> None:

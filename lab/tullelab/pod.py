@@ -33,7 +33,7 @@ class Pod:
         self.node, self.name, self.record = node, name, record
 
     @classmethod
-    def add(cls, node, name: str, ips=(), mac=None, ports=(), bandwidth=None, args="", labels=None) -> "Pod":
+    def add(cls, node, name: str, ips=(), mac=None, ports=(), bandwidth=None, args="", labels=None, uid=None) -> "Pod":
         """As a runtime does: namespace, loopback up, CNI ADD.  ports: dicts of hostPort, containerPort, protocol."""
         if not NAME.match(name):
             raise LabError(f"pod name {name!r}: expected lower-case letters, digits, '-' and '.', or NAMESPACE/NAME of such")
@@ -47,7 +47,7 @@ class Pod:
             capabilities["bandwidth"] = bandwidth
         container_id = hashlib.sha256(uuid.uuid4().bytes).hexdigest()
         base = (f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace or 'default'};K8S_POD_NAME={short};"
-                f"K8S_POD_INFRA_CONTAINER_ID={container_id};K8S_POD_UID={uuid.uuid4()}")
+                f"K8S_POD_INFRA_CONTAINER_ID={container_id};K8S_POD_UID={uid or uuid.uuid4()}")
         record = {"node": node.name, "netns": name.replace("/", "_"), "container_id": container_id, "ifname": "eth0",
                   "args": base + (";" + args if args else ""), "capabilities": capabilities, "labels": labels or {},
                   "state": "adding", "result": None, "created": time.time()}
