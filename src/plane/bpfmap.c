@@ -62,6 +62,24 @@ void image_finish(struct image *image)
 	image->count = kept + 1;
 }
 
+const void *image_find(const struct image *image, const void *key)
+{
+	size_t low = 0, high = image->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int order = memcmp(key, item_at(image, middle), image->key_size);
+
+		if (!order)
+			return item_at(image, middle);
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return NULL;
+}
+
 bool image_equal(const struct image *a, const struct image *b)
 {
 	return a->count == b->count && (!a->count || !memcmp(a->items, b->items, a->count * item_size(a)));

@@ -26,6 +26,8 @@ int image_add(struct image *image, const void *key, const void *value); /* 0 or 
 /* Sorts by key bytes and drops doubles of a key. */
 void image_finish(struct image *image);
 void *image_value(const struct image *image, size_t i);
+/* The item (its key, then its value) of a finished image, or null. */
+const void *image_find(const struct image *image, const void *key);
 bool image_equal(const struct image *a, const struct image *b);
 void image_free(struct image *image);
 

@@ -164,16 +164,10 @@ static int take_apart(const struct image *image, struct parts *ret)
 
 static size_t count_unknown(const struct image *entries, const struct image *known)
 {
-	size_t item = entries->key_size + entries->value_size, unknown = 0, j = 0;
+	size_t item = entries->key_size + entries->value_size, unknown = 0;
 
-	for (size_t i = 0; i < entries->count; i++) {
-		const uint8_t *key = entries->items + i * item;
-		int order = 1;
-
-		while (j < known->count && (order = memcmp(known->items + j * item, key, entries->key_size)) < 0)
-			j++;
-		unknown += j == known->count || order != 0;
-	}
+	for (size_t i = 0; i < entries->count; i++)
+		unknown += !image_find(known, entries->items + i * item);
 	return unknown;
 }
 

@@ -204,12 +204,6 @@ static int drop_sources(struct policy_plane *plane, const struct image *old, con
 
 /* -- put -- */
 
-static bool is_same_pod(const struct policy_endpoint *a, const struct policy_endpoint *b)
-{
-	return a->serial == b->serial && a->flags == b->flags && !memcmp(a->addr, b->addr, sizeof(a->addr)) &&
-		!memcmp(a->mac, b->mac, sizeof(a->mac));
-}
-
 /* What the entry leads to is there before the entry. */
 static int write_pod(struct policy_plane *plane, const struct policy_local *local, const struct policy_endpoint *endpoint,
 	const struct image *sources, struct err *err)
@@ -227,7 +221,7 @@ static int write_pod(struct policy_plane *plane, const struct policy_local *loca
 static int replace(struct policy_plane *plane, struct policy_local *local, const struct policy_endpoint *endpoint,
 	struct image *sources, struct err *err)
 {
-	bool was_known = local->known, is_another = was_known && !is_same_pod(&local->endpoint, endpoint);
+	bool was_known = local->known;
 	struct policy_endpoint old = local->endpoint;
 	struct image old_sources = local->sources;
 	int r;
@@ -239,9 +233,8 @@ static int replace(struct policy_plane *plane, struct policy_local *local, const
 	if (was_known)
 		drop_locals(plane, local->ifindex, &old, endpoint);
 	r = drop_sources(plane, &old_sources, &local->sources, err);
-	if (is_another && !r)
-		r = policy_plane_raise_epoch(plane, err);
-	return r;
+	/* Another pod, or other tables: even if those were there already, so that nothing else changes with them. */
+	return r || !was_known ? r : policy_plane_raise_epoch(plane, err);
 }
 
 /* There was no entry, and there is none. */

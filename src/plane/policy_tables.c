@@ -15,6 +15,11 @@
 #define PORT_LEN_PORTS 80 /* protocol and the byte behind it */
 #define MAPPED_LEN 96
 
+_Static_assert((int)VERDICT_ADDRESS_OWN == (int)POLICY_ADDRESS_OWN && (int)VERDICT_ADDRESS_FINAL == (int)POLICY_ADDRESS_FINAL,
+	"flags of addresses");
+_Static_assert((int)VERDICT_ALLOW == (int)POLICY_VERDICT_ALLOW && (int)VERDICT_NEXT == (int)POLICY_VERDICT_NEXT &&
+	(int)VERDICT_LOG == (int)POLICY_VERDICT_LOG, "bits of verdicts");
+
 /* -- entries -- */
 
 /* What lies behind the length counts for nothing, but two spellings of one key would look like two entries. */
@@ -78,7 +83,7 @@ static struct verdict_address address_of(const struct packet_prefix *key, const 
 	return address;
 }
 
-/* -- images -- */
+/* -- images: in the order of what they are made from, which is the one to write them in -- */
 
 static int ports_image(const struct verdict_port *ports, size_t count, struct image *ret)
 {
@@ -87,7 +92,6 @@ static int ports_image(const struct verdict_port *ports, size_t count, struct im
 	*ret = policy_maps_image(POLICY_MAP_PORTS);
 	for (size_t i = 0; i < count && !r; i++)
 		r = add_port(ret, &ports[i]);
-	image_finish(ret);
 	return r;
 }
 
@@ -98,7 +102,6 @@ static int pairs_image(const struct verdict_pair *pairs, size_t count, struct im
 	*ret = policy_maps_image(POLICY_MAP_PAIRS);
 	for (size_t i = 0; i < count && !r; i++)
 		r = add_pair(ret, &pairs[i]);
-	image_finish(ret);
 	return r;
 }
 
@@ -110,7 +113,6 @@ static int addresses_image(const struct verdict_address *addresses, size_t count
 	for (size_t i = 0; i < count && !r; i++)
 		if (is_gone(&addresses[i]) == gone)
 			r = add_address(ret, &addresses[i]);
-	image_finish(ret);
 	return r;
 }
 
@@ -219,17 +221,14 @@ static size_t item_size(const struct image *image)
 /* Items of a that b has not, or (values) has with another value. */
 static int subtract(const struct image *a, const struct image *b, bool values, struct image *ret)
 {
-	size_t item = item_size(a), j = 0;
+	size_t item = item_size(a);
 	int r = 0;
 
 	*ret = IMAGE_INIT(a->key_size, a->value_size);
 	for (size_t i = 0; i < a->count && !r; i++) {
-		const uint8_t *mine = a->items + i * item, *theirs;
-		int order = 1;
+		const uint8_t *mine = a->items + i * item;
+		const void *theirs = image_find(b, mine);
 
-		while (j < b->count && (order = memcmp(b->items + j * item, mine, a->key_size)) < 0)
-			j++;
-		theirs = j < b->count && !order ? b->items + j * item : NULL;
 		if (!theirs || (values && memcmp(mine, theirs, item)))
 			r = image_add(ret, mine, mine + a->key_size);
 	}
@@ -285,6 +284,7 @@ static struct verdict_pair *pairs_of(const struct image *image)
 	return pairs;
 }
 
+/* Images are sorted by length first, the shortest first: so are those to go; those to come the other way round (plan/verdict.h). */
 static struct verdict_address *addresses_of(const struct difference *difference)
 {
 	size_t put = difference->put.count, del = difference->del.count;
@@ -295,7 +295,7 @@ static struct verdict_address *addresses_of(const struct difference *difference)
 		const struct policy_address none = {0};
 		struct policy_address value;
 		struct packet_prefix key;
-		size_t at = i < put ? i : i - put;
+		size_t at = i < put ? put - 1 - i : i - put;
 
 		memcpy(&key, image->items + at * item_size(image), sizeof(key));
 		memcpy(&value, i < put ? image_value(image, at) : &none, sizeof(value));
@@ -348,6 +348,9 @@ int policy_plane_compare(struct policy_plane *plane, const struct verdict_tables
 		r = addresses_image(tables->addresses, tables->address_count, false, &wanted.addresses);
 	if (r)
 		return err_set(err, r, "no memory to compare policy's tables");
+	image_finish(&wanted.ports);
+	image_finish(&wanted.pairs);
+	image_finish(&wanted.addresses);
 	r = compare_map(plane, POLICY_MAP_PORTS, &wanted.ports, &all.ports, err);
 	if (!r)
 		r = compare_map(plane, POLICY_MAP_PAIRS, &wanted.pairs, &all.pairs, err);
