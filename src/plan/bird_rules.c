@@ -44,6 +44,14 @@ static bool pool_encapsulates(const struct ippool *pool)
 	return pool->ipip != ENCAP_NEVER || pool->vxlan != ENCAP_NEVER;
 }
 
+/* What leaves this node of routes inside a pool. */
+enum export_as { EXPORT_ALL, EXPORT_BLOCKS, EXPORT_NOTHING };
+
+static enum export_as export_of(const struct ippool *pool)
+{
+	return pool->disable_bgp_export ? EXPORT_NOTHING : pool->disabled ? EXPORT_BLOCKS : EXPORT_ALL;
+}
+
 static bool block_is_own(const struct bird_plan *plan, const struct block *block)
 {
 	return block->node && strcmp(block->node, plan->input->node_name) == 0;
@@ -140,14 +148,25 @@ static void put_reflected_services(struct bird_plan *plan, int family)
 	set_end(&set, "accept;");
 }
 
-static void put_pools(struct bird_plan *plan, int family, bool hidden, const char *action)
+static void put_pools(struct bird_plan *plan, int family, enum export_as as, const char *before, const char *action)
 {
-	struct set_text set = {plan->out, "\tif net ~ [ ", false};
+	struct set_text set = {plan->out, before, false};
 
 	for (size_t i = 0; i < plan->input->pool_count; i++)
-		if (pool_is_of(plan->pools[i], family) && plan->pools[i]->disable_bgp_export == hidden)
+		if (pool_is_of(plan->pools[i], family) && export_of(plan->pools[i]) == as)
 			set_add(&set, &plan->pools[i]->cidr, "+");
 	set_end(&set, action);
+}
+
+/* A disabled pool often stands for a network that is none of ours, which shall only not be translated to: what this node
+ * itself knows of it stays here. Addresses that pods still have in one are in blocks; a reflector passes on others'. */
+static void put_disabled_pools(struct bird_plan *plan, int family)
+{
+	char before[80];
+
+	snprintf(before, sizeof(before), "\tif (proto = \"blocks%c\"%s) && net ~ [ ", bird_digit(family),
+		plan->own && addr_is_set(&plan->own->cluster_id) ? " || source = RTS_BGP" : "");
+	put_pools(plan, family, EXPORT_BLOCKS, before, "accept;");
 }
 
 static void put_export(struct bird_plan *plan, int family)
@@ -155,7 +174,7 @@ static void put_export(struct bird_plan *plan, int family)
 	struct buf *out = plan->out;
 
 	buf_printf(out, "function export%c(bool is_internal)\n{\n", bird_digit(family));
-	put_pools(plan, family, true, "reject;");
+	put_pools(plan, family, EXPORT_NOTHING, "\tif net ~ [ ", "reject;");
 	/* what another agent has programmed from blocks is for each node to find out itself */
 	buf_add_str(out, "\tif is_internal && source != RTS_BGP && (ifname ~ \"*.cali\" || ifname ~ \"*.calico\" || "
 		"ifname = \"tunl0\") then reject;\n\tif ifname ~ \"bpf*.cali\" then reject;\n");
@@ -164,7 +183,8 @@ static void put_export(struct bird_plan *plan, int family)
 	put_own_blocks(plan, family);
 	buf_printf(out, "\tif proto = \"services%c\" then accept;\n", bird_digit(family));
 	put_reflected_services(plan, family);
-	put_pools(plan, family, false, "accept;");
+	put_pools(plan, family, EXPORT_ALL, "\tif net ~ [ ", "accept;");
+	put_disabled_pools(plan, family);
 	buf_add_str(out, "\treject;\n}\n\n");
 }
 
