@@ -2,6 +2,7 @@
 """Policy cases, npcase/1 and npseq/1, from their files.  What cannot be played is refused here, with file and field."""
 
 import json
+import lzma
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -92,8 +93,9 @@ class CaseFile:
 def read(path) -> CaseFile:
     path = Path(path)
     try:
-        raw = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+        raw = json.loads(lzma.decompress(data) if path.suffix == ".xz" else data)
+    except (OSError, UnicodeDecodeError, lzma.LZMAError) as error:
         raise CaseError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     except ValueError as error:
         raise CaseError(f"{path}: not JSON: {error}") from None

@@ -81,6 +81,10 @@ class CaseLab(Lab):
     def hosts(self) -> list:
         return list(self.nodes)
 
+    @property
+    def traffic(self) -> str:
+        return f"backend {self.backend}, " + ("leases" if self.plan.flannel else "a pool of addresses given by name")
+
     def _node(self, index: int) -> CaseNode:
         return CaseNode(self, index)
 
@@ -96,8 +100,7 @@ class CaseLab(Lab):
             node.configure()
         self.prober = Prober(self)
         self.agents_start()
-        self.say(f"tulled ready on {', '.join(node.name for node in self.nodes)} ({self.traffic}, "
-                 + ("leases" if self.plan.flannel else "pool of addresses given by name") + ")")
+        self.say(f"tulled ready on {', '.join(node.name for node in self.nodes)} ({self.traffic})")
         self._greet()
         self._finished()
 

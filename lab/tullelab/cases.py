@@ -19,6 +19,7 @@ from .kernel import die_with_parent
 from .probing import PATIENCE
 
 WORTH_A_LAB = 12  # steps
+SUFFIXES = (".json", ".json.xz")
 
 
 @dataclass
@@ -47,9 +48,9 @@ def find_files(names) -> list:
     """A folder stands for the cases in it."""
     found = []
     for name in names:
-        inside = sorted(Path(name).glob("*.json")) if Path(name).is_dir() else [Path(name)]
+        inside = sorted(path for path in Path(name).iterdir() if path.name.endswith(SUFFIXES)) if Path(name).is_dir() else [Path(name)]
         if not inside:
-            raise UsageError(f"{name}: no *.json in it")
+            raise UsageError(f"{name}: no *.json or *.json.xz in it")
         found += inside
     return found
 
@@ -70,10 +71,11 @@ def name_outputs(paths, out: str) -> dict:
     """Case → its observation's path."""
     target = Path(out)
     if len(paths) == 1 and not target.is_dir() and not out.endswith("/"):
-        return {paths[0]: target}
-    if target.exists() and not target.is_dir():
+        named = {paths[0]: target}
+    elif target.exists() and not target.is_dir():
         raise UsageError(f"--out {out}: expected a folder, for there are {len(paths)} files")
-    named = {path: target / f"{path.stem}.json" for path in paths}
+    else:
+        named = {path: target / (path.name.removesuffix(".xz").removesuffix(".json") + ".json") for path in paths}
     for path, other in ((a, b) for a in paths for b in paths if a < b and named[a] == named[b]):
         raise UsageError(f"{path} and {other} would both be observed in {named[path]}")
     for path, observation in named.items():
@@ -243,4 +245,5 @@ def summary(everything: list, started: float) -> str:
 
 
 def default_jobs() -> int:
-    return max(1, min(4, os.cpu_count() or 1))
+    """Most of the time goes into waiting for what does not come."""
+    return min(4, 2 * (os.cpu_count() or 1))

@@ -134,12 +134,12 @@ def _cases(verbs) -> None:
                                           "for them and removed, each probe a real connection (TCP, UDP, SCTP), and what connected in the end.",
                               epilog="exit status: 0 all played, whatever the verdicts; 1 a lab failed; 2 a bad file, nothing was played;\n"
                                      "3 with --compare: some verdict is not what the file expects")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a case, or a folder with cases")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a case (also .json.xz), or a folder with cases")
     parser.add_argument("--out", required=True, metavar="OBSERVATION.json", help="where the observation goes; of several files: a folder, one "
                                                                                  "observation a file under its name")
     parser.add_argument("--backend", choices=["host-gw", "vxlan", "udp"], default="host-gw", help="how packets travel (default: host-gw)")
     parser.add_argument("--compare", action="store_true", help="print what is not as the file expects")
-    parser.add_argument("--jobs", type=int, default=cases.default_jobs(), metavar="N", help="processes, with labs of their own (default: processors, at most 4)")
+    parser.add_argument("--jobs", type=int, default=cases.default_jobs(), metavar="N", help="processes, with labs of their own (default: two a processor, at most 4)")
     parser.add_argument("--patience", type=float, default=cases.PATIENCE, metavar="SECONDS",
                         help=f"how long without an answer counts as dropped; longer where answers are slow (default: {cases.PATIENCE})")
     parser.add_argument("--agent-arg", action="append", default=[], metavar="ARG", help="one more argument for tulled (repeatable)")
