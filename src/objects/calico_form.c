@@ -10,15 +10,9 @@
 #include <string.h>
 
 /* Policies alone have a name of their own behind the metadata annotation. */
-static bool is_policy(const char *kind)
+static bool is_policy(enum kind kind)
 {
-	static const char *const names[] = {"NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy",
-		"StagedGlobalNetworkPolicy"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (strcmp(names[i], kind) == 0)
-			return true;
-	return false;
+	return kind == KIND_CALICO_NETWORK_POLICY || kind == KIND_GLOBAL_NETWORK_POLICY;
 }
 
 static const char *text_of(const json_t *object, const char *key)
@@ -130,7 +124,7 @@ static void set_unless_empty(json_t *object, const char *key, json_t *value)
 }
 
 /* Text of the annotation: what v1 has no place for. */
-static char *wrapped(const json_t *metadata, const char *kind)
+static char *wrapped(const json_t *metadata, enum kind kind)
 {
 	static const char *const members[] = {"labels", "annotations", "ownerReferences"};
 	_cleanup_(json_cleanup) json_t *wrap = json_object();
@@ -148,7 +142,7 @@ static char *wrapped(const json_t *metadata, const char *kind)
 	return json_dumps(wrap, JSON_COMPACT);
 }
 
-static json_t *wrap(const json_t *metadata, const char *kind)
+static json_t *wrap(const json_t *metadata, enum kind kind)
 {
 	_cleanup_free_ char *text = wrapped(metadata, kind);
 	const json_t *owners = json_object_get(metadata, "ownerReferences");
@@ -178,19 +172,19 @@ static void overlay(json_t *metadata, const char *member, const json_t *wrap)
 	set_unless_empty(metadata, member, all);
 }
 
-static void unwrap_name(json_t *metadata, const json_t *wrap, const json_t *object)
+static void unwrap_name(enum kind kind, json_t *metadata, const json_t *wrap, const json_t *object)
 {
 	const char *name = text_of(metadata, "name"), *tier = text_of(json_object_get(object, "spec"), "tier");
 	const char *given = text_of(wrap, "name");
 
 	if (*given)
 		json_object_set_new(metadata, "name", json_string(given));
-	else if (is_policy(text_of(object, "kind")) && strncmp(name, "default.", 8) == 0 &&
+	else if (is_policy(kind) && strncmp(name, "default.", 8) == 0 &&
 		(!*tier || strcmp(tier, "default") == 0))
 		json_object_set_new(metadata, "name", json_string(name + 8));
 }
 
-static json_t *unwrap(const json_t *object)
+static json_t *unwrap(enum kind kind, const json_t *object)
 {
 	const json_t *metadata = json_object_get(object, "metadata");
 	const char *text = text_of(json_object_get(metadata, "annotations"), CALICO_METADATA);
@@ -204,7 +198,7 @@ static json_t *unwrap(const json_t *object)
 		json_object_set(ret, "ownerReferences", owners);
 	else if ((owners = json_object_get(ret, "ownerReferences")))
 		json_object_set_new(ret, "ownerReferences", turn_owners(owners, CALICO_V1, CALICO_V3));
-	unwrap_name(ret, wrap, object);
+	unwrap_name(kind, ret, wrap, object);
 	turn_uid(ret);
 	return ret;
 }
@@ -260,7 +254,7 @@ json_t *calico_from_v1(enum kind kind, const json_t *object)
 	if (!ret)
 		return NULL;
 	if (info->v1_name && !info->ipam && json_is_object(json_object_get(object, "metadata")))
-		json_object_set_new(ret, "metadata", unwrap(object));
+		json_object_set_new(ret, "metadata", unwrap(kind, object));
 	if (info->ipam && json_is_object(spec))
 		json_object_set_new(ret, "spec", spec_from_v1(kind, spec));
 	json_object_set_new(ret, "apiVersion", json_string(info->api_version));
@@ -277,7 +271,7 @@ json_t *calico_to_v1(enum kind kind, const json_t *object)
 	if (!ret || !info->v1_name)
 		return ret;
 	if (!info->ipam && json_is_object(metadata))
-		json_object_set_new(ret, "metadata", wrap(metadata, info->name));
+		json_object_set_new(ret, "metadata", wrap(metadata, kind));
 	if (info->ipam && json_is_object(spec))
 		json_object_set_new(ret, "spec", spec_to_v1(kind, spec));
 	json_object_set_new(ret, "apiVersion", json_string(CALICO_V1));

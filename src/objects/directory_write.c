@@ -25,11 +25,11 @@ static void own_path(const struct directory_write *write, char ret[static PATH_M
 	text.len = (size_t)snprintf(full, sizeof(full), "%s%s%s", write->namespace, *write->namespace ? "_" : "",
 		write->name);
 	if (text.len < NAME_ROOM) {
-		snprintf(ret, PATH_MAX, OBJECTS_DIR "/%s/%s.json", kind_info(write->kind)->plural, full);
+		snprintf(ret, PATH_MAX, OBJECTS_DIR "/%s/%s.json", kind_folder(write->kind), full);
 		return;
 	}
 	digest = directory_file_digest(&text);
-	snprintf(ret, PATH_MAX, OBJECTS_DIR "/%s/%.*s_%016llx.json", kind_info(write->kind)->plural,
+	snprintf(ret, PATH_MAX, OBJECTS_DIR "/%s/%.*s_%016llx.json", kind_folder(write->kind),
 		NAME_ROOM - 20, full, (unsigned long long)digest);
 }
 

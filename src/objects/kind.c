@@ -5,16 +5,20 @@
 
 #include <string.h>
 
-#define CALICO(name, plural) {name, plural, name, plural, CALICO_V3, false, false}
-#define IPAM(name, plural) {name, plural, name, plural, CALICO_V3, false, true}
-#define CORE(name, plural, version, namespaced) {name, plural, NULL, NULL, version, namespaced, false}
+#define BOTH(kind, kinds) .name = kind, .plural = kinds, .v1_name = kind, .v1_plural = kinds
+#define CALICO(kind, kinds) {BOTH(kind, kinds), .api_version = CALICO_V3}
+#define IPAM(kind, kinds) {BOTH(kind, kinds), .api_version = CALICO_V3, .ipam = true}
+#define POLICY(kind, kinds) {BOTH(kind, kinds), .api_version = CALICO_V3, .optional = true}
+#define NAMESPACED_POLICY(kind, kinds) {BOTH(kind, kinds), .api_version = CALICO_V3, .optional = true, .namespaced = true}
+#define CORE(kind, kinds, version) {.name = kind, .plural = kinds, .api_version = version}
+#define NAMESPACED(kind, kinds, version) {.name = kind, .plural = kinds, .api_version = version, .namespaced = true}
 
 static const struct kind_info kinds[KIND_COUNT] = {
 	[KIND_CLUSTER_INFORMATION] = CALICO("ClusterInformation", "clusterinformations"),
 	[KIND_IPPOOL] = CALICO("IPPool", "ippools"),
 	[KIND_IP_RESERVATION] = CALICO("IPReservation", "ipreservations"),
-	[KIND_IPAM_CONFIG] = {"IPAMConfiguration", "ipamconfigurations", "IPAMConfig", "ipamconfigs", CALICO_V3, false,
-		true},
+	[KIND_IPAM_CONFIG] = {.name = "IPAMConfiguration", .plural = "ipamconfigurations", .v1_name = "IPAMConfig",
+		.v1_plural = "ipamconfigs", .api_version = CALICO_V3, .ipam = true},
 	[KIND_FELIX_CONFIG] = CALICO("FelixConfiguration", "felixconfigurations"),
 	[KIND_BGP_CONFIG] = CALICO("BGPConfiguration", "bgpconfigurations"),
 	[KIND_BGP_PEER] = CALICO("BGPPeer", "bgppeers"),
@@ -22,13 +26,24 @@ static const struct kind_info kinds[KIND_COUNT] = {
 	[KIND_IPAM_BLOCK] = IPAM("IPAMBlock", "ipamblocks"),
 	[KIND_BLOCK_AFFINITY] = IPAM("BlockAffinity", "blockaffinities"),
 	[KIND_IPAM_HANDLE] = IPAM("IPAMHandle", "ipamhandles"),
-	[KIND_NODE] = CORE("Node", "nodes", "v1", false),
-	[KIND_NAMESPACE] = CORE("Namespace", "namespaces", "v1", false),
-	[KIND_POD] = CORE("Pod", "pods", "v1", true),
-	[KIND_SERVICE] = CORE("Service", "services", "v1", true),
-	[KIND_ENDPOINT_SLICE] = CORE("EndpointSlice", "endpointslices", "discovery.k8s.io/v1", true),
-	[KIND_SECRET] = CORE("Secret", "secrets", "v1", true),
-	[KIND_LEASE] = CORE("Lease", "leases", "coordination.k8s.io/v1", true),
+	[KIND_CALICO_NETWORK_POLICY] = {BOTH("NetworkPolicy", "networkpolicies"), .api_version = CALICO_V3,
+		.folder = "networkpolicies.projectcalico.org", .optional = true, .namespaced = true},
+	[KIND_GLOBAL_NETWORK_POLICY] = POLICY("GlobalNetworkPolicy", "globalnetworkpolicies"),
+	[KIND_TIER] = POLICY("Tier", "tiers"),
+	[KIND_NETWORK_SET] = NAMESPACED_POLICY("NetworkSet", "networksets"),
+	[KIND_GLOBAL_NETWORK_SET] = POLICY("GlobalNetworkSet", "globalnetworksets"),
+	[KIND_HOST_ENDPOINT] = POLICY("HostEndpoint", "hostendpoints"),
+	[KIND_NODE] = CORE("Node", "nodes", "v1"),
+	[KIND_NAMESPACE] = CORE("Namespace", "namespaces", "v1"),
+	[KIND_POD] = NAMESPACED("Pod", "pods", "v1"),
+	[KIND_SERVICE] = NAMESPACED("Service", "services", "v1"),
+	[KIND_ENDPOINT_SLICE] = NAMESPACED("EndpointSlice", "endpointslices", "discovery.k8s.io/v1"),
+	[KIND_SECRET] = NAMESPACED("Secret", "secrets", "v1"),
+	[KIND_LEASE] = NAMESPACED("Lease", "leases", "coordination.k8s.io/v1"),
+	[KIND_SERVICE_ACCOUNT] = NAMESPACED("ServiceAccount", "serviceaccounts", "v1"),
+	[KIND_NETWORK_POLICY] = NAMESPACED("NetworkPolicy", "networkpolicies", "networking.k8s.io/v1"),
+	[KIND_CLUSTER_NETWORK_POLICY] = {.name = "ClusterNetworkPolicy", .plural = "clusternetworkpolicies",
+		.api_version = CLUSTER_POLICY_VERSION, .optional = true},
 };
 
 const struct kind_info *kind_info(enum kind kind)
@@ -39,6 +54,11 @@ const struct kind_info *kind_info(enum kind kind)
 const char *kind_name(enum kind kind)
 {
 	return kinds[kind].name;
+}
+
+const char *kind_folder(enum kind kind)
+{
+	return kinds[kind].folder ? kinds[kind].folder : kinds[kind].plural;
 }
 
 bool kind_is_namespaced(enum kind kind)

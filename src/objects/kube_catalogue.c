@@ -30,11 +30,16 @@ bool catalogue_is_known(const struct objects_kube *kube)
 		(catalogue->group == GROUP_NONE && now_ms() - catalogue->read_ms < FRESH_MS);
 }
 
+bool catalogue_is_about(enum kind kind)
+{
+	return kind_info(kind)->v1_name || kind == KIND_CLUSTER_NETWORK_POLICY;
+}
+
 int catalogue_has(const struct objects_kube *kube, enum kind kind)
 {
 	const struct catalogue *catalogue = &kube->catalogue;
 
-	if (!kind_info(kind)->v1_name || catalogue->blind)
+	if (!catalogue_is_about(kind) || catalogue->blind)
 		return 1;
 	if (catalogue->group == GROUP_UNKNOWN || !catalogue->read_ms)
 		return -1;
@@ -79,6 +84,7 @@ static void take_resources(struct objects_kube *kube, const json_t *resources)
 	size_t i;
 
 	memset(catalogue->served, 0, sizeof(catalogue->served));
+	catalogue->served[KIND_CLUSTER_NETWORK_POLICY] = catalogue->cluster_policies;
 	json_array_foreach(resources, i, resource) {
 		const char *name = json_string_value(json_object_get(resource, "name"));
 
@@ -137,6 +143,21 @@ static bool lists_group(const json_t *groups, const char *name)
 	return false;
 }
 
+static bool lists_version(const json_t *groups, const char *name)
+{
+	const json_t *group, *version;
+	size_t i, j;
+
+	json_array_foreach(groups, i, group)
+		json_array_foreach(json_object_get(group, "versions"), j, version) {
+			const char *text = json_string_value(json_object_get(version, "groupVersion"));
+
+			if (text && strcmp(text, name) == 0)
+				return true;
+		}
+	return false;
+}
+
 /* v3 alone is native; beside v1 it is the aggregated server in front of that (reference/calico.md 1.1). */
 static void on_groups(void *ctx, const struct kube_answer *answer)
 {
@@ -155,7 +176,10 @@ static void on_groups(void *ctx, const struct kube_answer *answer)
 		finish(kube, *answer->text ? answer->text : "the answer to /apis has no list of groups");
 		return;
 	}
-	if (lists_group(groups, "crd.projectcalico.org"))
+	kube->catalogue.cluster_policies = lists_version(groups, CLUSTER_POLICY_VERSION);
+	if (kube->catalogue.fixed)
+		kube->catalogue.found = kube->catalogue.group;
+	else if (lists_group(groups, "crd.projectcalico.org"))
 		kube->catalogue.found = GROUP_V1;
 	else
 		kube->catalogue.found = lists_group(groups, "projectcalico.org") ? GROUP_V3 : GROUP_NONE;
@@ -173,9 +197,7 @@ void catalogue_read(struct objects_kube *kube)
 {
 	if (kube->catalogue.call)
 		return;
-	if (kube->catalogue.fixed)
-		ask_resources(kube);
-	else if (!ask(kube, "/apis", on_groups))
+	if (!ask(kube, "/apis", on_groups))
 		catalogue_read_later(kube);
 }
 

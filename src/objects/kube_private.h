@@ -27,6 +27,7 @@ struct catalogue {
 	bool fixed;             /* told by the configuration */
 	bool blind;             /* we may not read it: everything may be there */
 	bool served[KIND_COUNT];
+	bool cluster_policies;  /* CLUSTER_POLICY_VERSION is served, by what was last read */
 	struct kube_call *call; /* a part of it is being read */
 	enum calico_group found; /* by the reading under way */
 	struct event *timer;    /* read it again */
@@ -69,6 +70,8 @@ bool catalogue_is_known(const struct objects_kube *kube);
 void catalogue_read(struct objects_kube *kube);
 /* Somebody waits for what is missing, or has trouble: reads it again, with back-off. */
 void catalogue_read_later(struct objects_kube *kube);
+/* Is it defined by a CustomResourceDefinition that may be missing? */
+bool catalogue_is_about(enum kind kind);
 /* 1: served; 0: not; -1: not known. */
 int catalogue_has(const struct objects_kube *kube, enum kind kind);
 

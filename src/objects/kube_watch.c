@@ -86,7 +86,7 @@ static void on_problem(void *ctx, const char *text)
 {
 	struct kube_objects_watch *watch = ctx;
 
-	watch->suspicious = *text && kind_info(watch->common.kind)->v1_name;
+	watch->suspicious = *text && catalogue_is_about(watch->common.kind);
 	if (watch->suspicious)
 		catalogue_read_later(kube_of(watch->common.objects));
 	tell(watch, text);
@@ -134,6 +134,10 @@ static void tell_absence(struct objects_kube *kube, struct kube_objects_watch *w
 		watch->begun = true;
 		watch->common.events->begin(watch->common.ctx, false);
 		watch->common.events->end(watch->common.ctx);
+	}
+	if (info->optional) {
+		tell(watch, "");
+		return;
 	}
 	snprintf(text, sizeof(text), "%s knows no %s.projectcalico.org: expected a CustomResourceDefinition, in group "
 		"projectcalico.org or crd.projectcalico.org", kube_server(kube->kube), info->plural);

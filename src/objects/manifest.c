@@ -89,16 +89,33 @@ static void mend_namespace(enum kind kind, json_t *object)
 	json_object_set_new(object, "metadata", metadata);
 }
 
+/* Kinds of policy are not passed over when their version is another: without one of them more would be allowed. */
+static const char *expected_version(const char *version, const char *name)
+{
+	static const char *const policies[][2] = {
+		{"NetworkPolicy", "networking.k8s.io/v1 or " CALICO_V3},
+		{"ClusterNetworkPolicy", CLUSTER_POLICY_VERSION},
+		{"AdminNetworkPolicy", "kind ClusterNetworkPolicy of " CLUSTER_POLICY_VERSION},
+		{"BaselineAdminNetworkPolicy", "kind ClusterNetworkPolicy of " CLUSTER_POLICY_VERSION},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++)
+		if (strcmp(policies[i][0], name) == 0)
+			return policies[i][1];
+	return strstr(version, "projectcalico.org/") && kind_find(CALICO_V3, name) != KIND_COUNT ? CALICO_V3 : NULL;
+}
+
 static int take_object(struct reading *reading, const json_t *object, struct err *err)
 {
 	const char *version = text_of(object, "apiVersion"), *name = text_of(object, "kind");
 	enum kind kind = kind_find(version, name);
+	const char *expected = kind == KIND_COUNT ? expected_version(version, name) : NULL;
 	json_t *neutral;
 	int rc;
 
-	if (kind == KIND_COUNT && strstr(version, "projectcalico.org/") && kind_find(CALICO_V3, name) != KIND_COUNT)
-		return err_set(err, -EINVAL, "%s: %s: apiVersion is \"%.100s\", expected " CALICO_V3, reading->where,
-			name, version);
+	if (expected)
+		return err_set(err, -EINVAL, "%s: %s: apiVersion is \"%.100s\", expected %s", reading->where, name, version,
+			expected);
 	if (kind == KIND_COUNT)
 		return 0;
 	rc = check_metadata(reading, kind, object, err);

@@ -33,7 +33,13 @@ enum kind {
 	KIND_IPAM_BLOCK,
 	KIND_BLOCK_AFFINITY,
 	KIND_IPAM_HANDLE,
-	/* The core group's. In a directory they are manifests like the others. */
+	KIND_CALICO_NETWORK_POLICY, /* "NetworkPolicy", too; namespaced, as KIND_NETWORK_SET */
+	KIND_GLOBAL_NETWORK_POLICY,
+	KIND_TIER,
+	KIND_NETWORK_SET,
+	KIND_GLOBAL_NETWORK_SET,
+	KIND_HOST_ENDPOINT,
+	/* Kubernetes' own. In a directory they are manifests like the others. */
 	KIND_NODE,
 	KIND_NAMESPACE,
 	KIND_POD,
@@ -41,6 +47,9 @@ enum kind {
 	KIND_ENDPOINT_SLICE,
 	KIND_SECRET,
 	KIND_LEASE, /* coordination.k8s.io: who does what only one should do; not a lease of addresses */
+	KIND_SERVICE_ACCOUNT,
+	KIND_NETWORK_POLICY,         /* networking.k8s.io */
+	KIND_CLUSTER_NETWORK_POLICY, /* policy.networking.k8s.io, where it is installed */
 	KIND_COUNT
 };
 

@@ -16,7 +16,7 @@
 #include "base/json.h"
 #include "client/etcd_options.h"
 #include "client/kube.h"
-#include "objects/objects.h"
+#include "objects/kind.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -68,10 +68,17 @@ static void failed(const char *what)
 	print(json_pack("{s:s, s:s}", "event", "error", "text", what));
 }
 
+/* "IPPool", or where that is not enough "projectcalico.org/v3/NetworkPolicy". */
 static enum kind kind_of(const char *name)
 {
+	const char *slash = strrchr(name, '/');
+	char version[64];
 	enum kind kind = 0;
 
+	if (slash) {
+		snprintf(version, sizeof(version), "%.*s", (int)(slash - name), name);
+		return kind_find(version, slash + 1);
+	}
 	while (kind < KIND_COUNT && strcmp(kind_name(kind), name) != 0)
 		kind++;
 	return kind;
