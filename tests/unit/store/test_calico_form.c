@@ -175,7 +175,7 @@ static void v1_owners(void **state)
 		"'kind':'Node','uid':'u'}]},'apiVersion':'projectcalico.org/v3','kind':'IPPool'}"));
 }
 
-/* The four kinds of policy: KIND_IPPOOL stands for them, what counts is the kind that the object says. */
+/* Items of lists need not say their kind. */
 static void v1_policy_names(void **state)
 {
 	static const struct { const char *metadata, *spec, *name; } cases[] = {
@@ -192,12 +192,15 @@ static void v1_policy_names(void **state)
 		_cleanup_(json_cleanup) json_t *object = NULL, *neutral = NULL;
 		char text[512];
 
-		snprintf(text, sizeof(text), "{'kind':'GlobalNetworkPolicy','metadata':{%s},'spec':{%s}}", cases[i].metadata,
-			cases[i].spec);
+		snprintf(text, sizeof(text), "{'metadata':{%s},'spec':{%s}}", cases[i].metadata, cases[i].spec);
 		object = J(text);
-		neutral = calico_from_v1(KIND_IPPOOL, object);
+		neutral = calico_from_v1(i % 2 ? KIND_GLOBAL_NETWORK_POLICY : KIND_CALICO_NETWORK_POLICY, object);
 		assert_string_equal(object_name(neutral), cases[i].name);
 	}
+	from_v1(KIND_TIER, "{'metadata':{'name':'default.tier'}}",
+		"{'kind':'Tier','metadata':{'name':'default.tier'},'apiVersion':'projectcalico.org/v3'}");
+	from_v1(KIND_NETWORK_POLICY, "{'metadata':{'name':'default.allow'}}",
+		"{'kind':'NetworkPolicy','metadata':{'name':'default.allow'},'apiVersion':'networking.k8s.io/v1'}");
 	from_v1(KIND_IPPOOL, "{'kind':'IPPool','metadata':{'name':'default.pool'}}",
 		"{'kind':'IPPool','metadata':{'name':'default.pool'},'apiVersion':'projectcalico.org/v3'}");
 }
@@ -259,6 +262,19 @@ static const struct {
 	{KIND_POD, "/tulle/resources/pods/shop/web-0",
 		"{'apiVersion':'v1','kind':'Pod','metadata':{'name':'web-0','namespace':'shop'}}",
 		"{'apiVersion':'v1','kind':'Pod','metadata':{'name':'web-0','namespace':'shop','resourceVersion':'42'}}"},
+	{KIND_CALICO_NETWORK_POLICY, "/calico/resources/v3/projectcalico.org/networkpolicies/web/knp.default.allow",
+		"{'apiVersion':'projectcalico.org/v3','kind':'NetworkPolicy','metadata':{'name':'knp.default.allow','namespace':'web'},"
+		"'spec':{'order':1000}}",
+		"{'apiVersion':'projectcalico.org/v3','kind':'NetworkPolicy','metadata':{'name':'knp.default.allow','namespace':'web',"
+		"'resourceVersion':'42'},'spec':{'order':1000}}"},
+	{KIND_NETWORK_POLICY, "/tulle/resources/networkpolicies/web/allow",
+		"{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'name':'allow','namespace':'web'},'spec':{}}",
+		"{'apiVersion':'networking.k8s.io/v1','kind':'NetworkPolicy','metadata':{'name':'allow','namespace':'web',"
+		"'resourceVersion':'42'},'spec':{}}"},
+	{KIND_TIER, "/calico/resources/v3/projectcalico.org/tiers/security",
+		"{'apiVersion':'projectcalico.org/v3','kind':'Tier','metadata':{'name':'security'},'spec':{'order':5}}",
+		"{'apiVersion':'projectcalico.org/v3','kind':'Tier','metadata':{'name':'security','resourceVersion':'42'},"
+		"'spec':{'order':5}}"},
 };
 
 static void etcd_there_and_back(void **state)
