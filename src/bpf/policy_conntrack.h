@@ -92,14 +92,16 @@ static __always_inline void conntrack_tuple(struct bpf_sock_tuple *tuple, const 
 
 /* translated: the packet has been through netfilter, so what conntrack expects in answer is its mirror; otherwise it is
  * still as its sender made it. 0: not known. */
-static __noinline int conntrack_find(struct __sk_buff *skb, const struct packet *packet, int translated, struct conntrack *ret)
+int conntrack_find(struct __sk_buff *skb, const struct packet *packet, int translated, struct conntrack *ret);
+__noinline int conntrack_find(struct __sk_buff *skb, const struct packet *packet, int translated, struct conntrack *ret)
 {
-	struct bpf_ct_opts opts = {.netns_id = BPF_F_CURRENT_NETNS, .l4proto = packet->protocol};
+	struct bpf_ct_opts opts = {.netns_id = BPF_F_CURRENT_NETNS};
 	struct bpf_sock_tuple tuple = {};
 	struct nf_conn *ct;
 
-	if (!config.conntrack || (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP))
+	if (!packet || !ret || !config.conntrack || (packet->protocol != IPPROTO_TCP && packet->protocol != IPPROTO_UDP))
 		return 0;
+	opts.l4proto = packet->protocol;
 	if (translated)
 		conntrack_tuple(&tuple, &packet->dst, &packet->src, packet->dport, packet->sport, packet->is6);
 	else

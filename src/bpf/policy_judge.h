@@ -31,13 +31,19 @@ static __noinline int classify(struct scene *scene)
 }
 
 /* May the scene's peer and the pod do this? classify has been asked. */
-static __noinline int judge(struct __sk_buff *skb, struct scene *scene, const struct question *question)
+int judge(struct __sk_buff *skb, struct scene *scene, const struct question *question);
+__noinline int judge(struct __sk_buff *skb, struct scene *scene, const struct question *question)
 {
-	struct policy_pair pair = {.table = question->table, .class = scene->class};
 	struct policy_verdict *verdict;
+	struct policy_pair pair = {};
 	__u32 log = 0;
-	__u64 *list = bpf_map_lookup_elem(&pairs, &pair);
+	__u64 *list;
 
+	if (!scene || !question)
+		return 0;
+	pair.table = question->table;
+	pair.class = scene->class;
+	list = bpf_map_lookup_elem(&pairs, &pair);
 	scene->table = question->table;
 	scene->list = 0;
 	scene->bits = 0;

@@ -16,7 +16,7 @@
 #define NEXTHDR_ROUTING 43
 #define NEXTHDR_AUTH 51
 #define NEXTHDR_DEST 60
-#define IP_OPTIONS_MAX 40
+#define IP_OPTIONS_MAX 10 /* that are followed */
 #define IP_OPTION_END 0
 #define IP_OPTION_NOOP 1
 #define IP_OPTION_LOOSE_ROUTE 131
@@ -172,7 +172,7 @@ static __noinline int check_options(struct __sk_buff *skb, __u32 offset, __u32 l
 		if (load(skb, offset + at, option, 1))
 			return POLICY_COUNT_SHORT;
 		if (option[0] == IP_OPTION_END)
-			break;
+			return OK;
 		if (option[0] == IP_OPTION_LOOSE_ROUTE || option[0] == IP_OPTION_STRICT_ROUTE)
 			return POLICY_COUNT_HEADERS;
 		if (option[0] == IP_OPTION_NOOP) {
@@ -183,7 +183,7 @@ static __noinline int check_options(struct __sk_buff *skb, __u32 offset, __u32 l
 			return POLICY_COUNT_SHORT;
 		at += option[0];
 	}
-	return OK;
+	return at < len ? POLICY_COUNT_HEADERS : OK;
 }
 
 static __always_inline int parse4(struct __sk_buff *skb, __u32 offset, struct packet *packet, int quoted)
@@ -303,9 +303,16 @@ static __always_inline int parse6(struct __sk_buff *skb, __u32 offset, struct pa
 	return reason == OK ? parse_l4(skb, packet, quoted) : reason;
 }
 
+/* Functions that are not static are verified once, not once for every way that leads to them; and the verifier wants their
+ * pointers checked. */
+int parse(struct __sk_buff *skb, struct packet *packet);
+int parse_quoted(struct __sk_buff *skb, const struct packet *error, struct packet *packet);
+
 /* packet is all zero. OK, or why it cannot be told. */
-static __noinline int parse(struct __sk_buff *skb, struct packet *packet)
+__noinline int parse(struct __sk_buff *skb, struct packet *packet)
 {
+	if (!packet)
+		return POLICY_COUNT_SHORT;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return parse4(skb, 0, packet, 0);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
@@ -314,9 +321,12 @@ static __noinline int parse(struct __sk_buff *skb, struct packet *packet)
 }
 
 /* The packet that an ICMP error quotes. */
-static __noinline int parse_quoted(struct __sk_buff *skb, const struct packet *error, struct packet *packet)
+__noinline int parse_quoted(struct __sk_buff *skb, const struct packet *error, struct packet *packet)
 {
-	const __u32 offset = error->l4 + L4_HEADER;
+	__u32 offset;
 
+	if (!error || !packet)
+		return POLICY_COUNT_SHORT;
+	offset = error->l4 + L4_HEADER;
 	return error->is6 ? parse6(skb, offset, packet, 1) : parse4(skb, offset, packet, 1);
 }

@@ -131,8 +131,11 @@ static __always_inline int is_source(const struct packet *packet, const struct p
 }
 
 /* OK, or why the packet cannot be this pod's. */
-static __noinline int check_source(struct __sk_buff *skb, const struct packet *packet, const struct policy_endpoint *pod)
+int check_source(struct __sk_buff *skb, const struct packet *packet, const struct policy_endpoint *pod);
+__noinline int check_source(struct __sk_buff *skb, const struct packet *packet, const struct policy_endpoint *pod)
 {
+	if (!packet || !pod)
+		return POLICY_COUNT_UNKNOWN;
 	if (!is_source(packet, pod, skb->ifindex))
 		return POLICY_COUNT_SOURCE;
 	if (packet->icmp == ICMP_LINK)
