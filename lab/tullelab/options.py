@@ -20,6 +20,9 @@ EXAMPLES = """examples:
   tulle-lab up --pools my-pools.yaml --nodes 3
   tulle-lab exec node-1 -- tullectl bgp status
 
+  tulle-lab cases case.json --out observation.json
+  tulle-lab cases tests/netpol/data/samples --out observations/ --compare
+
   tulle-lab up --store kubernetes --nodes 2
   tulle-lab kubectl -- run nginx-1 --image=nginx --port=80
   tulle-lab kubectl -- get pods -o wide
