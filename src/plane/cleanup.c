@@ -2,6 +2,7 @@
 #include "plane/plane_internal.h"
 
 #include "base/cleanup.h"
+#include "plane/policy.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -162,6 +163,7 @@ static void remove_rest(struct pass *pass)
 		told(pass, "rule", line);
 	remove_program(pass, "carrier", carrier_remove);
 	remove_program(pass, "guard", guard_remove);
+	remove_program(pass, "policy", policy_plane_remove);
 }
 
 int plane_cleanup(const struct plane_cleanup *cleanup, struct err *err)
