@@ -7,13 +7,10 @@
 #include "plane/policy_internal.h"
 
 #include "base/cleanup.h"
-#include "base/file.h"
-#include "plane/offload.h"
 
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -120,32 +117,15 @@ void policy_hooks_done(struct policy_plane *plane)
 	plane->leaving_count = plane->leaving_room = 0;
 }
 
-static bool has_ethernet(uint32_t ifindex)
+static int program_for(const struct policy_plane *plane, enum role role)
 {
-	char name[IF_NAMESIZE];
-	struct device device;
+	const struct bpf_program *const programs[ROLE_COUNT] = {
+		[ROLE_FROM] = plane->programs->progs.policy_from_pod,
+		[ROLE_TO] = plane->programs->progs.policy_to_pod,
+		[ROLE_EXIT] = plane->programs->progs.policy_exit,
+	};
 
-	/* One that is gone in between: attaching says so. */
-	return !if_indextoname(ifindex, name) || device_get(name, &device, NULL) || device.ethernet;
-}
-
-static int exit_program(const struct policy_bpf *programs, bool ethernet)
-{
-	const struct bpf_program *ip = bpf_object__find_program_by_name(programs->obj, "policy_exit_ip");
-
-	return bpf_program__fd(ethernet || !ip ? programs->progs.policy_exit : ip);
-}
-
-static int program_for(const struct policy_plane *plane, const struct place *place)
-{
-	switch (place->role) {
-	case ROLE_FROM:
-		return bpf_program__fd(plane->programs->progs.policy_from_pod);
-	case ROLE_TO:
-		return bpf_program__fd(plane->programs->progs.policy_to_pod);
-	default:
-		return exit_program(plane->programs, has_ethernet(place->hook.ifindex));
-	}
+	return bpf_program__fd(programs[role]);
 }
 
 /* -- attaching -- */
@@ -182,7 +162,7 @@ static int change_kind(const struct place *place, int prog_fd, struct err *err)
 static int attach(const struct policy_plane *plane, const struct place *place, struct err *err)
 {
 	enum hook_kind old = recorded_kind(place);
-	int prog = program_for(plane, place), r;
+	int prog = program_for(plane, place->role), r;
 
 	if (old && old != place->hook.kind)
 		r = change_kind(place, prog, err);
@@ -221,7 +201,7 @@ static void drop_unfinished(const struct policy_plane *plane, const char *name)
 	unlink(path);
 }
 
-/* Calls each until one fails. Entries that come and go meanwhile may or may not be seen. */
+/* Calls each for all, whatever fails, and returns the first failure. */
 static int each_place(const struct policy_plane *plane,
 	int (*each)(const struct policy_plane *plane, const struct place *place, struct err *err), struct err *err)
 {
