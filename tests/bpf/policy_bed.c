@@ -320,6 +320,8 @@ static struct addr address_of(const struct wish *wish, const char *text, int who
 
 	if (!text)
 		text = words[who][wish->six];
+	if (!strcmp(text, "::"))
+		return (struct addr){{0}};
 	if (addr_parse(text, &addr))
 		fail_msg("no address: %s", text);
 	return addr;
