@@ -30,6 +30,7 @@ struct test {
 struct selector {
 	struct test *tests;
 	uint32_t count, start;
+	size_t owners;
 	bool has_global;
 	const char **values;
 	char *texts; /* labels and values point into it */
@@ -87,6 +88,7 @@ static int selector_make(struct selector_tree *tree, struct selector **ret)
 	if (!s->tests || !s->canonical)
 		return -ENOMEM;
 	s->start = compile(s, tree, tree->root, YES, NO);
+	s->owners = 1;
 	s->values = TAKE_PTR(tree->values);
 	s->texts = TAKE_PTR(tree->texts);
 	*ret = TAKE_PTR(s);
@@ -105,18 +107,26 @@ int selector_parse(const char *text, struct selector **ret, struct err *err)
 	return rc < 0 ? err_set(err, rc, "selector: out of memory") : 0;
 }
 
+struct selector *selector_share(const struct selector *selector)
+{
+	struct selector *s = (struct selector *)selector; /* what it says stays as it is */
+
+	s->owners++;
+	return s;
+}
+
 void selector_free(struct selector **selector)
 {
 	struct selector *s = *selector;
 
-	if (!s)
+	*selector = NULL;
+	if (!s || (s->owners && --s->owners))
 		return;
 	free(s->tests);
 	free(s->values);
 	free(s->texts);
 	free(s->canonical);
 	free(s);
-	*selector = NULL;
 }
 
 /* -- evaluation -- */
@@ -195,6 +205,24 @@ bool selector_matches_labels(const struct selector *selector, const struct label
 bool selector_is_all(const struct selector *selector)
 {
 	return selector->start == YES && !selector->has_global;
+}
+
+bool selector_requires(const struct selector *selector, size_t index, const char **ret_key, const char **ret_value)
+{
+	uint32_t i = selector->start;
+
+	/* As long as a test that fails ends it, each test has to hold. */
+	while (i < YES && selector->tests[i].otherwise == NO) {
+		const struct test *test = &selector->tests[i];
+
+		if (test->op == SELECTOR_EQUAL && !index--) {
+			*ret_key = test->label;
+			*ret_value = test->values[0];
+			return true;
+		}
+		i = test->then;
+	}
+	return false;
 }
 
 bool selector_has_global(const struct selector *selector)

@@ -33,6 +33,8 @@ struct selector;
 
 /* "" is all(). -EINVAL: err names the position and what was expected there. */
 int selector_parse(const char *text, struct selector **ret, struct err *err);
+/* Another owner of the same; each frees it. */
+struct selector *selector_share(const struct selector *selector);
 void selector_free(struct selector **selector);
 
 /* What an endpoint's label is; null: it has none of that name. Endpoints inherit labels, so there is no one list. */
@@ -41,6 +43,9 @@ bool selector_matches(const struct selector *selector, selector_lookup lookup, c
 bool selector_matches_labels(const struct selector *selector, const struct labels *labels); /* null: none */
 /* all(), however it is written: matches whatever the labels are, and does not say global(). */
 bool selector_is_all(const struct selector *selector);
+/* A label and its value without which it cannot match, one after the other from index 0 on; false: no more are known. For
+ * indexes. */
+bool selector_requires(const struct selector *selector, size_t index, const char **ret_key, const char **ret_value);
 /* Does global() occur? It is true here; whoever knows namespaces rewrites it before (7.3), pools must not have it. */
 bool selector_has_global(const struct selector *selector);
 

@@ -79,6 +79,8 @@ bool verdicts_tables(const struct verdicts *verdicts, const char *namespace, con
 enum verdict_address_flag {
 	VERDICT_ADDRESS_OWN = 1,   /* POLICY_ADDRESS_OWN */
 	VERDICT_ADDRESS_FINAL = 2, /* POLICY_ADDRESS_FINAL */
+	/* A peer of no rule, unlike what holds it ("except"): means nothing to the kernel, but an entry says something. */
+	VERDICT_ADDRESS_NOBODY = 4,
 };
 enum verdict_bit {
 	VERDICT_ALLOW = 1, /* POLICY_VERDICT_ALLOW */
