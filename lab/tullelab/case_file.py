@@ -12,7 +12,10 @@ from .errors import UsageError
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
-PROTOCOLS = ("TCP", "UDP", "SCTP")
+PROTOCOLS = ("TCP", "UDP", "SCTP")  # what listens; probes may be of any other, too
+NUMBERS = {"ICMP": 1, "ICMPV6": 58, "UDPLITE": 136}
+ECHO = {1: 8, 58: 128}
+DEFAULT_POLICY = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}  # of an object that says neither
 
 
 class CaseError(UsageError):
@@ -52,9 +55,16 @@ class Probe:
     target: str
     source_ip: str
     target_ip: str
-    protocol: str
-    port: int
+    protocol: object  # one of PROTOCOLS, or a number
+    port: int  # of ICMP: type and code, 256 * type + code
+    source_port: int  # 0: any
     expected: object  # True, False; None: the file does not say
+
+    @property
+    def words(self) -> str:
+        if self.protocol in ECHO:
+            return f"{'ICMP' if self.protocol == 1 else 'ICMPv6'} type {self.port >> 8} code {self.port & 255}"
+        return f"{self.protocol}/{self.port}" if self.protocol in PROTOCOLS or self.port else f"protocol {self.protocol}"
 
 
 @dataclass(frozen=True)
@@ -223,7 +233,7 @@ def _world(state: Reader) -> World:
     found_policies = [_policy(reader) for reader in policies]
     _unique(policies, "metadata.name", found_policies)
     world = World(dict(found_namespaces), known, {pod.key: pod for pod in found_pods}, {e.name: e for e in found_externals},
-                  {key: reader.raw for key, reader in zip(found_policies, policies)})
+                  {key: _whole(reader.raw) for key, reader in zip(found_policies, policies)})
     _addresses(state, world)
     return world
 
@@ -269,8 +279,16 @@ def _external(reader: Reader) -> External:
 
 def _policy(reader: Reader) -> str:
     """Its key.  What is in it, the product has to judge."""
-    kind, metadata = reader.get("kind", str), reader.object("metadata")
-    return "/".join((reader.get("apiVersion", str), kind, metadata.get("namespace", str, ""), metadata.get("name", str)))
+    reader, metadata = Reader(reader.path, reader.where, _whole(reader.raw)), reader.object("metadata")
+    return "/".join((reader.get("apiVersion", str), reader.get("kind", str), metadata.get("namespace", str, ""), metadata.get("name", str)))
+
+
+def _whole(policy: dict) -> dict:
+    """A NetworkPolicy need not say that it is one, nor that it is in the namespace default."""
+    whole = {**policy, **DEFAULT_POLICY} if "kind" not in policy and "apiVersion" not in policy else policy
+    if whole.get("kind") == "NetworkPolicy" and isinstance(whole.get("metadata"), dict) and not whole["metadata"].get("namespace"):
+        whole = {**whole, "metadata": {**whole["metadata"], "namespace": "default"}}
+    return whole
 
 
 def _probe(world: World, reader: Reader) -> Probe:
@@ -281,7 +299,22 @@ def _probe(world: World, reader: Reader) -> Probe:
     if (":" in pair[0]) != (":" in pair[1]):
         raise reader.bad("to_ip", f"{pair[1]}: expected an address of the same family as {pair[0]}")
     said = {"allow": True, "deny": False}.get(reader.get("expected", str, None))
-    return Probe(reader.raw["id"], source, target, *pair, reader.protocol(), reader.port("port"), said)
+    return Probe(reader.raw["id"], source, target, *pair, *_flow(reader, pair[0]), said)
+
+
+def _flow(reader: Reader, ip: str) -> tuple:
+    """(protocol, port, source port)"""
+    raw = reader.raw.get("protocol")
+    number = NUMBERS.get(raw.upper()) if isinstance(raw, str) else raw
+    if number is None or isinstance(raw, bool):
+        return reader.protocol(), reader.port("port"), reader.get("source_port", int, 0)
+    if not isinstance(number, int) or not 1 <= number <= 255 or number in (4, 6, 17, 41, 132):
+        raise reader.bad("protocol", f"{raw!r}: expected one of {', '.join(PROTOCOLS)}, ICMP, ICMPv6, UDPLite, or the number of another protocol")
+    if number not in ECHO:
+        return number, reader.get("port", int, 0), reader.get("source_port", int, 0)
+    if number != (58 if ":" in ip else 1):
+        raise reader.bad("protocol", f"{raw!r}: not between addresses such as {ip}")
+    return number, reader.get("type", int, ECHO[number]) << 8 | reader.get("code", int, 0), 0
 
 
 def _place(world: World, reader: Reader, key: str) -> str:

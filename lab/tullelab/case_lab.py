@@ -6,6 +6,7 @@ import os
 from ipaddress import ip_address, ip_interface, ip_network
 
 from . import address, case_objects, case_plan, proc, wait
+from .case_file import PROTOCOLS
 from .case_underlay import CaseUnderlay
 from .errors import LabError
 from .lab import Lab, _count, build_directory
@@ -198,10 +199,12 @@ class CaseLab(Lab):
 
     def probe(self, probes, patience: float):
         """Answers in the order of the probes."""
-        listen = {(self.place_of(probe.target), probe.target_ip, probe.protocol, probe.port) for probe in probes}
+        listen = {(self.place_of(probe.target), probe.target_ip, probe.protocol, probe.port) for probe in probes if probe.protocol in PROTOCOLS}
+        listen |= {(self.place_of(probe.target), probe.target_ip, probe.protocol, 0) for probe in probes if probe.protocol not in PROTOCOLS}
         for name, thing in (*self.world.pods.items(), *((f"external:{n}", e) for n, e in self.world.externals.items())):
             listen |= {(self.place_of(name), ip, protocol, port) for ip in thing.ips for protocol, port in thing.listen}
-        words = [(self.place_of(probe.source), self._source(probe), probe.target_ip, probe.protocol, probe.port) for probe in probes]
+        words = [(self.place_of(probe.source), self._source(probe), probe.target_ip, probe.protocol, probe.port, probe.source_port)
+                 for probe in probes]
         return self.prober.ask(self.places(), listen, words, patience)
 
     def _source(self, probe):

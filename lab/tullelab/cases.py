@@ -153,7 +153,7 @@ def describe(case, step, probe, outcome) -> str:
     what = "allowed, " + (outcome.note or "not connected") if probe.expected else "denied, it connected"
     title = f" ({step.title})" if step.title else ""
     return (f"{case.path} step {step.number}{title} probe {probe.id}: {probe.source} {probe.source_ip} to {probe.target} {probe.target_ip} "
-            f"{probe.protocol}/{probe.port}: expected {what}")
+            f"{probe.words}: expected {what}")
 
 
 def write(path: Path, observation: dict) -> None:

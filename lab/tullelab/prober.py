@@ -5,13 +5,14 @@ Namespaces belong to sockets: each socket is made inside its place (a pod, a nod
 of stdin is one batch, a JSON object; each gets one line of stdout:
 
     {"places": {NAME: PATH of its network namespace}, "listen": [[PLACE, IP, PROTOCOL, PORT]],
-     "probes": [[PLACE, IP or null (the kernel chooses), IP, PROTOCOL, PORT]], "patience": SECONDS}
+     "probes": [[PLACE, IP or null (the kernel chooses), IP, PROTOCOL, PORT, OWN PORT or 0]], "patience": SECONDS}
     {"results": [[CONNECTED, NOTE]], "seconds": S, "slowest": S} or {"error": TEXT}
 
-What listens stays until a batch does without it.  A probe is connected once its request has been answered.  What stays without an
+PROTOCOL is TCP, UDP, SCTP, or the number of another one, which is only watched on arrival (raw.py).  What listens stays until a batch does without it.  A probe is connected once its request has been answered.  What stays without an
 answer for `patience` after the last probe has begun is not; patience grows with the slowest answer so far, for a machine that is
 busy may be slow, and before time is up everything that has arrived is looked at."""
 
+import errno
 import json
 import os
 import random
@@ -23,6 +24,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # not the package: this is a process of its own
 from kernel import CLONE_NEWNET, setns  # noqa: E402
+from raw import RawDoor  # noqa: E402
 from sctp import SctpDoor  # noqa: E402
 
 AT_ONCE = 1024  # probes under way
@@ -38,7 +40,7 @@ class Place:
         self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.inode = os.fstat(self.fd).st_ino
         self.listeners = {}  # (ip, protocol, port) → Listener
-        self.doors = {}  # family → SctpDoor
+        self.doors = {}  # (family, protocol) → SctpDoor or RawDoor
         self.taken = {}  # protocol → ports where somebody listens
         self._ports = {}  # (ip, protocol) → the last one used
 
@@ -157,8 +159,8 @@ class UdpListener:
         self.sock.close()
 
 
-class SctpListener:
-    def __init__(self, door: SctpDoor, ip: str, port: int):
+class DoorListener:
+    def __init__(self, door, ip: str, port: int):
         self.door, self.key = door, (ip, port)
         door.listening.add(self.key)
 
@@ -171,7 +173,7 @@ class Probe:
 
     def __init__(self, batch, number: int, words):
         self.batch, self.number = batch, number
-        self.place, self.source, self.target, self.protocol, self.port = words
+        self.place, self.source, self.target, self.protocol, self.port, self.own_port = words
         self.idle_at_start = self.idle_at_last = 0.0
         self.ok, self.note, self.sock, self.begun, self.token = None, "", None, 0.0, b"%d-%d" % (number, random.getrandbits(48))
 
@@ -179,7 +181,7 @@ class Probe:
         """In the place's namespace."""
         self.begun = time.monotonic()
         try:
-            {"TCP": self._tcp, "UDP": self._udp, "SCTP": self._sctp}[self.protocol](place)
+            {"TCP": self._tcp, "UDP": self._udp}.get(self.protocol, self._door)(place)
         except OSError as error:
             self.end(False, error.strerror or str(error))
 
@@ -187,10 +189,10 @@ class Probe:
         self.sock = socket.socket(family_of(self.target), kind | socket.SOCK_NONBLOCK)
         for attempt in range(100):
             try:
-                self.sock.bind((self.source or "", place.next_port(self.source, self.protocol)))
+                self.sock.bind((self.source or "", self.own_port or place.next_port(self.source, self.protocol)))
                 return self.sock
             except OSError as error:
-                if error.errno != 98 or attempt == 99:  # EADDRINUSE
+                if error.errno != errno.EADDRINUSE or attempt == 99 or self.own_port:
                     raise
 
     def _tcp(self, place: Place) -> None:
@@ -236,16 +238,17 @@ class Probe:
         elif self.protocol == "TCP":
             self.end(False, "closed without an answer" if not data else "a wrong answer")
 
-    def _sctp(self, place: Place) -> None:
-        door = place.doors[family_of(self.target)]
-        self.sock = door.ask(self.source, place.next_port(self.source, "SCTP"), self.target, self.port, lambda: self.end(True))
+    def _door(self, place: Place) -> None:
+        door = place.doors[family_of(self.target), self.protocol]
+        own_port = self.own_port or place.next_port(self.source, self.protocol)
+        self.sock = door.ask(self.source, own_port, self.target, self.port, lambda: self.end(True))
 
     def again(self) -> None:
         """A datagram may be lost; TCP sees to itself."""
         try:
             if self.protocol == "UDP":
                 self.sock.send(self.token)
-            elif self.protocol == "SCTP":
+            elif self.protocol != "TCP":
                 self.sock.again()
         except OSError as error:
             self.end(False, error.strerror)
@@ -255,7 +258,7 @@ class Probe:
             return
         self.ok, self.note = ok, note
         if self.sock is not None:
-            if self.protocol != "SCTP":
+            if self.protocol in ("TCP", "UDP"):
                 self.batch.loop.remove(self.sock)
             self.sock.close()
         self.batch.ended(self)
@@ -309,6 +312,7 @@ class Batch:
 class Prober:
     def __init__(self):
         self.loop, self.places = Loop(), {}
+        self.arrivals = {}  # of raw packets: token → whom to tell
         self.home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     def batch(self, words: dict) -> dict:
@@ -333,34 +337,34 @@ class Prober:
         for name, place in self.places.items():
             for key in [key for key in place.listeners if (name, *key) not in keys]:
                 place.listeners.pop(key).close()
-        for name, *key in sorted(keys):
+        for name, *key in sorted(keys, key=repr):
             place, (ip, protocol, port) = self.places[name], key
             if tuple(key) in place.listeners:
                 continue
             setns(place.fd, CLONE_NEWNET)
             try:
-                if protocol == "SCTP":
-                    made = SctpListener(self._door(place, ip), ip, port)
-                else:
+                if protocol in ("TCP", "UDP"):
                     made = {"TCP": TcpListener, "UDP": UdpListener}[protocol](self.loop, ip, port)
+                else:
+                    made = DoorListener(self._door(place, ip, protocol), ip, port)
             except OSError as error:
                 raise OSError(error.errno, f"{name}: {protocol} {ip} port {port}: {error.strerror}") from None
             place.listeners[tuple(key)] = made
         for place in self.places.values():
-            place.taken = {kind: {port for _, protocol, port in place.listeners if protocol == kind} for kind in ("TCP", "UDP", "SCTP")}
+            place.taken = {kind: {port for _, protocol, port in place.listeners if protocol == kind} for _, kind, _ in place.listeners}
 
-    def _door(self, place: Place, ip: str) -> SctpDoor:
+    def _door(self, place: Place, ip: str, protocol):
         """In the place's namespace."""
-        family = family_of(ip)
-        if family not in place.doors:
-            place.doors[family] = SctpDoor(self.loop, family)
-        return place.doors[family]
+        key = family_of(ip), protocol
+        if key not in place.doors:
+            place.doors[key] = SctpDoor(self.loop, key[0]) if protocol == "SCTP" else RawDoor(self.loop, key[0], protocol, self.arrivals)
+        return place.doors[key]
 
     def _doors(self, batch: Batch) -> None:
         for probe in batch.probes:
-            if probe.protocol == "SCTP":
+            if probe.protocol not in ("TCP", "UDP"):
                 setns(self.places[probe.place].fd, CLONE_NEWNET)
-                self._door(self.places[probe.place], probe.target)
+                self._door(self.places[probe.place], probe.target, probe.protocol)
 
 
 def main() -> None:

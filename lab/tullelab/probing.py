@@ -37,8 +37,9 @@ class Prober:
         lab.remember_process(self._process.pid, "prober")
 
     def ask(self, places: dict, listen, probes, patience=PATIENCE, timeout: float = 120) -> Answers:
-        """places: name → path of its network namespace.  listen: (place, ip, protocol, port); probes: (place, ip or None, ip, protocol, port)."""
-        line = {"places": places, "listen": sorted(listen), "probes": list(probes), "patience": patience * wait.SLOW}
+        """places: name → path of its network namespace.  listen: (place, ip, protocol, port); probes: (place, ip or None, ip, protocol,
+        port, own port or 0).  As prober.py has it."""
+        line = {"places": places, "listen": sorted(listen, key=repr), "probes": list(probes), "patience": patience * wait.SLOW}
         try:
             self._process.stdin.write(json.dumps(line) + "\n")
             self._process.stdin.flush()
