@@ -62,7 +62,7 @@ struct policy {
 	char *kind;      /* "NetworkPolicy", "ClusterNetworkPolicy", "CalicoNetworkPolicy", "GlobalNetworkPolicy" */
 	char *namespace; /* null: none */
 	char *name, *tier;
-	double order; /* HUGE_VAL: last of its tier */
+	double order; /* HUGE_VAL: last of its tier; -HUGE_VAL: first, because what it says could not be understood */
 	struct selector *selector; /* the endpoints that it applies to; never null */
 	bool types[POLICY_DIRECTION_COUNT];
 	struct policy_rule *rules[POLICY_DIRECTION_COUNT];

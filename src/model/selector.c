@@ -80,7 +80,7 @@ static int selector_make(struct selector_tree *tree, struct selector **ret)
 	_cleanup_(buf_free) struct buf text = BUF_INIT(64u << 20);
 	_cleanup_(selector_free) struct selector *s = calloc(1, sizeof(*s));
 
-	selector_tree_format(tree, &text);
+	selector_tree_format(tree, NULL, &text);
 	if (!s || text.error)
 		return -ENOMEM;
 	s->tests = calloc(tree->count, sizeof(*s->tests));
@@ -113,6 +113,18 @@ struct selector *selector_share(const struct selector *selector)
 
 	s->owners++;
 	return s;
+}
+
+int selector_rewrite(const char *text, const struct selector_words *words, struct buf *out, struct err *err)
+{
+	struct selector_tree tree;
+	int rc = selector_tree_parse(text, &tree, err);
+
+	if (rc < 0)
+		return rc;
+	selector_tree_format(&tree, words, out);
+	selector_tree_done(&tree);
+	return out->error ? err_set(err, out->error, "selector: no room") : 0;
 }
 
 void selector_free(struct selector **selector)

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "base/buf.h"
 #include "base/err.h"
 
 #include <stdbool.h>
@@ -36,6 +37,13 @@ int selector_parse(const char *text, struct selector **ret, struct err *err);
 /* Another owner of the same; each frees it. */
 struct selector *selector_share(const struct selector *selector);
 void selector_free(struct selector **selector);
+/* Appends the canonical text of what text says, in other words: about the labels of a namespace or service account that
+ * endpoints inherit (7.3). As selector_parse; nothing is appended on failure. */
+struct selector_words {
+	const char *prefix;       /* before every label */
+	const char *all, *global; /* instead of all() and global() */
+};
+int selector_rewrite(const char *text, const struct selector_words *words, struct buf *out, struct err *err);
 
 /* What an endpoint's label is; null: it has none of that name. Endpoints inherit labels, so there is no one list. */
 typedef const char *(*selector_lookup)(const void *ctx, const char *key);

@@ -444,11 +444,18 @@ static void format_text(const char *text, struct buf *out)
 	buf_add_str(out, quote);
 }
 
-static void format_comparison(const struct selector_tree *tree, const struct selector_node *node, struct buf *out)
+static void format_label(const struct selector_node *node, const struct selector_words *words, struct buf *out)
+{
+	buf_add_str(out, words->prefix);
+	buf_add_str(out, node->label);
+}
+
+static void format_comparison(const struct selector_tree *tree, const struct selector_node *node,
+	const struct selector_words *words, struct buf *out)
 {
 	bool is_set = node->op == SELECTOR_IN || node->op == SELECTOR_NOT_IN;
 
-	buf_add_str(out, node->label);
+	format_label(node, words, out);
 	buf_add_str(out, " ");
 	buf_add_str(out, words_of(node->op));
 	buf_add_str(out, is_set ? " {" : " ");
@@ -460,48 +467,51 @@ static void format_comparison(const struct selector_tree *tree, const struct sel
 	buf_add_str(out, is_set ? "}" : "");
 }
 
-static void format_node(const struct selector_tree *tree, uint32_t index, struct buf *out);
+static void format_node(const struct selector_tree *tree, uint32_t index, const struct selector_words *words, struct buf *out);
 
-static void format_group(const struct selector_tree *tree, const struct selector_node *group, struct buf *out)
+static void format_group(const struct selector_tree *tree, const struct selector_node *group,
+	const struct selector_words *words, struct buf *out)
 {
 	for (uint32_t i = group->first; i != SELECTOR_NONE; i = tree->nodes[i].next) {
 		buf_add_str(out, i == group->first ? "(" : group->op == SELECTOR_AND ? " && " : " || ");
-		format_node(tree, i, out);
+		format_node(tree, i, words, out);
 	}
 	buf_add_str(out, ")");
 }
 
 /* As deep as the text's parentheses: the parser has counted them. */
-static void format_node(const struct selector_tree *tree, uint32_t index, struct buf *out)
+static void format_node(const struct selector_tree *tree, uint32_t index, const struct selector_words *words, struct buf *out)
 {
 	const struct selector_node *node = &tree->nodes[index];
 
 	switch (node->op) {
 	case SELECTOR_ALL:
-		buf_add_str(out, "all()");
+		buf_add_str(out, words->all);
 		break;
 	case SELECTOR_GLOBAL:
-		buf_add_str(out, "global()");
+		buf_add_str(out, words->global);
 		break;
 	case SELECTOR_HAS:
 		buf_add_str(out, "has(");
-		buf_add_str(out, node->label);
+		format_label(node, words, out);
 		buf_add_str(out, ")");
 		break;
 	case SELECTOR_NOT:
 		buf_add_str(out, "!");
-		format_node(tree, node->first, out);
+		format_node(tree, node->first, words, out);
 		break;
 	case SELECTOR_AND:
 	case SELECTOR_OR:
-		format_group(tree, node, out);
+		format_group(tree, node, words, out);
 		break;
 	default:
-		format_comparison(tree, node, out);
+		format_comparison(tree, node, words, out);
 	}
 }
 
-void selector_tree_format(const struct selector_tree *tree, struct buf *out)
+void selector_tree_format(const struct selector_tree *tree, const struct selector_words *words, struct buf *out)
 {
-	format_node(tree, tree->root, out);
+	static const struct selector_words plain = {"", "all()", "global()"};
+
+	format_node(tree, tree->root, words ? words : &plain, out);
 }

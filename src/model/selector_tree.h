@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "model/selector.h"
 
 #include <stdint.h>
 
@@ -51,5 +52,6 @@ struct selector_tree {
 };
 
 int selector_tree_parse(const char *text, struct selector_tree *tree, struct err *err);
-void selector_tree_format(const struct selector_tree *tree, struct buf *out);
+/* words null: as they are written. */
+void selector_tree_format(const struct selector_tree *tree, const struct selector_words *words, struct buf *out);
 void selector_tree_done(struct selector_tree *tree);

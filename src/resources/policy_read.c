@@ -206,7 +206,7 @@ int policy_read_rules(struct policy_reader *r, const struct calico_at *spec, enu
 	const struct policy_rules_form *form)
 {
 	if (!r->policy->types[direction]) {
-		if (!policy_list_is_empty(spec, form->key))
+		if (!policy_list_is_empty(spec, form->key) && !r->unsure)
 			calico_remark(spec, "spec.%s has no effect: the policy's types do not have this direction", form->key);
 		return 0;
 	}

@@ -66,7 +66,30 @@ ONE(service, calico_service_parse(object, remarks, &made, err), calico_service_p
 ONE(endpoint_slice, calico_endpoint_slice_parse(object, remarks, &made, err),
 	calico_endpoint_slice_parse(object, NULL, &again, NULL))
 
-ONE(policy, policy_parse_kubernetes(object, remarks, &made, err), policy_parse_kubernetes(object, NULL, &again, NULL))
+/* By what the object says it is. */
+static int parse_policy(const json_t *object, const struct calico_remarks *remarks, struct policy **ret, struct err *err)
+{
+	const char *version = json_string_value(json_object_get(object, "apiVersion"));
+	const char *kind = json_string_value(json_object_get(object, "kind"));
+
+	if (strcmp(kind, "ClusterNetworkPolicy") == 0)
+		return policy_parse_cluster(object, remarks, ret, err);
+	if (strcmp(kind, "GlobalNetworkPolicy") == 0)
+		return policy_parse_calico_global(object, remarks, ret, err);
+	return strcmp(version, "networking.k8s.io/v1") == 0 ? policy_parse_kubernetes(object, remarks, ret, err)
+							    : policy_parse_calico(object, remarks, ret, err);
+}
+
+static int parse_set(const json_t *object, const struct calico_remarks *remarks, struct network_set **ret, struct err *err)
+{
+	const char *kind = json_string_value(json_object_get(object, "kind"));
+
+	return network_set_parse(object, strcmp(kind, "GlobalNetworkSet") == 0, remarks, ret, err);
+}
+
+ONE(policy, parse_policy(object, remarks, &made, err), parse_policy(object, NULL, &again, NULL))
+ONE(tier, tier_parse(object, remarks, &made, err), tier_parse(object, NULL, &again, NULL))
+ONE(network_set, parse_set(object, remarks, &made, err), parse_set(object, NULL, &again, NULL))
 
 static struct endpoint_pool *pool;
 
@@ -222,6 +245,12 @@ static const struct kind_test {
 	{"Service", NULL, try_service, same_service},
 	{"EndpointSlice", NULL, try_endpoint_slice, same_endpoint_slice},
 	{"NetworkPolicy", "networking.k8s.io/v1", try_policy, same_policy},
+	{"NetworkPolicy", "projectcalico.org/v3", try_policy, same_policy},
+	{"GlobalNetworkPolicy", NULL, try_policy, same_policy},
+	{"ClusterNetworkPolicy", NULL, try_policy, same_policy},
+	{"Tier", NULL, try_tier, same_tier},
+	{"NetworkSet", NULL, try_network_set, same_network_set},
+	{"GlobalNetworkSet", NULL, try_network_set, same_network_set},
 	{"Pod", NULL, try_pod, same_pod},
 	{"Namespace", NULL, try_namespace, same_namespace},
 	{"ServiceAccount", NULL, try_service_account, same_service_account},
@@ -254,7 +283,7 @@ static void try_case(const json_t *json, struct buf *out)
 /* -- does every member tell? -- */
 
 /* What says the default, or the same as another member. */
-static const char *const idle[] = {"vxlanMode", "podCIDR", "autoAllocateBlocks", "policyTypes"};
+static const char *const idle[] = {"vxlanMode", "podCIDR", "autoAllocateBlocks", "policyTypes", "types"};
 
 struct sweep {
 	const struct kind_test *kind;
