@@ -118,7 +118,7 @@ def broken(change):
     (broken(lambda c: c["pods"][1].update(name="../x")), "pods[1].name: '../x': expected a name"),
     (broken(lambda c: c["pods"][1]["ports"][0].update(containerPort=0)), "pods[1].ports[0].containerPort: 0: expected 1 to 65535"),
     (broken(lambda c: c["policies"].append({"kind": "NetworkPolicy"})), "policies[0].metadata: expected an object"),
-    (broken(lambda c: c["probes"][3].update(protocol="ICMP")), "probes[3].protocol: 'ICMP': expected one of TCP, UDP, SCTP"),
+    (broken(lambda c: c["probes"][3].update(protocol="IPX")), "probes[3].protocol: 'IPX': expected one of TCP, UDP, SCTP"),
     (broken(lambda c: c["probes"][3].update(port="80")), "probes[3].port: expected a number"),
     (broken(lambda c: c["probes"][3].update({"to": "one/z"})), "probes[3].to: 'one/z': expected a pod"),
     (broken(lambda c: c["probes"][3].update({"from_ip": "10.9.9.9"})), "probes[3].from_ip: 10.9.9.9 is no address of one/a"),
