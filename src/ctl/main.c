@@ -17,6 +17,7 @@ static const struct ctl_verb verbs[] = {
 	{"bgp", "status|routes|run", "BIRD's sessions, its routes; run: be BIRD once it is configured", ctl_bgp},
 	{"metrics", "", "the agent's Prometheus metrics", ctl_metrics},
 	{"config", "check FILE...", "check net-conf.json, a CNI configuration or a ConfigMap holding them", ctl_config},
+	{"policy", "eval|explain|lint", "who may reach whom, and why: cases and manifests, without an agent", ctl_policy},
 	{"cleanup", "[FLAG]...", "remove every trace of Tulle from this node; --dry-run shows it", ctl_cleanup},
 	{"bpffs", "[DIRECTORY]", "mount a bpf file system on it, /sys/fs/bpf, unless it is one", ctl_bpffs},
 };

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tullectl policy explain: may FROM reach TO, and which tier, policy, rule and selector say so, on each side.
+ */
+#include "ctl/policy.h"
+
+#include "base/cleanup.h"
+#include "base/json.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+static const char usage[] =
+	"usage: tullectl policy explain FROM TO PROTOCOL[/PORT] --file=CASE [--step=N] | --directory=PATH";
+
+struct question {
+	const char *word[3]; /* from, to, protocol and port */
+	const char *file, *directory, *step;
+	uint8_t protocol;
+	uint16_t port; /* ICMP: type << 8 | code */
+	char protocol_name[16];
+};
+
+struct place { /* a world, and what holds it */
+	struct endpoint_pool *pool;
+	struct policy_world *world;
+	struct netpol_step *step; /* null: the world is not of a case */
+	struct policy_engine *engine;
+};
+
+/* -- the question -- */
+
+static int bad_protocol(const char *word)
+{
+	return ctl_fail(CTL_USAGE, "PROTOCOL[/PORT]: the value is \"%s\", expected TCP/80, UDP/53, SCTP/9, ICMP, ICMPv6/128 (a type) or "
+				   "a number of a protocol", word);
+}
+
+static bool has_ports(uint8_t protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP || protocol == IPPROTO_UDPLITE;
+}
+
+static int parse_number(const char *text, unsigned max, unsigned *ret)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || value > max)
+		return -EINVAL;
+	*ret = (unsigned)value;
+	return 0;
+}
+
+static int parse_protocol(struct question *question)
+{
+	static const char *const names[] = {"TCP", "UDP", "SCTP", "UDPLite", "ICMP", "ICMPv6"};
+	const char *word = question->word[2], *slash = strchr(word, '/');
+	size_t len = slash ? (size_t)(slash - word) : strlen(word);
+	bool icmp, six;
+	unsigned number;
+
+	if (len >= sizeof(question->protocol_name))
+		return bad_protocol(word);
+	memcpy(question->protocol_name, word, len);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcasecmp(question->protocol_name, names[i]) == 0)
+			strcpy(question->protocol_name, names[i]);
+	if (netpol_protocol_parse(question->protocol_name, &question->protocol) < 0)
+		return bad_protocol(word);
+	six = question->protocol == IPPROTO_ICMPV6;
+	icmp = six || question->protocol == IPPROTO_ICMP;
+	number = six ? 128 : 8;
+	if (slash && parse_number(slash + 1, icmp ? 255 : UINT16_MAX, &number) < 0)
+		return bad_protocol(word);
+	if (has_ports(question->protocol) ? !slash : slash && !icmp)
+		return bad_protocol(word);
+	question->port = icmp ? (uint16_t)(number << 8) : slash ? (uint16_t)number : 0;
+	return CTL_OK;
+}
+
+static int parse(const struct ctl *ctl, struct question *question)
+{
+	size_t words = 0;
+
+	for (int i = 1; i < ctl->argc; i++) {
+		if (policy_flag(ctl, &i, "--file", &question->file) || policy_flag(ctl, &i, "--directory", &question->directory) ||
+			policy_flag(ctl, &i, "--step", &question->step))
+			continue;
+		if (ctl->argv[i][0] == '-')
+			return ctl_fail(CTL_USAGE, "policy explain: \"%s\" is none of its flags; %s", ctl->argv[i], usage);
+		if (words == ARRAY_SIZE(question->word))
+			return ctl_fail(CTL_USAGE, "%s", usage);
+		question->word[words++] = ctl->argv[i];
+	}
+	if (words < ARRAY_SIZE(question->word) || !question->file == !question->directory)
+		return ctl_fail(CTL_USAGE, "%s", usage);
+	return parse_protocol(question);
+}
+
+/* -- the world -- */
+
+static void close_place(struct place *place)
+{
+	policy_engine_free(place->engine);
+	if (!place->step)
+		policy_world_free(&place->world);
+	netpol_step_free(&place->step);
+	endpoint_pool_free(place->pool);
+}
+
+static int open_case(const struct question *question, struct place *place, struct err *err)
+{
+	_cleanup_(netpol_case_free) struct netpol_case *file = NULL;
+	unsigned step = 0;
+
+	if (policy_read_case(question->file, &file) != CTL_OK)
+		return -EALREADY;
+	if (question->step && (parse_number(question->step, UINT16_MAX, &step) < 0 || step >= netpol_case_step_count(file)))
+		return err_set(err, -EINVAL, "--step: the value is \"%s\", expected a number below %zu", question->step,
+			netpol_case_step_count(file));
+	if (netpol_case_step(file, step, place->pool, &policy_remarks_on_stderr, &place->step, err) < 0)
+		return err->code;
+	place->world = place->step->world;
+	return 0;
+}
+
+static int open_directory(const struct question *question, struct place *place, struct err *err)
+{
+	int rc = policy_world_new(place->pool, &place->world);
+
+	if (rc == 0)
+		rc = policy_read_directory(question->directory, place->world, err);
+	if (rc == 0)
+		rc = policy_world_finish(place->world, err);
+	return rc;
+}
+
+static int open_place(const struct question *question, struct place *place)
+{
+	struct err err = ERR_INIT;
+	int rc;
+
+	place->pool = endpoint_pool_new();
+	rc = !place->pool ? err_set(&err, -ENOMEM, "out of memory")
+	     : question->file ? open_case(question, place, &err)
+			      : open_directory(question, place, &err);
+	if (rc == 0)
+		rc = policy_engine_new(&place->engine);
+	if (rc == 0)
+		rc = policy_engine_load(place->engine, place->world, &err);
+	if (rc == -EALREADY)
+		return CTL_USAGE;
+	return rc < 0 ? ctl_fail(CTL_USAGE, "%s", err_text(&err)) : CTL_OK;
+}
+
+/* An address is nobody, unless a pod has it. */
+static struct policy_end *end_of_address(const struct policy_world *world, const struct addr *addr)
+{
+	char text[ADDR_TEXT_MAX];
+	const struct policy_end *end;
+	struct policy_end *made;
+
+	for (end = world->ends; end; end = end->hh.next)
+		if (end->endpoint && addr_equal(&end->addr[family_index(addr_family(addr))], addr))
+			break;
+	made = calloc(1, sizeof(*made) + ADDR_TEXT_MAX);
+	if (!made)
+		return NULL;
+	made->node = end ? end->node : SIZE_MAX;
+	made->endpoint = end ? end->endpoint : NULL;
+	made->addr[family_index(addr_family(addr))] = *addr;
+	strcpy(made->name, addr_format(addr, text));
+	return made;
+}
+
+static int find_end(const struct policy_world *world, const char *word, struct policy_end **made, const struct policy_end **ret)
+{
+	struct addr addr;
+
+	*ret = policy_world_end(world, word);
+	if (!*ret && addr_parse(word, &addr) == 0)
+		*ret = *made = end_of_address(world, &addr);
+	if (*ret)
+		return CTL_OK;
+	return ctl_fail(CTL_USAGE, "\"%s\" is nobody of this world, expected namespace/pod, node:NAME, external:NAME or an address", word);
+}
+
+/* -- the answer, as JSON; what is printed for people is read from it -- */
+
+static json_t *text_of(struct buf *text)
+{
+	json_t *json = json_string(buf_text(text));
+
+	buf_free(text);
+	return json;
+}
+
+static json_t *name_json(const struct policy *policy)
+{
+	struct buf text = BUF_INIT(4096);
+
+	policy_words_name(policy, &text);
+	return text_of(&text);
+}
+
+static json_t *rule_json(const struct policy_rule *rule)
+{
+	struct buf text = BUF_INIT(1 << 20);
+
+	policy_words_rule(rule, &text);
+	return text_of(&text);
+}
+
+static void add_policy(json_t *json, const struct verdict_why *why)
+{
+	json_object_set_new(json, "tier", json_string(why->tier ? why->tier->name : why->policy->tier));
+	json_object_set_new(json, "policy", name_json(why->policy));
+	json_object_set_new(json, "selector", json_string(selector_text(why->policy->selector)));
+	if (why->policy->trouble && why->reason == VERDICT_TROUBLE)
+		json_object_set_new(json, "trouble", json_string(why->policy->trouble));
+	if (!why->rule)
+		return;
+	json_object_set_new(json, "rule", json_string(why->rule->name));
+	json_object_set_new(json, "says", rule_json(why->rule));
+}
+
+static const char *reason_of(const struct verdict_why *why)
+{
+	static const char *const reasons[] = {[VERDICT_RULE] = "rule", [VERDICT_TIER_END] = "tier-end", [VERDICT_OPEN] = "no-policy",
+		[VERDICT_PASSED] = "passed", [VERDICT_TROUBLE] = "trouble", [VERDICT_UNKNOWN] = "unknown"};
+
+	return reasons[why->reason];
+}
+
+static json_t *side_json(const struct policy_engine *engine, const struct netpol_probe *probe, enum netpol_side side)
+{
+	const struct policy_end *end = side == NETPOL_EGRESS ? probe->from : probe->to;
+	struct verdict_why why = {0};
+	json_t *json;
+
+	if (!policy_engine_why(engine, probe, side, &why))
+		return json_pack("{s:s, s:b, s:s}", "of", end->name, "allowed", true, "reason",
+			probe->from == probe->to ? "self" : probe->exempt ? "own-node" : "no-pod");
+	json = json_pack("{s:s, s:b, s:s}", "of", end->name, "allowed", why.allow, "reason", reason_of(&why));
+	if (json && why.policy)
+		add_policy(json, &why);
+	return json;
+}
+
+static json_t *path_json(const struct policy_world *world, const struct netpol_probe *probe)
+{
+	const struct policy_end *ends[] = {probe->from, probe->to};
+	json_t *path = json_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+		const char *name = ends[i]->node < world->node_count ? world->nodes[ends[i]->node].name : "outside";
+		const char *last = json_string_value(json_array_get(path, json_array_size(path) - 1));
+
+		if (!last || strcmp(last, name) != 0)
+			json_array_append_new(path, json_string(name));
+	}
+	return path;
+}
+
+static json_t *flow_json(const struct place *place, const struct question *question, const struct netpol_probe *probe)
+{
+	char src[ADDR_TEXT_MAX], dst[ADDR_TEXT_MAX];
+	json_t *egress = side_json(place->engine, probe, NETPOL_EGRESS);
+	json_t *ingress = side_json(place->engine, probe, NETPOL_INGRESS);
+	bool allowed = json_is_true(json_object_get(egress, "allowed")) && json_is_true(json_object_get(ingress, "allowed"));
+
+	addr_format(&probe->src, src);
+	addr_format(&probe->dst, dst);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:o, s:o, s:o}", "from", probe->from->name, "from_ip", src,
+		"to", probe->to->name, "to_ip", dst, "protocol", question->protocol_name, "port",
+		has_ports(question->protocol) ? question->port : question->port >> 8, "allowed", allowed,
+		"egress", egress, "ingress", ingress, "path", path_json(place->world, probe));
+}
+
+/* One flow for each family that both ends have. */
+static json_t *answer(const struct place *place, const struct question *question, const struct policy_end *from,
+	const struct policy_end *to)
+{
+	json_t *flows = json_array();
+
+	for (int f = 0; f < FAMILY_COUNT; f++) {
+		struct netpol_probe probe = {.from = from, .to = to, .src = from->addr[f], .dst = to->addr[f],
+			.protocol = question->protocol, .dport = question->port, .sport = NETPOL_SOURCE_PORT};
+
+		if (!addr_is_set(&probe.src) || !addr_is_set(&probe.dst) ||
+			(question->protocol == IPPROTO_ICMP && f == FAMILY_6) || (question->protocol == IPPROTO_ICMPV6 && f == FAMILY_4))
+			continue;
+		netpol_probe_exempt(place->world, &probe);
+		json_array_append_new(flows, flow_json(place, question, &probe));
+	}
+	return flows;
+}
+
+/* -- for people -- */
+
+static const char *member(const json_t *json, const char *key)
+{
+	const char *text = json_string_value(json_object_get(json, key));
+
+	return text ? text : "";
+}
+
+static void print_policy(const json_t *side)
+{
+	const char *reason = member(side, "reason");
+
+	printf("    tier %s, %s", member(side, "tier"), member(side, "policy"));
+	if (strcmp(reason, "rule") == 0)
+		printf(", %s: %s\n", member(side, "rule"), member(side, "says"));
+	else if (strcmp(reason, "tier-end") == 0)
+		printf(": it applies, and no rule of its tier matches\n");
+	else if (strcmp(reason, "trouble") == 0)
+		printf(" could not be understood: %s\n", member(side, "trouble"));
+	else
+		printf("\n");
+	printf("    which applies to %s\n", member(side, "selector"));
+}
+
+static void print_side(const json_t *flow, const char *key)
+{
+	static const struct {
+		const char *reason, *text;
+	} texts[] = {{"self", "a pod always reaches itself"}, {"own-node", "a pod and its own node always reach each other"},
+		{"no-pod", "not a pod that policy is about"}, {"no-policy", "no policy applies"},
+		{"passed", "all tiers pass it on"}, {"unknown", "the pod is not known"}};
+	const json_t *side = json_object_get(flow, key);
+
+	printf("  %s of %s: %s\n", key, member(side, "of"), json_is_true(json_object_get(side, "allowed")) ? "allowed" : "denied");
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		if (strcmp(member(side, "reason"), texts[i].reason) == 0)
+			printf("    %s\n", texts[i].text);
+	if (json_object_get(side, "policy"))
+		print_policy(side);
+}
+
+static void print_flow(const json_t *flow)
+{
+	const json_t *path = json_object_get(flow, "path"), *step;
+	size_t i;
+
+	printf("%s (%s) -> %s (%s), %s", member(flow, "from"), member(flow, "from_ip"), member(flow, "to"), member(flow, "to_ip"),
+		member(flow, "protocol"));
+	if (strncmp(member(flow, "protocol"), "ICMP", 4) == 0)
+		printf(" type %lld", json_integer_value(json_object_get(flow, "port")));
+	else if (json_integer_value(json_object_get(flow, "port")))
+		printf(" port %lld", json_integer_value(json_object_get(flow, "port")));
+	printf(": %s\n", json_is_true(json_object_get(flow, "allowed")) ? "allowed" : "denied");
+	print_side(flow, "egress");
+	print_side(flow, "ingress");
+	printf("  path:");
+	json_array_foreach(path, i, step)
+		printf("%s %s", i ? " ->" : "", json_string_value(step));
+	putchar('\n');
+}
+
+static int show(const struct ctl *ctl, json_t *flows)
+{
+	_cleanup_(json_cleanup) json_t *whole = json_pack("{s:o}", "flows", flows);
+	const json_t *flow;
+	size_t i;
+
+	if (!whole)
+		return ctl_fail(CTL_FAILED, "out of memory");
+	if (json_array_size(flows) == 0)
+		return ctl_fail(CTL_USAGE, "both ends have no address of a family in common");
+	if (ctl->json) {
+		json_dumpf(whole, stdout, JSON_INDENT(2));
+		putchar('\n');
+		return CTL_OK;
+	}
+	json_array_foreach(flows, i, flow)
+		print_flow(flow);
+	return CTL_OK;
+}
+
+int policy_explain(const struct ctl *ctl)
+{
+	_cleanup_(close_place) struct place place = {0};
+	_cleanup_free_ struct policy_end *made_from = NULL, *made_to = NULL;
+	const struct policy_end *from, *to;
+	struct question question = {0};
+	int status = parse(ctl, &question);
+
+	if (status == CTL_OK)
+		status = open_place(&question, &place);
+	if (status == CTL_OK)
+		status = find_end(place.world, question.word[0], &made_from, &from);
+	if (status == CTL_OK)
+		status = find_end(place.world, question.word[1], &made_to, &to);
+	if (status == CTL_OK)
+		status = show(ctl, answer(&place, &question, from, to));
+	return status;
+}
