@@ -39,6 +39,19 @@ static void compare_side(struct run *run, const char *path, const struct netpol_
 		netpol_side_names[side], words[found], words[probe->expected[side]]);
 }
 
+/* The tables, which the kernel reads, and the rules themselves, which explain walks, must come to the same. */
+static void compare_why(struct run *run, const char *path, const struct policy_engine *engine, const struct netpol_step *step,
+	const struct netpol_probe *probe, enum netpol_side side, bool allow)
+{
+	struct verdict_why why;
+
+	if (!policy_engine_why(engine, probe, side, &why) || why.allow == allow)
+		return;
+	run->differences++;
+	printf("%s: step %zu, probe %lld: %s by tables is %s, by rules %s\n", path, step->number, (long long)probe->id,
+		netpol_side_names[side], allow ? "allow" : "deny", why.allow ? "allow" : "deny");
+}
+
 static bool judge(struct run *run, const char *path, const struct policy_engine *engine, const struct netpol_step *step,
 	const struct netpol_probe *probe)
 {
@@ -48,9 +61,10 @@ static bool judge(struct run *run, const char *path, const struct policy_engine 
 	allow[NETPOL_INGRESS] = policy_engine_allow(engine, probe, NETPOL_INGRESS);
 	allow[NETPOL_BOTH] = allow[NETPOL_EGRESS] && allow[NETPOL_INGRESS];
 	run->probes++;
-	if (run->compare)
-		for (int side = 0; side < NETPOL_SIDE_COUNT; side++)
-			compare_side(run, path, step, probe, side, allow[side]);
+	for (int side = 0; run->compare && side < NETPOL_SIDE_COUNT; side++)
+		compare_side(run, path, step, probe, side, allow[side]);
+	for (int side = 0; run->compare && side < NETPOL_BOTH; side++)
+		compare_why(run, path, engine, step, probe, side, allow[side]);
 	return allow[NETPOL_BOTH];
 }
 
