@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policy cases, npcase/1 and npseq/1, from their files.  What cannot be played is refused here, with file and field."""
 
+import functools
 import json
 import lzma
 import re
@@ -15,6 +16,7 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
 PROTOCOLS = ("TCP", "UDP", "SCTP")  # what listens; probes may be of any other, too
 NUMBERS = {"ICMP": 1, "ICMPV6": 58, "UDPLITE": 136}
 ECHO = {1: 8, 58: 128}
+SOURCE_PORT = 40000  # of probes that do not say theirs, where it matters (tests/netpol/README.md)
 DEFAULT_POLICY = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}  # of an object that says neither
 
 
@@ -74,6 +76,13 @@ class World:
     pods: dict  # key → CasePod
     externals: dict  # name → External
     policies: dict  # key → object
+
+    @functools.cached_property
+    def judges_source_ports(self) -> bool:
+        """Calico's rules may."""
+        specs = [policy["spec"] for policy in self.policies.values() if isinstance(policy.get("spec"), dict)]
+        rules = [rule for spec in specs for way in ("ingress", "egress") for rule in spec.get(way) or () if isinstance(rule, dict)]
+        return any(isinstance(rule.get("source"), dict) and {"ports", "notPorts"} & set(rule["source"]) for rule in rules)
 
     def ips(self, place: str) -> tuple:
         kind, _, name = place.partition(":")
@@ -299,19 +308,19 @@ def _probe(world: World, reader: Reader) -> Probe:
     if (":" in pair[0]) != (":" in pair[1]):
         raise reader.bad("to_ip", f"{pair[1]}: expected an address of the same family as {pair[0]}")
     said = {"allow": True, "deny": False}.get(reader.get("expected", str, None))
-    return Probe(reader.raw["id"], source, target, *pair, *_flow(reader, pair[0]), said)
+    return Probe(reader.raw["id"], source, target, *pair, *_flow(reader, pair[0], SOURCE_PORT if world.judges_source_ports else 0), said)
 
 
-def _flow(reader: Reader, ip: str) -> tuple:
-    """(protocol, port, source port)"""
+def _flow(reader: Reader, ip: str, source_port: int) -> tuple:
+    """(protocol, port, source port, if that is said)"""
     raw = reader.raw.get("protocol")
     number = NUMBERS.get(raw.upper()) if isinstance(raw, str) else raw
     if number is None or isinstance(raw, bool):
-        return reader.protocol(), reader.port("port"), reader.get("source_port", int, 0)
+        return reader.protocol(), reader.port("port"), reader.get("source_port", int, source_port)
     if not isinstance(number, int) or not 1 <= number <= 255 or number in (4, 6, 17, 41, 132):
         raise reader.bad("protocol", f"{raw!r}: expected one of {', '.join(PROTOCOLS)}, ICMP, ICMPv6, UDPLite, or the number of another protocol")
     if number not in ECHO:
-        return number, reader.get("port", int, 0), reader.get("source_port", int, 0)
+        return number, reader.get("port", int, 0), reader.get("source_port", int, source_port)
     if number != (58 if ":" in ip else 1):
         raise reader.bad("protocol", f"{raw!r}: not between addresses such as {ip}")
     return number, reader.get("type", int, ECHO[number]) << 8 | reader.get("code", int, 0), 0

@@ -144,7 +144,8 @@ def _cases(verbs) -> None:
     parser.add_argument("--compare", action="store_true", help="print what is not as the file expects")
     parser.add_argument("--jobs", type=int, default=cases.default_jobs(), metavar="N", help="processes, with labs of their own (default: two a processor, at most 4)")
     parser.add_argument("--patience", type=float, default=cases.PATIENCE, metavar="SECONDS",
-                        help=f"how long without an answer counts as dropped; longer where answers are slow (default: {cases.PATIENCE})")
+                        help=f"how long without an answer counts as dropped; half of it where others are answered quickly, longer "
+                             f"where answers are slow (default: {cases.PATIENCE})")
     parser.add_argument("--agent-arg", action="append", default=[], metavar="ARG", help="one more argument for tulled (repeatable)")
 
 

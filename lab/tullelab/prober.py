@@ -9,8 +9,8 @@ of stdin is one batch, a JSON object; each gets one line of stdout:
     {"results": [[CONNECTED, NOTE]], "seconds": S, "slowest": S} or {"error": TEXT}
 
 PROTOCOL is TCP, UDP, SCTP, or the number of another one, which is only watched on arrival (raw.py).  What listens stays until a batch does without it.  A probe is connected once its request has been answered.  What stays without an
-answer for `patience` after the last probe has begun is not; patience grows with the slowest answer so far, for a machine that is
-busy may be slow, and before time is up everything that has arrived is looked at."""
+answer for `patience` is not: half of that is enough where many others were answered, and quickly; where answers are slow it is more.
+Before time is up everything that has arrived is looked at."""
 
 import errno
 import json
@@ -27,8 +27,9 @@ from kernel import CLONE_NEWNET, setns  # noqa: E402
 from raw import RawDoor  # noqa: E402
 from sctp import SctpDoor  # noqa: E402
 
-AT_ONCE = 1024  # probes under way
-MOST_PATIENCE = 4.0
+AT_ONCE = 512  # probes under way: a queue of the kernel holds 1000 packets
+MOST_PATIENCE = 4.0  # seconds
+ENOUGH = 20  # answers that show how quick this machine is today
 TURN = 0.01  # seconds
 AGAIN = 0.2  # seconds until a datagram is sent once more, as a TCP would
 PORTS = (20000, 60999)  # of clients
@@ -67,6 +68,7 @@ class Loop:
     def __init__(self):
         self.epoll = select.epoll()
         self.users = {}
+        self.waited = 0.0  # seconds spent waiting; those in which this process was kept from running do not count
 
     def add(self, sock, events: int, call) -> None:
         self.users[sock.fileno()] = call
@@ -80,7 +82,9 @@ class Loop:
             self.epoll.unregister(sock.fileno())
 
     def turn(self, timeout: float) -> bool:
+        before = time.monotonic()
         ready = self.epoll.poll(timeout, 512)
+        self.waited += min(time.monotonic() - before, 2 * timeout)
         for fd, events in ready:
             call = self.users.get(fd)
             if call:
@@ -174,7 +178,7 @@ class Probe:
     def __init__(self, batch, number: int, words):
         self.batch, self.number = batch, number
         self.place, self.source, self.target, self.protocol, self.port, self.own_port = words
-        self.idle_at_start = self.idle_at_last = 0.0
+        self.waited_before = self.waited_at_last = 0.0
         self.ok, self.note, self.sock, self.begun, self.token = None, "", None, 0.0, b"%d-%d" % (number, random.getrandbits(48))
 
     def begin(self, place: Place) -> None:
@@ -187,6 +191,8 @@ class Probe:
 
     def _open(self, place: Place, kind: int):
         self.sock = socket.socket(family_of(self.target), kind | socket.SOCK_NONBLOCK)
+        if self.own_port:  # several may ask for the same one
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for attempt in range(100):
             try:
                 self.sock.bind((self.source or "", self.own_port or place.next_port(self.source, self.protocol)))
@@ -268,24 +274,26 @@ class Batch:
     def __init__(self, loop: Loop, places: dict, words: dict):
         self.loop, self.places, self.patience = loop, places, float(words["patience"])
         self.probes = [Probe(self, number, probe) for number, probe in enumerate(words["probes"])]
-        self.open, self.slowest, self.idle = set(), 0.0, 0.0  # idle: seconds spent waiting for something to be read
+        self.open, self.answers = set(), 0
+        self.slowest, self.longest_wait = 0.0, 0.0  # of answers: by the clock, and by what this process saw of it
 
     def ended(self, probe: Probe) -> None:
         self.open.discard(probe)
         if probe.ok:
+            self.answers += 1
             self.slowest = max(self.slowest, time.monotonic() - probe.begun)
+            self.longest_wait = max(self.longest_wait, self.loop.waited - probe.waited_before)
 
     def run(self) -> dict:
         start, waiting = time.monotonic(), list(reversed(self.probes))
         while waiting or self.open:
             self._begin(waiting)
-            before = time.monotonic()
             if not self.loop.turn(0.0 if waiting and len(self.open) < AT_ONCE else TURN):
-                self._idle(min(time.monotonic() - before, 2 * TURN))
+                self._give_up()  # nothing is there to be read: whoever has been answered is no longer open
         return {"results": [[probe.ok, probe.note] for probe in self.probes], "seconds": time.monotonic() - start, "slowest": self.slowest}
 
     def _begin(self, waiting: list) -> None:
-        """Some more, place by place, with a look at the answers in between."""
+        """Some more, with a look at the answers in between."""
         for _ in range(64):
             if not waiting or len(self.open) >= AT_ONCE:
                 return
@@ -293,19 +301,17 @@ class Batch:
             place = self.places[probe.place]
             setns(place.fd, CLONE_NEWNET)
             self.open.add(probe)
-            probe.idle_at_start = probe.idle_at_last = self.idle
+            probe.waited_before = probe.waited_at_last = self.loop.waited
             probe.begin(place)
 
-    def _idle(self, seconds: float) -> None:
-        """Nothing was there to be read: whoever has been answered is no longer open.  Only such time counts against a probe, not that in which
-        this process was kept from running."""
-        self.idle += seconds
-        patience = min(MOST_PATIENCE, max(self.patience, 5 * self.slowest))
+    def _give_up(self) -> None:
+        least = self.patience / 2 if self.answers >= ENOUGH else self.patience
+        patience, now = max(least, min(MOST_PATIENCE, 12 * self.longest_wait)), self.loop.waited
         for probe in list(self.open):
-            if self.idle - probe.idle_at_start > patience:
+            if now - probe.waited_before > patience:
                 probe.end(False, "no answer")
-            elif self.idle - probe.idle_at_last > AGAIN:
-                probe.idle_at_last = self.idle
+            elif now - probe.waited_at_last > AGAIN:
+                probe.waited_at_last = now
                 probe.again()
 
 
