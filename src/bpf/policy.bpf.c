@@ -10,6 +10,7 @@
  * marked, and the verdict falls where it leaves this node or enters another pod.
  */
 #include "policy_pending.h"
+#include "policy_recall.h"
 #include "policy_source.h"
 
 static __always_inline struct policy_state *get_state(void)
@@ -50,12 +51,15 @@ static __noinline int open_from_pod(struct __sk_buff *skb, struct scene *scene, 
 	const struct packet *packet = &scene->packet;
 	struct question question = {.table = pod->table[1], .port = packet->port, .sport = packet->sport, .protocol = packet->protocol};
 	__u32 flags = POLICY_FLOW_FROM_POD;
+	int final;
 
 	scene->peer = packet->dst;
 	scene->peer_port = packet->dport;
 	if (question.table) {
 		classify(scene);
-		if (is_translatable(packet) && !(scene->flags & POLICY_ADDRESS_FINAL) && now->mark_pending) {
+		/* the node's own addresses may be NodePorts', in a range of pods too */
+		final = (scene->flags & (POLICY_ADDRESS_FINAL | POLICY_ADDRESS_OWN)) == POLICY_ADDRESS_FINAL;
+		if (is_translatable(packet) && !final && now->mark_pending) {
 			*ret_pending = 1;
 			flags |= POLICY_FLOW_PENDING;
 			if (!asks_conntrack(packet->protocol) && leave_pointer(scene, pod->serial) != OK)
@@ -67,26 +71,6 @@ static __noinline int open_from_pod(struct __sk_buff *skb, struct scene *scene, 
 	return remember(scene, pod->serial, now->epoch, flags);
 }
 
-/* A packet in the middle of a flow that is not known: the table was full, or no policy applied when it began. Conntrack may
- * know that the other side began; then that side's judgement counts. */
-static __noinline int recall_from_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
-	const struct policy_state *now)
-{
-	struct question question = {.table = pod->table[0], .port = scene->packet.sport, .protocol = scene->packet.protocol};
-	struct conntrack ct = {};
-
-	if (!pod->table[1] || !conntrack_find(skb, &scene->packet, 0, &ct) || !ct.is_reply)
-		return 0;
-	scene->peer = ct.src;
-	scene->peer_port = question.sport = ct.sport;
-	if (question.table) {
-		classify(scene);
-		if (!judge(skb, scene, &question))
-			return 0;
-	}
-	return remember(scene, pod->serial, now->epoch, POLICY_FLOW_REPLIED | POLICY_FLOW_OPEN) == OK;
-}
-
 static __noinline int judge_from_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
 	const struct policy_state *now, __u32 *ret_pending)
 {
@@ -94,8 +78,12 @@ static __noinline int judge_from_pod(struct __sk_buff *skb, struct scene *scene,
 
 	set_key(&scene->key, &scene->packet, 1);
 	flow = find_flow(&scene->key, pod->serial, scene->now);
-	if (!flow && !is_opening(&scene->packet) && recall_from_pod(skb, scene, pod, now))
-		return count_allowed(skb, OK);
+	if (!flow && !is_opening(&scene->packet)) {
+		int reason = recall(skb, scene, pod, now, 1);
+
+		if (reason != NOT_RECALLED)
+			return count_allowed(skb, reason);
+	}
 	if (!flow || is_opening(&scene->packet))
 		return count_allowed(skb, open_from_pod(skb, scene, pod, now, ret_pending));
 	*ret_pending = pod->table[1] && is_pending(flow, scene);
@@ -193,25 +181,6 @@ static __noinline int find_masqueraded(struct __sk_buff *skb, struct scene *scen
 	return 1;
 }
 
-/* As recall_from_pod: the pod began, and this is the reply. */
-static __noinline int recall_to_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
-	const struct policy_state *now)
-{
-	struct question question = {.table = pod->table[1], .sport = scene->packet.dport, .protocol = scene->packet.protocol};
-	struct conntrack ct = {};
-
-	if (!pod->table[0] || !conntrack_find(skb, &scene->packet, 1, &ct) || !ct.is_reply)
-		return 0;
-	scene->peer = ct.server;
-	scene->peer_port = question.port = ct.server_port;
-	if (question.table) {
-		classify(scene);
-		if (!judge(skb, scene, &question))
-			return 0;
-	}
-	return remember(scene, pod->serial, now->epoch, POLICY_FLOW_FROM_POD | POLICY_FLOW_REPLIED | POLICY_FLOW_OPEN) == OK;
-}
-
 static __noinline int open_to_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
 	const struct policy_state *now)
 {
@@ -241,20 +210,22 @@ static __noinline int judge_to_pod(struct __sk_buff *skb, struct scene *scene, c
 	const struct policy_state *now)
 {
 	struct policy_flow *flow;
-	int reason = OK;
+	int reason;
 
 	set_key(&scene->key, &scene->packet, 0);
 	flow = find_flow(&scene->key, pod->serial, scene->now);
-	if (!flow && !is_opening(&scene->packet) && recall_to_pod(skb, scene, pod, now))
-		return count_allowed(skb, OK);
+	if (!flow && !is_opening(&scene->packet) && !(skb->mark & now->mark_host)) {
+		reason = recall(skb, scene, pod, now, 0);
+		if (reason != NOT_RECALLED)
+			return count_allowed(skb, reason);
+	}
 	if (!flow || is_opening(&scene->packet))
 		return count_allowed(skb, open_to_pod(skb, scene, pod, now));
 	if (skb->mark & now->mark_host)
 		return OK;
 	if (flow->flags & POLICY_FLOW_PENDING)
 		return POLICY_COUNT_UNCONFIRMED;
-	if (is_stale(flow, now))
-		reason = judge_again(skb, scene, flow, pod, now->epoch);
+	reason = is_stale(flow, now) ? judge_again(skb, scene, flow, pod, now->epoch) : OK;
 	if (reason == OK)
 		touch(flow, &scene->packet, 0, scene->now);
 	return reason;

@@ -103,7 +103,7 @@ static __noinline int remember(const struct scene *scene, __u32 serial, __u32 ep
 	struct policy_flow flow = {.seen = scene->now, .epoch = epoch, .serial = serial, .peer = scene->peer,
 		.peer_port = scene->peer_port, .flags = flags};
 
-	if (!has_flow(&scene->packet))
+	if (!has_flow(&scene->packet) || scene->stray)
 		return OK;
 	return bpf_map_update_elem(&flows, &scene->key, &flow, BPF_ANY) ? POLICY_COUNT_FLOWS_FULL : OK;
 }

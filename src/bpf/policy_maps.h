@@ -102,6 +102,7 @@ struct scene {
 	__be16 peer_port;
 	__u8 bits;
 	__u8 side; /* enum side */
+	__u8 stray; /* in the middle of a flow of which nobody knows who began: nothing is remembered */
 	__u32 ifindex; /* of the pod whose policy it is */
 	__u32 flags;   /* of the peer's address */
 	__u64 table, class, list;

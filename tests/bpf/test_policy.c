@@ -52,9 +52,11 @@ static void stray_packets_are_judged(void **state)
 			FROM(.six = six, .dst = BAD, .sport = PORT, .dport = 40000, .tcp = flags[i]) DROPPED(EGRESS);
 		}
 		TO(.six = six, .src = BAD, .no_flags = true) DROPPED(INGRESS);
-		/* in the middle of a flow that the table has lost */
+		/* in the middle of a connection of which nobody knows who began: each for itself */
 		FROM(.six = six, .dst = GOOD, .sport = 41000) OPENS;
-		TO(.six = six, .src = GOOD, .sport = PORT, .dport = 41000) PASSES;
+		TO(.six = six, .src = GOOD, .sport = PORT, .dport = 41000) DROPPED(INGRESS);
+		TO(.six = six, .src = GOOD, .sport = 41000) OPENS;
+		FROM(.six = six, .dst = GOOD, .sport = PORT, .dport = 41000) DROPPED(EGRESS);
 	}
 }
 

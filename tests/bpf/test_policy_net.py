@@ -330,12 +330,26 @@ def test_connections_from_before_the_first_policy_go_on(bed, version):
     talk = Talk(bed.a, "tcp", SERVICE[version], VIP_PORT)
     assert talk.say() == f"{A[version]} hello"
     bed.pods(a=(SHUT, OUT), epoch=2)
-    push(bed, "news")
+    push(bed.answerers[2], "news")
     assert talk.say("listen") == "news"
     talk.close()
 
 
-def push(bed, word):
-    answerer = bed.answerers[2]
+@families
+@pytest.mark.parametrize("tables", [(SHUT, 0), (0, SHUT)], ids=["ingress", "egress"])
+def test_connections_from_before_the_first_policy_are_cut(bed, version, tables):
+    """Also when the side that may speak does so first."""
+    bed.pods()
+    server = tables[0] == SHUT
+    talk = Talk(bed.b, "tcp", A[version], PORT) if server else Talk(bed.a, "tcp", GOOD[version], PORT)
+    assert talk.say() == f"{(B if server else A)[version]} hello"
+    bed.pods(a=tables, epoch=2)
+    push(bed.answerers[0 if server else 2], "news")
+    assert talk.say("listen") == "nothing"
+    assert talk.say() == "nothing"
+    talk.close()
+
+
+def push(answerer, word):
     answerer.stdin.write(word + "\n")
     answerer.stdin.flush()
