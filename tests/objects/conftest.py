@@ -194,9 +194,9 @@ class EtcdStore:
         self.etcd.stop()
 
 
-def crds(directory):
+def crds(directory, names="*.yaml"):
     import yaml
-    for path in sorted(directory.glob("*.yaml")):
+    for path in sorted(directory.glob(names)):
         yield from (one for one in yaml.safe_load_all(path.read_text()) if one)
 
 
@@ -212,22 +212,31 @@ class KubeStore:
         self.cluster.start()
         self.args = ["kube", self.cluster.admin_kubeconfig()]
 
+    def definitions(self):
+        yield from crds(ROOT / "deploy/crds" if self.group == "v3" else HERE / "crds-v1")
+        if self.group == "v1":
+            yield from crds(ROOT / "deploy/crds", "clusternetworkpolicies.yaml")
+
     def install(self):
-        self.kinds = []
-        for crd in crds(ROOT / "deploy/crds" if self.group == "v3" else HERE / "crds-v1"):
+        self.kinds, self.collections = [], ["/api/v1/nodes"]
+        for plural in ("api/v1/{}/pods", "api/v1/{}/serviceaccounts", "apis/networking.k8s.io/v1/{}/networkpolicies"):
+            self.collections.append("/" + plural.format("namespaces/default"))
+        for crd in self.definitions():
             self.cluster.request("POST", CRDS, crd, allow=409)
             version, = crd["spec"]["versions"]
-            self.kinds.append(f"/apis/{crd['spec']['group']}/{version['name']}/{crd['spec']['names']['plural']}")
+            group, plural = f"/apis/{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["plural"]
+            self.kinds.append(f"{group}/{plural}")
+            self.collections.append(f"{group}/namespaces/default/{plural}" if crd["spec"]["scope"] == "Namespaced" else self.kinds[-1])
         for kind in self.kinds:
             wait_for(f"{kind} to be served", lambda: self.cluster.request("GET", kind, allow=404)[0] == 200)
         return self
 
     def uninstall(self):
-        for crd in crds(ROOT / "deploy/crds" if self.group == "v3" else HERE / "crds-v1"):
+        for crd in self.definitions():
             self.cluster.request("DELETE", f"{CRDS}/{crd['metadata']['name']}", allow=404)
 
     def clean(self):
-        for kind in [*self.kinds, "/api/v1/nodes", "/api/v1/namespaces/default/pods"]:
+        for kind in self.collections:
             self.cluster.request("DELETE", kind)
 
     def lose(self):
@@ -319,9 +328,12 @@ def probes():
 
 def make(kind, name, spec=None, namespace=None, **metadata):
     """A manifest as people write it."""
-    core = {"Node": "v1", "Pod": "v1", "Namespace": "v1", "Secret": "v1", "Service": "v1",
+    slash = kind.rpartition("/")  # "networking.k8s.io/v1/NetworkPolicy": there is more than one of this name
+    if slash[0]:
+        kind = slash[2]
+    core = {"ServiceAccount": "v1", "ClusterNetworkPolicy": "policy.networking.k8s.io/v1alpha2", "Node": "v1", "Pod": "v1", "Namespace": "v1", "Secret": "v1", "Service": "v1",
             "EndpointSlice": "discovery.k8s.io/v1"}
-    one = {"apiVersion": core.get(kind, V3), "kind": kind, "metadata": {"name": name, **metadata}, "spec": spec or {}}
+    one = {"apiVersion": slash[0] or core.get(kind, V3), "kind": kind, "metadata": {"name": name, **metadata}, "spec": spec or {}}
     if namespace:
         one["metadata"]["namespace"] = namespace
     return one

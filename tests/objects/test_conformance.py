@@ -375,3 +375,61 @@ def test_restart(store, probes):
     assert second.do("update", "IPPool", one)["rc"] == -errno.ESTALE
     three = second.update("IPPool", changed(two, disabled=True))
     second.delete("IPPool", three)
+
+
+# -- what policy is made of --
+
+KUBERNETES = "networking.k8s.io/v1/NetworkPolicy"
+CALICO = f"{V3}/NetworkPolicy"
+RULES = {"selector": "app == 'db'", "ingress": [{"action": "Allow", "protocol": "TCP", "destination": {"ports": [80, "90:99", "http"]}}],
+         "types": ["Ingress"], "tier": "default"}
+POLICY_KINDS = [
+    (KUBERNETES, "default", {"podSelector": {}, "policyTypes": ["Ingress"]}, {"podSelector": {}, "policyTypes": ["Egress"]}),
+    (CALICO, "default", RULES, {**RULES, "order": 5}),
+    ("GlobalNetworkPolicy", None, RULES, {**RULES, "namespaceSelector": "has(a)"}),
+    ("Tier", None, {"order": 5, "defaultAction": "Pass"}, {"order": 6, "defaultAction": "Pass"}),
+    ("NetworkSet", "default", {"nets": ["10.0.0.0/8"]}, {"nets": ["2001:db8::/32"]}),
+    ("GlobalNetworkSet", None, {"nets": ["10.0.0.0/8"]}, {"nets": []}),
+    ("ClusterNetworkPolicy", None, {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}},
+     {"tier": "Baseline", "priority": 1, "subject": {"namespaces": {}}}),
+]
+
+
+@pytest.mark.parametrize("kind,namespace,spec,other", POLICY_KINDS, ids=lambda value: value.rpartition("/")[2] if isinstance(value, str) else "")
+def test_policy_kinds(store, probes, kind, namespace, spec, other):
+    probe = probes(store)
+    watch = probe.watch(kind)
+    watch.wait_names()
+    made = probe.create(kind, make(kind, "one", spec, namespace, labels={"a": "b"}))
+    name = f"{namespace}/one" if namespace else "one"
+    assert made["spec"] == spec and made["metadata"]["labels"]["a"] == "b" and made["kind"] == kind.rpartition("/")[2]
+    watch.wait_names(name)
+    assert watch.objects[name] == made == probe.get(kind, name) == probe.list(kind)["one"]
+    changed = probe.update(kind, {**made, "spec": other})
+    wait_for("the change", lambda: watch.objects[name] == changed)
+    assert changed["spec"] == other
+    probe.delete(kind, changed)
+    watch.wait_names()
+    assert watch.problems == {}
+
+
+def test_two_kinds_of_network_policy(store, probes):
+    """They have the same name, and nothing else in common."""
+    probe = probes(store)
+    watches = {kind: probe.watch(kind) for kind in (KUBERNETES, CALICO)}
+    ours = probe.create(KUBERNETES, make(KUBERNETES, "one", {"podSelector": {}, "policyTypes": ["Ingress"]}, "default"))
+    theirs = probe.create(CALICO, make(CALICO, "one", RULES, "default"))
+    for kind, one in ((KUBERNETES, ours), (CALICO, theirs)):
+        watches[kind].wait_names("default/one")
+        assert watches[kind].objects["default/one"] == one == probe.get(kind, "default/one")
+    probe.delete(KUBERNETES, ours)
+    watches[KUBERNETES].wait_names()
+    assert probe.get(CALICO, "default/one") == theirs
+
+
+def test_service_accounts(store, probes):
+    probe = probes(store)
+    watch = probe.watch("ServiceAccount")
+    probe.create("ServiceAccount", make("ServiceAccount", "robot", namespace="default", labels={"role": "db"}))
+    wait_for("the account", lambda: "default/robot" in watch.objects)
+    assert watch.objects["default/robot"]["metadata"]["labels"] == {"role": "db"}

@@ -351,3 +351,18 @@ def test_many_files(directory, probes):
     watch = probe.watch("IPPool")
     watch.wait_names(*(f"p-{i}" for i in range(3000)))
     assert watch.begins == 1
+
+
+def test_ages(directory, probes):
+    """A pool that people put there is as old as its file, unless it says so itself; nothing else has an age."""
+    for name, stamp in (("old", 1000000000), ("new", 1700000000)):
+        (directory.path / f"{name}.json").write_text(json.dumps(pool(name)))
+        os.utime(directory.path / f"{name}.json", (stamp, stamp))
+    said = pool("said")
+    said["metadata"]["creationTimestamp"] = "2020-01-01T00:00:00Z"
+    (directory.path / "said.json").write_text(json.dumps(said))
+    (directory.path / "peer.json").write_text(json.dumps({"apiVersion": V3, "kind": "BGPPeer", "metadata": {"name": "p"}, "spec": {}}))
+    probe = probes(directory)
+    ages = {name: one["metadata"]["creationTimestamp"] for name, one in probe.list("IPPool").items()}
+    assert ages == {"old": "2001-09-09T01:46:40Z", "new": "2023-11-14T22:13:20Z", "said": "2020-01-01T00:00:00Z"}
+    assert "creationTimestamp" not in probe.get("BGPPeer", "p")["metadata"]
