@@ -49,6 +49,7 @@ static void on_resync(evutil_socket_t fd, short what, void *ctx)
 	struct agent *agent = ctx;
 
 	plane_forget(agent->plane);
+	policer_links_due(agent->policer);
 	if (agent->calico) {
 		calico_bgp_resync(agent->calico);
 		calico_uplink_due(agent->calico);
@@ -74,6 +75,7 @@ static void on_kernel_changed(void *ctx)
 {
 	struct agent *agent = ctx;
 
+	policer_links_due(agent->policer);
 	if (agent->calico)
 		calico_uplink_due(agent->calico);
 	agent_look_at_uplink(agent);
@@ -87,7 +89,10 @@ static void on_attach_report(void *ctx, const char *text)
 
 static void on_pods_changed(void *ctx)
 {
-	agent_mark(ctx);
+	struct agent *agent = ctx;
+
+	policer_pods_due(agent->policer);
+	agent_mark(agent);
 }
 
 static int make_events(struct agent *agent, struct err *err)
@@ -200,6 +205,19 @@ int agent_open_objects(const struct agent *agent, struct kube **ret_kube, struct
 
 /* -- the two halves -- */
 
+/* Flannel's half reads leases; objects are policy's alone. In etcd it has none. */
+static int open_policy(struct agent *agent, struct err *err)
+{
+	bool wanted = strcmp(agent->options.policy, "off") != 0 && strcmp(agent->options.store, "etcd") != 0;
+	int rc = 0;
+
+	if (agent->calico)
+		return policer_new(agent, calico_objects(agent->calico), calico_is_kubernetes(agent->calico), &agent->policer, err);
+	if (wanted)
+		rc = agent_open_objects(agent, &agent->policy_kube, &agent->policy_objects, err);
+	return rc < 0 ? rc : policer_new(agent, agent->policy_objects, agent->policy_kube, &agent->policer, err);
+}
+
 static void on_chosen(void *ctx, enum dialect_name name)
 {
 	struct agent *agent = ctx;
@@ -207,6 +225,8 @@ static void on_chosen(void *ctx, enum dialect_name name)
 	int rc = name == DIALECT_CALICO ? calico_new(agent, &agent->calico, &err) : open_store(agent, &err);
 
 	log_info("the store speaks %s", name == DIALECT_CALICO ? "Calico" : "Flannel");
+	if (rc == 0)
+		rc = open_policy(agent, &err);
 	if (rc == 0 && agent->store)
 		store_start(agent->store);
 	if (rc == 0)
@@ -272,8 +292,9 @@ static int open_attacher(struct agent *agent, struct err *err)
 static int admit(void *ctx, const struct attach_request *request, struct err *err)
 {
 	struct agent *agent = ctx;
+	int rc = policer_admit(agent->policer, request, err);
 
-	return agent->calico ? calico_admit(agent->calico, request, err) : 0;
+	return rc == 0 && agent->calico ? calico_admit(agent->calico, request, err) : rc;
 }
 
 static int open_cni_server(struct agent *agent, struct err *err)
@@ -373,6 +394,10 @@ void agent_free(struct agent *agent)
 	if (agent->cni)
 		cni_server_free(agent->cni);
 	owner_free(agent->owner);
+	policer_free(agent->policer);
+	objects_free(agent->policy_objects);
+	if (agent->policy_kube)
+		kube_free(agent->policy_kube);
 	calico_free(agent->calico);
 	dialect_free(agent->dialect);
 	http_free(agent->health);

@@ -15,6 +15,7 @@
 #include "agent/http.h"
 #include "agent/options.h"
 #include "agent/peers.h"
+#include "agent/policy/policer.h"
 #include "agent/problems.h"
 #include "agent/uplink.h"
 #include "attach/attach.h"
@@ -42,6 +43,9 @@ struct agent {
 	struct dialect *dialect;
 	struct calico *calico;     /* null: the store speaks Flannel (store, peers, network), or has not said yet */
 	struct store *store;       /* null: the other way round */
+	struct policer *policer;   /* null: not yet known what the store speaks */
+	struct kube *policy_kube;  /* Flannel's half: the door to objects that only policy needs */
+	struct objects *policy_objects;
 	struct plane *plane;
 	struct attacher *attacher;
 	struct cni_server *cni;

@@ -161,5 +161,6 @@ void agent_metrics(void *ctx, struct http_answer *answer)
 	metrics_of_guard(agent, buf);
 	if (agent->calico)
 		calico_metrics(agent->calico, buf);
+	policer_metrics(agent->policer, buf);
 	metrics_of_cni(agent, buf);
 }

@@ -23,6 +23,7 @@ static void plan_options(const struct agent *agent, struct plan_options *options
 		.non_masquerade = agent->non_masquerade,
 		.non_masquerade_count = agent->non_masquerade_count,
 		.mark_mask = 0x4000,
+		.policy = policer_nft(agent->policer),
 	};
 }
 
@@ -67,6 +68,8 @@ static int plan_and_apply(struct agent *agent, const struct lease **peers, size_
 		tell_complaints(agent, &result);
 	rc = plane_apply(agent->plane, &result.wanted, err);
 	plan_result_free(&result);
+	if (rc == 0)
+		policer_follow(agent->policer);
 	return rc;
 }
 

@@ -173,6 +173,7 @@ static void get_status(void *ctx, struct http_answer *answer)
 	json_object_set_new(json, "pods", json_integer((json_int_t)pods.attached));
 	json_object_set_new(json, "blocks", agent_ipam_blocks(agent));
 	json_object_set_new(json, "calico", agent->calico ? calico_status(agent->calico) : json_null());
+	json_object_set_new(json, "policy", policer_status(agent->policer));
 	json_object_set_new(json, "kernel", json_pack("{s:I,s:I,s:I,s:I}", "routes", (json_int_t)plane.routes,
 		"neighbours", (json_int_t)plane.neighs, "fdb", (json_int_t)plane.fdbs, "repairs", (json_int_t)plane.repairs));
 	json_object_set_new(json, "guard", json_guard(agent));

@@ -14,6 +14,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -68,6 +69,24 @@ static int complete(struct options *options, struct err *err)
 	return settle_node_name(options, err);
 }
 
+static int validate_policy(const struct options *options, struct err *err)
+{
+	unsigned long mask;
+	char *end;
+
+	if (strcmp(options->policy, "auto") != 0 && strcmp(options->policy, "on") != 0 && strcmp(options->policy, "off") != 0)
+		return err_set(err, -EINVAL, "--policy: the value is \"%s\", expected auto, on or off", options->policy);
+	if (strcmp(options->policy_established, "cut") != 0 && strcmp(options->policy_established, "keep") != 0)
+		return err_set(err, -EINVAL, "--policy-established: the value is \"%s\", expected cut or keep",
+			options->policy_established);
+	errno = 0;
+	mask = strtoul(options->policy_marks, &end, 0);
+	if (errno || end == options->policy_marks || *end || mask > UINT32_MAX || __builtin_popcountl(mask) != 2)
+		return err_set(err, -EINVAL, "--policy-marks: the value is \"%s\", expected a mask of two bits, such as 0x00300000",
+			options->policy_marks);
+	return 0;
+}
+
 static int validate(const struct options *options, struct err *err)
 {
 	bool kubernetes = strcmp(options->store, "kubernetes") == 0;
@@ -88,7 +107,7 @@ static int validate(const struct options *options, struct err *err)
 		return err_set(err, -EINVAL, "--healthz-ip: \"%s\" is no IP address", options->healthz_ip);
 	if (strchr(options->cni_conf_name, '/') || !options->cni_conf_name[0])
 		return err_set(err, -EINVAL, "--cni-conf-name: \"%s\" is no file name", options->cni_conf_name);
-	return 0;
+	return validate_policy(options, err);
 }
 
 static void print_warnings(const struct buf *warnings)

@@ -72,6 +72,11 @@ static const struct option_spec specs[] = {
 	S("cni-bin-dir", cni_bin_dir, "", "DIR", "install the plugin here before that, e.g. /opt/cni/bin"),
 	S("bird", bird, "adopt", "HOW",
 		"BGP by BIRD, where the store speaks Calico: adopt (one that others start on RUN-DIR/bird), start (we start it, and leave it running), off"),
+	S("policy", policy, "off", "HOW",
+		"enforce NetworkPolicy and its kin: auto (where the store has objects and the kernel can), on (else refuse to start), off"),
+	S("policy-established", policy_established, "cut", "HOW",
+		"flows that stand when a policy comes to deny them: cut or keep"),
+	S("policy-marks", policy_marks, "0x00300000", "MASK", "the two bits of the packet mark that policy uses"),
 	S("host-local-dir", host_local_dir, "/var/lib/cni/networks", "DIR",
 		"host-local's files: addresses in them count as taken"),
 	S("flannel-data-dir", flannel_dir, "/var/lib/cni/flannel", "DIR", "state files of Flannel's CNI plugin"),
@@ -195,6 +200,14 @@ bool options_given(const struct options *options, const char *name)
 	const struct option_spec *spec = spec_find(name, strlen(name));
 
 	return spec && spec_given(options, spec);
+}
+
+uint32_t options_policy_mark(const struct options *options, int which)
+{
+	uint32_t mask = (uint32_t)strtoul(options->policy_marks, NULL, 0);
+	uint32_t low = mask & -mask;
+
+	return which == 0 ? low : mask & ~low;
 }
 
 void options_init(struct options *options)

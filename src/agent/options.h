@@ -39,6 +39,7 @@ struct options {
 	/* ours */
 	char *config;
 	char *store, *store_dir, *dialect, *bird;
+	char *policy, *policy_established, *policy_marks;
 	char *node_name;
 	char *run_dir, *state_dir, *bpffs;
 	char *cni_conf_dir, *cni_bin_dir, *cni_conf_name;
@@ -57,6 +58,9 @@ void options_init(struct options *options);
 int options_parse(struct options *options, int argc, char *const *argv, char *const *environment,
 	struct buf *warnings, struct err *err);
 void options_free(struct options *options);
+
+/* The two bits of --policy-marks: 0, the lower one: a packet whose egress is still to be judged; 1: sent by the node itself. */
+uint32_t options_policy_mark(const struct options *options, int which);
 
 /* Was the flag given by any source? */
 bool options_given(const struct options *options, const char *name);

@@ -65,6 +65,11 @@ void attach_host_ifname(const char *prefix, const char *container_id, const char
 	snprintf(name, IFNAMSIZ, "%.*s%.*s", IFNAMSIZ - 1 - HOST_DIGITS, prefix, HOST_DIGITS, hex);
 }
 
+void attach_set_gate(struct attacher *attacher, const struct attach_gate *gate)
+{
+	attacher->gate = gate ? *gate : (struct attach_gate){0};
+}
+
 /* -- the table -- */
 
 static char *key_of(const char *container_id, const char *ifname)

@@ -122,6 +122,18 @@ struct attach_pools {
 };
 /* Instead of attach_set_network. 0 or -ENOMEM (then what was set stays). */
 int attach_set_pools(struct attacher *attacher, const struct attach_pools *pools);
+
+/* Who closes each pod's interface before its pod is handed over, and opens it when its policy is in place. index: of the host
+ * side. Called within attach_add: made() as soon as there is an interface, ready() when all else is done; an error of either
+ * fails the ADD. gone(): it is being taken down, whether by DEL or because an ADD failed. */
+struct attach_gate {
+	int (*made)(void *ctx, const struct attachment *attachment, uint32_t index, struct err *err);
+	int (*ready)(void *ctx, const struct attachment *attachment, uint32_t index, struct err *err);
+	void (*gone)(void *ctx, const char *host_ifname);
+	void *ctx;
+};
+/* Copied; null: none any more. */
+void attach_set_gate(struct attacher *attacher, const struct attach_gate *gate);
 /* Finishes or undoes what a killed agent left; voids everything of another boot. */
 int attach_recover(struct attacher *attacher, struct err *err);
 

@@ -214,15 +214,33 @@ static int file(struct attacher *attacher, const struct attachment *attachment,
 	return attach_step(attacher, "filed", err);
 }
 
+/* Closed before anything could pass: the pod's end is still down. */
+static int gate(struct attacher *attacher, const struct attachment *attachment, uint32_t *ret_index, struct err *err)
+{
+	struct podlink_state state;
+	int rc;
+
+	if (!attacher->gate.made)
+		return 0;
+	rc = podlink_get(attacher->nl, attachment->host_ifname, &state, err);
+	if (rc < 0)
+		return rc;
+	*ret_index = state.index;
+	return attacher->gate.made(attacher->gate.ctx, attachment, state.index, err);
+}
+
 static int build(struct attacher *attacher, const struct attachment *attachment, int netns_fd,
 	struct progress *progress, struct err *err)
 {
+	uint32_t index = 0;
 	int rc = create(attacher, attachment, netns_fd, err);
 
 	if (rc < 0)
 		return rc;
 	progress->created = true;
-	rc = attach_step(attacher, "created", err);
+	rc = gate(attacher, attachment, &index, err);
+	if (rc == 0)
+		rc = attach_step(attacher, "created", err);
 	if (rc == 0)
 		rc = podlink_prepare_host(attachment, err);
 	if (rc == 0)
@@ -234,7 +252,8 @@ static int build(struct attacher *attacher, const struct attachment *attachment,
 	if (rc < 0)
 		return rc;
 	podlink_wait(attacher->nl, attachment->host_ifname);
-	return attach_step(attacher, "host-set", err);
+	rc = attach_step(attacher, "host-set", err);
+	return rc == 0 && attacher->gate.ready && index ? attacher->gate.ready(attacher->gate.ctx, attachment, index, err) : rc;
 }
 
 static void undo(struct attacher *attacher, const struct attach_pod *pod, const struct attachment *attachment,
@@ -242,6 +261,8 @@ static void undo(struct attacher *attacher, const struct attach_pod *pod, const 
 {
 	struct err err = ERR_INIT;
 
+	if (progress->created && attacher->gate.gone)
+		attacher->gate.gone(attacher->gate.ctx, pod->host_ifname);
 	if (progress->created && podlink_delete(attacher->nl, pod->host_ifname, &err) < 0 &&
 		err.code != -ENODEV)
 		attach_report(attacher, "%s: what a failed ADD left cannot be removed: %s", pod->host_ifname,

@@ -85,6 +85,8 @@ int attach_close(struct attacher *attacher, struct attach_pod *pod, struct err *
 	if (attach_write(attacher, RECORD_CLOSING, pod->serial, now, &story) < 0)
 		attach_report(attacher, "%s", err_text(&story));
 	rc = attach_step(attacher, "closing", err);
+	if (rc == 0 && attacher->gate.gone)
+		attacher->gate.gone(attacher->gate.ctx, pod->host_ifname);
 	if (rc == 0)
 		rc = podlink_close(attacher->nl, attacher->podprog, pod->host_ifname, pod->addr, err);
 	if (rc < 0)

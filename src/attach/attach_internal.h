@@ -58,6 +58,7 @@ struct attacher {
 	struct prefix own[FAMILY_COUNT];
 	bool families[FAMILY_COUNT];  /* that pods may get addresses of */
 	struct attach_source source;  /* take null: addresses come from own */
+	struct attach_gate gate;      /* made null: there is none */
 	struct prefix *pools;         /* with a source: the cluster's */
 	size_t pool_count;
 	uint32_t mtu;

@@ -203,6 +203,8 @@ void calico_replan(struct calico *calico)
 	rc = calico_plan_apply(calico, &err);
 	calico_bgp_apply(calico);
 	calico_annotate_go(calico);
+	if (rc == 0)
+		policer_follow(agent->policer);
 	problems_set(agent->problems, "kernel", rc < 0 ? err_text(&err) : NULL);
 	if (rc < 0) {
 		calico->uplink_due = true;
@@ -216,6 +218,30 @@ void calico_replan(struct calico *calico)
 }
 
 /* -- what others see -- */
+
+struct objects *calico_objects(const struct calico *calico)
+{
+	return calico->objects;
+}
+
+bool calico_is_kubernetes(const struct calico *calico)
+{
+	return calico->kube;
+}
+
+int calico_ranges(const struct calico *calico, struct prefix **ret, size_t *ret_count)
+{
+	size_t count = calico->pools ? calico->pools->count : 0;
+	struct prefix *ranges = calloc(count + 1, sizeof(*ranges));
+
+	if (!ranges)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++)
+		ranges[i] = calico->pools->items[i]->cidr;
+	*ret = ranges;
+	*ret_count = count;
+	return 0;
+}
 
 static const char *because(struct calico *calico, const char *what)
 {

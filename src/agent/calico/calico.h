@@ -35,6 +35,14 @@ int calico_admit(struct calico *calico, const struct attach_request *request, st
 /* For "tullectl status": pools, own blocks, tunnel addresses; a new object. */
 json_t *calico_status(const struct calico *calico);
 
+/* The door that this half uses; stays its own. */
+struct objects;
+struct objects *calico_objects(const struct calico *calico);
+bool calico_is_kubernetes(const struct calico *calico);
+/* The CIDRs of all pools, malloc'ed; none while they have not been read. 0 or -ENOMEM. */
+struct prefix;
+int calico_ranges(const struct calico *calico, struct prefix **ret, size_t *ret_count);
+
 /* For "tullectl bgp": null where no BGP is spoken; a new object. */
 json_t *calico_bgp_status(const struct calico *calico);
 struct http_request;

@@ -83,6 +83,7 @@ static void fill(struct calico *calico, const struct lists *lists, struct plan_p
 			.non_masquerade = agent->non_masquerade,
 			.non_masquerade_count = agent->non_masquerade_count,
 			.mark_mask = 0x4000,
+			.policy = policer_nft(agent->policer),
 		},
 	};
 	uplink_for_plan(&agent->uplink, &input->uplink);

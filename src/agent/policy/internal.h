@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The inside of src/agent/policy/; nobody else includes it.
+ */
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/policy/policer.h"
+#include "base/hash.h"
+#include "model/endpoint.h"
+#include "model/node.h"
+#include "model/policy.h"
+#include "objects/objects.h"
+#include "plan/policy_nft.h"
+#include "plan/verdict.h"
+#include "plane/policy.h"
+
+/* -- what is watched -- */
+
+enum world_part {
+	WORLD_TIERS,
+	WORLD_NETWORK_POLICIES,
+	WORLD_CLUSTER_POLICIES,
+	WORLD_CALICO_POLICIES,
+	WORLD_GLOBAL_POLICIES,
+	WORLD_SETS,
+	WORLD_GLOBAL_SETS,
+	WORLD_NAMESPACES,
+	WORLD_NODES,
+	WORLD_LOCAL_PODS,
+	/* The following only while some policy needs them. */
+	WORLD_PODS, /* of other nodes, those that have addresses */
+	WORLD_ACCOUNTS,
+	WORLD_SLICES,
+	WORLD_PART_COUNT
+};
+
+struct world_item {
+	UT_hash_handle hh;
+	void *object; /* of the part's model */
+	bool seen;    /* in the list under way */
+	char key[];   /* name, or namespace/name */
+};
+
+struct world {
+	struct policer *policer;
+	enum world_part part;
+	struct objects_watch *watch;
+	struct world_item *items;
+	bool complete; /* a first list has ended */
+};
+
+/* What a part's objects are; parts.c. */
+struct world_traits {
+	enum kind kind;
+	/* 1 and a new object; 0: it means nothing to us; a negative errno: it cannot be used, err says why. */
+	int (*read)(struct policer *policer, const json_t *object, void **ret, struct err *err);
+	bool (*equal)(const void *a, const void *b);
+	void (*free)(struct policer *policer, void *object);
+	/* Into the engine, and out of it. old: whose place it takes, or null. */
+	int (*put)(struct policer *policer, const char *key, const void *object, const void *old);
+	void (*remove)(struct policer *policer, const char *key, const void *object);
+	const char *const *drop;
+};
+extern const struct world_traits world_traits[WORLD_PART_COUNT];
+
+/* Which of the parts that cost most policies need; of all policies together. */
+struct world_needs {
+	size_t pods, accounts, services; /* how many policies ask for each */
+};
+void world_needs_of(const struct policy *policy, struct world_needs *ret);
+
+/* -- pods of this node -- */
+
+struct local_pod {
+	UT_hash_handle hh;
+	char host_ifname[IFNAMSIZ];
+	struct policy_pod pod; /* as it was put; allowed_sources null */
+	char *namespace, *name; /* "": no pod of the cluster, to which nothing applies */
+	struct endpoint *made;  /* stands for the object that the store does not have; null: it has one, or nobody knows */
+	bool put;               /* the kernel has the entry as it is here */
+	bool guarded;           /* the programs are there */
+	bool seen;              /* among the attachments */
+};
+
+/* A node that only its lease tells of. */
+struct lease_node {
+	UT_hash_handle hh;
+	struct addr addrs[2 * FAMILY_COUNT];
+	size_t count;
+	bool seen;
+	char name[];
+};
+
+struct exit_link {
+	uint32_t index;
+	char name[IFNAMSIZ];
+};
+
+struct policer {
+	struct agent *agent;
+	struct objects *objects;
+	bool kubernetes;
+	char off[400]; /* why nothing is enforced; "": it is, or will be */
+	struct verdicts *verdicts;
+	struct policy_plane *plane;
+	struct endpoint_pool *endpoints;
+	struct world world[WORLD_PART_COUNT];
+	struct world_needs needs;
+	size_t troubled; /* policies that could not be understood */
+	struct event *dirty, *retry, *opened, *events;
+	int64_t dirty_since_us;
+	bool in_force;     /* the kernel's tables have once been made those of the engine */
+	bool ground;       /* the plan has been applied: what the node itself sends is marked */
+	bool slices_due;   /* backends of Services are to be told again */
+	bool links_due, pods_due;
+	char waiting[200]; /* what is awaited */
+
+	/* asking whether we may see what policies need; null: it is known */
+	struct objects_call *probes[WORLD_PART_COUNT];
+	size_t probing;
+
+	/* pods.c */
+	struct local_pod *pods;
+
+	/* places.c */
+	struct addr *own;
+	size_t own_count;
+	struct prefix *ranges;
+	size_t range_count;
+	struct lease_node *leases;
+	struct exit_link *exits;
+	const char **exit_names;
+	size_t exit_count;
+	struct policy_nft_input nft;
+
+	uint64_t passes, failures, last_pass_us;
+};
+
+/* -- policer.c -- */
+/* A pass before the loop sleeps. */
+void policer_mark(struct policer *policer);
+/* Now: whoever waits for it is a pod. */
+int policer_pass(struct policer *policer, struct err *err);
+void policer_problem(struct policer *policer, const char *object, const char *text);
+
+/* -- world.c -- */
+void world_begin(struct policer *policer);
+void world_end(struct policer *policer);
+/* Follows what policies need by now. */
+void world_adjust(struct policer *policer);
+/* All first lists are there; else what is awaited, for people. */
+bool world_is_complete(struct policer *policer, char *waiting, size_t size);
+const void *world_find(const struct policer *policer, enum world_part part, const char *key);
+size_t world_count(const struct policer *policer, enum world_part part);
+
+/* -- parts.c -- */
+/* Backends of the Services that policies name. */
+void parts_tell_backends(struct policer *policer);
+
+/* -- pods.c -- */
+extern const struct attach_gate local_gate; /* ctx is left to fill in */
+/* As attachments are. */
+void local_sync(struct policer *policer);
+/* Those whose tables have changed. */
+int local_put(struct policer *policer, bool all, struct err *err);
+int local_keep(struct policer *policer, struct err *err);
+/* The store's object of a pod of this node has come, changed or gone. */
+void local_object(struct policer *policer, const char *namespace, const char *name, const struct endpoint *endpoint);
+void local_free(struct policer *policer);
+
+/* -- places.c -- */
+void places_follow(struct policer *policer);
+void places_free(struct policer *policer);

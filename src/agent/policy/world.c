@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the store shows of what policies are made of: watched, read, kept, and handed to the engine, which borrows it. An
+ * object that cannot be used leaves what was known under its name.
+ */
+#include "agent/policy/internal.h"
+
+#include "objects/kind.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY_MAX 512
+
+static void make_key(const json_t *object, char ret[static KEY_MAX])
+{
+	const char *namespace = object_namespace(object);
+
+	snprintf(ret, KEY_MAX, "%s%s%s", namespace, *namespace ? "/" : "", object_name(object));
+}
+
+static void tell(struct world *world, const char *key, const char *text)
+{
+	char object[600];
+
+	snprintf(object, sizeof(object), "%s%s%s", kind_name(world_traits[world->part].kind), *key ? " " : "", key);
+	policer_problem(world->policer, object, text);
+}
+
+/* -- one object -- */
+
+static struct world_item *find(const struct world *world, const char *key)
+{
+	struct world_item *item;
+
+	HASH_FIND_STR(world->items, key, item);
+	return item;
+}
+
+static void drop(struct world *world, struct world_item *item)
+{
+	const struct world_traits *traits = &world_traits[world->part];
+
+	HASH_DEL(world->items, item);
+	tell(world, item->key, "");
+	traits->remove(world->policer, item->key, item->object);
+	traits->free(world->policer, item->object);
+	free(item);
+	policer_mark(world->policer);
+}
+
+/* The engine looks at the old one no more once it has the new one. */
+static int take(struct world *world, const char *key, void *object)
+{
+	const struct world_traits *traits = &world_traits[world->part];
+	struct world_item *item = find(world, key);
+	size_t len = strlen(key);
+	void *old = item ? item->object : NULL;
+
+	if (!item)
+		item = calloc(1, sizeof(*item) + len + 1);
+	if (!item || traits->put(world->policer, key, object, old) < 0) {
+		traits->free(world->policer, object);
+		if (item && !old)
+			free(item);
+		return -1;
+	}
+	item->object = object;
+	item->seen = true;
+	if (old) {
+		traits->free(world->policer, old);
+	} else {
+		memcpy(item->key, key, len + 1);
+		HASH_ADD_KEYPTR(hh, world->items, item->key, len, item);
+	}
+	policer_mark(world->policer);
+	return 0;
+}
+
+static const char *trouble_of(const struct world *world, const struct world_item *item)
+{
+	bool is_policy = world->part >= WORLD_NETWORK_POLICIES && world->part <= WORLD_GLOBAL_POLICIES;
+
+	return is_policy && item ? ((const struct policy *)item->object)->trouble : "";
+}
+
+static void on_put(void *ctx, const json_t *object)
+{
+	struct world *world = ctx;
+	const struct world_traits *traits = &world_traits[world->part];
+	struct err err = ERR_INIT;
+	struct world_item *item;
+	void *read = NULL;
+	char key[KEY_MAX];
+	int rc = traits->read(world->policer, object, &read, &err);
+
+	make_key(object, key);
+	item = find(world, key);
+	if (item)
+		item->seen = true;
+	if (rc == 1 && item && traits->equal(item->object, read)) {
+		traits->free(world->policer, read);
+	} else if (rc == 1) {
+		rc = take(world, key, read);
+		if (rc < 0)
+			err_set(&err, -ENOMEM, "out of memory");
+	} else if (rc == 0 && item) {
+		drop(world, item);
+	}
+	tell(world, key, rc < 0 ? err_text(&err) : rc == 1 ? trouble_of(world, find(world, key)) : "");
+	if ((world->part == WORLD_LOCAL_PODS || world->part == WORLD_NAMESPACES) && world->complete)
+		cni_server_kick(world->policer->agent->cni);
+}
+
+static void on_gone(void *ctx, const json_t *object)
+{
+	struct world *world = ctx;
+	struct world_item *item;
+	char key[KEY_MAX];
+
+	make_key(object, key);
+	item = find(world, key);
+	tell(world, key, "");
+	if (item)
+		drop(world, item);
+}
+
+/* -- lists -- */
+
+static void on_begin(void *ctx, bool anew)
+{
+	struct world *world = ctx;
+
+	for (struct world_item *item = world->items; item; item = item->hh.next)
+		item->seen = false;
+}
+
+static void on_end(void *ctx)
+{
+	struct world *world = ctx;
+	struct world_item *item, *next;
+
+	HASH_ITER (hh, world->items, item, next)
+		if (!item->seen)
+			drop(world, item);
+	world->complete = true;
+	policer_mark(world->policer);
+}
+
+static void on_problem(void *ctx, const char *key, const char *text)
+{
+	tell(ctx, key, text);
+}
+
+static const struct objects_events watch_events = {.begin = on_begin, .put = on_put, .gone = on_gone, .end = on_end,
+	.problem = on_problem};
+
+/* -- life -- */
+
+static void follow(struct world *world)
+{
+	const struct world_traits *traits = &world_traits[world->part];
+	struct objects_watch_options options = {.kind = traits->kind, .drop = traits->drop};
+	char selector[300];
+
+	if (world->part == WORLD_LOCAL_PODS) {
+		snprintf(selector, sizeof(selector), "spec.nodeName=%s", world->policer->agent->options.node_name);
+		options.field_selector = selector;
+	}
+	world->watch = objects_watch_new(world->policer->objects, &options, &watch_events, world);
+	if (!world->watch)
+		tell(world, "", "out of memory");
+}
+
+static void forget(struct world *world)
+{
+	struct world_item *item, *next;
+
+	objects_watch_free(world->watch);
+	world->watch = NULL;
+	world->complete = false;
+	HASH_ITER (hh, world->items, item, next) {
+		HASH_DEL(world->items, item);
+		if (world->policer->verdicts)
+			world_traits[world->part].remove(world->policer, item->key, item->object);
+		world_traits[world->part].free(world->policer, item->object);
+		free(item);
+	}
+}
+
+void world_begin(struct policer *policer)
+{
+	for (int i = 0; i < WORLD_PODS; i++)
+		follow(&policer->world[i]);
+}
+
+void world_end(struct policer *policer)
+{
+	for (int i = 0; i < WORLD_PART_COUNT; i++)
+		forget(&policer->world[i]);
+}
+
+static bool is_needed(const struct policer *policer, enum world_part part)
+{
+	switch (part) {
+	case WORLD_PODS:
+		return policer->needs.pods;
+	case WORLD_ACCOUNTS:
+		return policer->needs.accounts;
+	case WORLD_SLICES:
+		return policer->needs.services;
+	default:
+		return true;
+	}
+}
+
+static bool policies_are_known(const struct policer *policer)
+{
+	for (int i = WORLD_NETWORK_POLICIES; i <= WORLD_GLOBAL_POLICIES; i++)
+		if (!policer->world[i].complete)
+			return false;
+	return true;
+}
+
+/* Not from inside a watch's events. */
+void world_adjust(struct policer *policer)
+{
+	if (!policies_are_known(policer))
+		return;
+	for (int i = WORLD_PODS; i < WORLD_PART_COUNT; i++) {
+		struct world *world = &policer->world[i];
+		bool has = world->watch || world->complete;
+
+		if (is_needed(policer, i) && !has)
+			follow(world);
+		else if (!is_needed(policer, i) && has)
+			forget(world);
+	}
+}
+
+bool world_is_complete(struct policer *policer, char *waiting, size_t size)
+{
+	*waiting = 0;
+	for (int i = 0; i < WORLD_PART_COUNT; i++) {
+		if (policer->world[i].complete || !is_needed(policer, i))
+			continue;
+		snprintf(waiting, size, "the first list of %ss is not complete", kind_name(world_traits[i].kind));
+		return false;
+	}
+	return true;
+}
+
+const void *world_find(const struct policer *policer, enum world_part part, const char *key)
+{
+	const struct world_item *item = find(&policer->world[part], key);
+
+	return item ? item->object : NULL;
+}
+
+size_t world_count(const struct policer *policer, enum world_part part)
+{
+	return HASH_COUNT(policer->world[part].items);
+}
