@@ -20,8 +20,8 @@ def containers(item):
 def test_what_there_is(manifest):
     assert set(manifest) == {
         ("Namespace", "kube-tulle"), ("ServiceAccount", "tulle"), ("ClusterRole", "tulle"), ("ClusterRoleBinding", "tulle"),
-        ("ClusterRole", "tulle-pools"), ("ClusterRoleBinding", "tulle-pools"), ("Role", "tulle"), ("RoleBinding", "tulle"),
-        ("ConfigMap", "tulle-cfg"), ("DaemonSet", "tulle")}
+        ("ClusterRole", "tulle-pools"), ("ClusterRoleBinding", "tulle-pools"), ("ClusterRole", "tulle-policy"),
+        ("ClusterRoleBinding", "tulle-policy"), ("Role", "tulle"), ("RoleBinding", "tulle"), ("ConfigMap", "tulle-cfg"), ("DaemonSet", "tulle")}
     assert {item["metadata"]["namespace"] for item in manifest.values() if "namespace" in item["metadata"]} == {"kube-tulle"}
 
 
@@ -110,19 +110,26 @@ CALICO = {"projectcalico.org", "crd.projectcalico.org"}
 def kinds() -> dict:
     """KIND_… → (API groups, names of the resource)."""
     text = (ROOT / "src/objects/kind.c").read_text()
-    found = {kind: (CALICO, {plural}) for kind, plural in re.findall(r'\[(KIND_\w+)\] = (?:CALICO|IPAM)\("\w+", "(\w+)"\)', text)}
-    for kind, plural, v1 in re.findall(r'\[(KIND_\w+)\] = \{"\w+", "(\w+)", "\w+", "(\w+)"', text):
-        found[kind] = (CALICO, {plural, v1})
-    for kind, plural, version in re.findall(r'\[(KIND_\w+)\] = CORE\("\w+", "(\w+)", "([^"]+)"', text):
-        found[kind] = ({version.rpartition("/")[0]}, {plural})
+    versions = dict(re.findall(r'#define (\w+_VERSION) "([^"]+)"', (ROOT / "src/objects/kind.h").read_text()))
+    found = {}
+    for kind, macro, entry in re.findall(r"^\t\[(KIND_\w+)\] = (\w*)[({](.*?)[)}],$", text, re.MULTILINE | re.DOTALL):
+        texts = re.findall(r'(\.\w+ = )?"([^"]+)"', entry)
+        words = [word for member, word in texts if member in ("", ".plural = ", ".v1_plural = ")]
+        if macro in ("CORE", "NAMESPACED"):
+            found[kind] = ({words[2].rpartition("/")[0]}, {words[1]})
+        elif named := re.search(r"api_version = (\w+_VERSION)", entry):
+            found[kind] = ({versions[named[1]].rpartition("/")[0]}, set(words))
+        else:  # of Calico: its name in either group is no plural
+            found[kind] = (CALICO, {word for word in words if word.islower()})
     return found
 
 
 def asked_for() -> set:
     """(group, resource, verb) of all that goes through objects/objects.h."""
     asked = {(kind, verb) for kind, verbs in OBJECTS.items() for verb in verbs}
-    for kind in re.findall(r"^\t\[CALICO_\w+\] = \{(KIND_\w+),", (ROOT / "src/resources/cluster.c").read_text(), re.MULTILINE):
-        asked |= {(kind, "list"), (kind, "watch")}
+    for path in ("src/resources/cluster.c", "src/agent/policy/parts.c"):
+        for kind in re.findall(r"^\t\[(?:CLUSTER|WORLD)_\w+\] = \{(KIND_\w+),", (ROOT / path).read_text(), re.MULTILINE):
+            asked |= {(kind, "list"), (kind, "watch")}
     for path in (ROOT / "src" / "ipam").glob("*.c"):
         asked |= {(kind, TASKS[verb]) for verb, kind in re.findall(r"\btask_(\w+)\([^;]*?(KIND_\w+)", path.read_text())}
     names = kinds()
@@ -158,7 +165,7 @@ def test_what_is_ours_is_granted_by_name(manifest):
     role = manifest["Role", "tulle"]
     assert {resource for rule in role["rules"] for resource in rule["resources"]} == {"daemonsets", "namespaces", "leases", "secrets"}
     assert [rule["verbs"] for rule in role["rules"] if "resourceNames" not in rule] == [["create"]]
-    everywhere = [rule for name in ("tulle", "tulle-pools") for rule in manifest["ClusterRole", name]["rules"]]
+    everywhere = [rule for name in ("tulle", "tulle-pools", "tulle-policy") for rule in manifest["ClusterRole", name]["rules"]]
     assert not {"secrets", "leases", "daemonsets"} & {resource for rule in everywhere for resource in rule["resources"]}
 
 
@@ -171,7 +178,7 @@ def test_flannel_needs_no_more_than_before(manifest):
 
 def test_each_verb_has_its_reason(manifest):
     roles = [part for part in TEXT.split("\n---\n") if re.search(r"^kind: (Cluster)?Role$", part, re.MULTILINE)]
-    assert len(roles) == 3
+    assert len(roles) == 4
     for role in roles:
         verbs = re.findall(r"^ {6}- (\w+)(.*)$", role, re.MULTILINE)
         assert len(verbs) == sum(len(rule["verbs"]) for rule in yaml.safe_load(role)["rules"])
