@@ -11,13 +11,13 @@
  */
 #pragma once
 
+#include "base/hash.h"
 #include "plane/hook.h"
 #include "plane/mapbatch.h"
 #include "plane/pinned.h"
 #include "plane/policy.h"
 
 #include <limits.h>
-#include <uthash.h>
 
 enum policy_map {
 	POLICY_MAP_ADDRESSES,
