@@ -130,6 +130,31 @@ static void print_guard(json_t *counts)
 		puts(")");
 }
 
+static void print_policy(const json_t *policy)
+{
+	const char *state = text_of(policy, "state"), *why = text_of(policy, "why"), *reason, *between = " (";
+	json_t *packets = json_object_get(policy, "packets"), *count;
+	long long dropped = 0;
+
+	if (strcmp(state, "on") != 0) {
+		printf("Policy:     %s%s%s\n", state, *why ? ": " : "", why);
+		return;
+	}
+	printf("Policy:     on, %lld policies, of which %lld apply here; %lld pods known\n",
+		json_integer_value(json_object_get(policy, "policies")), json_integer_value(json_object_get(policy, "applied")),
+		json_integer_value(json_object_get(policy, "endpoints")));
+	json_object_foreach(packets, reason, count)
+		if (strcmp(reason, "allowed") != 0)
+			dropped += json_integer_value(count);
+	printf("Dropped:    %lld packets of pods", dropped);
+	json_object_foreach(packets, reason, count)
+		if (strcmp(reason, "allowed") != 0 && json_integer_value(count)) {
+			printf("%s%s %lld", between, reason, (long long)json_integer_value(count));
+			between = ", ";
+		}
+	puts(dropped ? ")" : "");
+}
+
 static int print_status(const json_t *json)
 {
 	const json_t *uplink = json_object_get(json, "uplink");
@@ -152,6 +177,8 @@ static int print_status(const json_t *json)
 		print_network(json);
 	printf("Pods:       %lld\n", json_integer_value(json_object_get(json, "pods")));
 	print_guard(json_object_get(json, "guard"));
+	if (json_object_get(json, "policy"))
+		print_policy(json_object_get(json, "policy"));
 	if (text_of(json, "forwardNote")[0])
 		printf("Forward:    %s\n", text_of(json, "forwardNote"));
 	json_object_foreach(problems, object, problem)
