@@ -103,9 +103,8 @@ static void on_put(void *ctx, const json_t *object)
 	if (rc == 1 && item && traits->equal(item->object, read)) {
 		traits->free(world->policer, read);
 	} else if (rc == 1) {
-		rc = take(world, key, read);
-		if (rc < 0)
-			err_set(&err, -ENOMEM, "out of memory");
+		if (take(world, key, read) < 0)
+			rc = err_set(&err, -ENOMEM, "out of memory");
 	} else if (rc == 0 && item) {
 		drop(world, item);
 	}
