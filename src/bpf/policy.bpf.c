@@ -115,9 +115,9 @@ static __always_inline int from_pod(struct __sk_buff *skb, struct scene *scene, 
 	const struct policy_state *now, __u32 *ret_pending)
 {
 	const struct packet *packet = &scene->packet;
-	int reason = parse(skb, &scene->packet);
+	int reason = parse_plain(skb, &scene->packet) ? OK : parse(skb, &scene->packet);
 
-	if (reason == OK)
+	if (reason == OK && !is_plainly_own(packet, pod))
 		reason = check_source(skb, packet, pod);
 	if (reason != OK || is_own(pod, &packet->dst) || !(pod->table[0] | pod->table[1]) || stays_on_link(packet))
 		return reason;
@@ -134,11 +134,11 @@ static __always_inline int from_pod(struct __sk_buff *skb, struct scene *scene, 
 
 static __always_inline int check_link(struct __sk_buff *skb, const struct policy_endpoint *pod)
 {
-	__u8 mac[6];
+	const struct ethhdr *eth = start(skb);
 
 	if (skb->vlan_present)
 		return POLICY_COUNT_PROTOCOL;
-	return bpf_skb_load_bytes(skb, ETH_ALEN, mac, sizeof(mac)) || !is_mac(mac, pod) ? POLICY_COUNT_MAC : OK;
+	return start(skb) + sizeof(*eth) > end(skb) || !is_mac(eth->h_source, pod) ? POLICY_COUNT_MAC : OK;
 }
 
 SEC("tc")
@@ -253,7 +253,7 @@ static __always_inline int to_pod(struct __sk_buff *skb, struct scene *scene, co
 {
 	const struct packet *packet = &scene->packet;
 	__u32 pending;
-	int reason = parse(skb, &scene->packet);
+	int reason = parse_plain(skb, &scene->packet) ? OK : parse(skb, &scene->packet);
 
 	if (reason != OK || is_discovery(packet))
 		return reason;

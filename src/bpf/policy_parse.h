@@ -303,16 +303,80 @@ static __always_inline int parse6(struct __sk_buff *skb, __u32 offset, struct pa
 	return reason == OK ? parse_l4(skb, packet, quoted) : reason;
 }
 
+/* -- what nearly all packets are: IPv4 or IPv6 without options or extension headers, TCP or UDP, whole -- */
+
+struct ports_at {
+	__be16 sport, dport;
+	__u8 sequence[8], length, flags; /* of TCP */
+};
+
+/* 0: it has to be looked at more closely. */
+static __always_inline int parse_plain_l4(struct __sk_buff *skb, struct packet *packet, __u32 offset, __u32 len)
+{
+	const struct ports_at *at = start(skb) + offset;
+
+	if (packet->protocol == IPPROTO_TCP) {
+		if (len < TCP_HEADER || start(skb) + offset + TCP_HEADER > end(skb))
+			return 0;
+		packet->tcp = at->flags;
+	} else if (packet->protocol != IPPROTO_UDP || len < L4_HEADER || start(skb) + offset + L4_HEADER > end(skb)) {
+		return 0;
+	}
+	packet->sport = at->sport;
+	packet->dport = packet->port = at->dport;
+	return 1;
+}
+
+static __always_inline int parse_plain4(struct __sk_buff *skb, struct packet *packet)
+{
+	const __u32 l4 = ETH_HLEN + sizeof(struct iphdr);
+	const struct iphdr *ip = start(skb) + ETH_HLEN;
+	__u32 len;
+
+	if (start(skb) + l4 > end(skb) || ip->version != 4 || ip->ihl != sizeof(*ip) / 4 ||
+		ip->frag_off & bpf_htons(IP_MORE_OR_OFFSET))
+		return 0;
+	len = bpf_ntohs(ip->tot_len);
+	packet->src = mapped(ip->saddr);
+	packet->dst = mapped(ip->daddr);
+	packet->protocol = ip->protocol;
+	return len >= sizeof(*ip) && parse_plain_l4(skb, packet, l4, len - sizeof(*ip));
+}
+
+static __always_inline int parse_plain6(struct __sk_buff *skb, struct packet *packet)
+{
+	const __u32 l4 = ETH_HLEN + sizeof(struct ipv6hdr);
+	const struct ipv6hdr *ip = start(skb) + ETH_HLEN;
+
+	if (start(skb) + l4 > end(skb) || ip->version != 6)
+		return 0;
+	packet->is6 = 1;
+	packet->src = addr6(&ip->saddr);
+	packet->dst = addr6(&ip->daddr);
+	packet->protocol = ip->nexthdr;
+	return !is_mapped(&packet->src) && !is_mapped(&packet->dst) &&
+		parse_plain_l4(skb, packet, l4, bpf_ntohs(ip->payload_len));
+}
+
+/* Behind an Ethernet header; packet is all zero. */
+static __always_inline int parse_plain(struct __sk_buff *skb, struct packet *packet)
+{
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return parse_plain4(skb, packet);
+	return skb->protocol == bpf_htons(ETH_P_IPV6) && parse_plain6(skb, packet);
+}
+
 /* Functions that are not static are verified once, not once for every way that leads to them; and the verifier wants their
  * pointers checked. */
 int parse(struct __sk_buff *skb, struct packet *packet);
 int parse_quoted(struct __sk_buff *skb, const struct packet *error, struct packet *packet);
 
-/* packet is all zero. OK, or why it cannot be told. */
+/* OK, or why it cannot be told. */
 __noinline int parse(struct __sk_buff *skb, struct packet *packet)
 {
 	if (!packet)
 		return POLICY_COUNT_SHORT;
+	*packet = (struct packet){};
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return parse4(skb, 0, packet, 0);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))

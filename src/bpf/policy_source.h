@@ -130,6 +130,14 @@ static __always_inline int is_source(const struct packet *packet, const struct p
 	return pod->flags & POLICY_ENDPOINT_FREE || is_allowed_source(ifindex, src);
 }
 
+/* What most packets are: check_source would say OK. */
+static __always_inline int is_plainly_own(const struct packet *packet, const struct policy_endpoint *pod)
+{
+	if (packet->protocol != IPPROTO_TCP)
+		return 0;
+	return addr_equal(&packet->src, packet->is6 ? &pod->addr[1] : &pod->addr[0]) && !addr_unset(&packet->src);
+}
+
 /* OK, or why the packet cannot be this pod's. */
 int check_source(struct __sk_buff *skb, const struct packet *packet, const struct policy_endpoint *pod);
 __noinline int check_source(struct __sk_buff *skb, const struct packet *packet, const struct policy_endpoint *pod)
