@@ -162,6 +162,31 @@ bool bed_flow(struct bed *bed, const struct policy_flow_key *key, struct policy_
 	return bpf_map_lookup_elem(bpf_map__fd(bed->programs->maps.flows), key, ret) == 0;
 }
 
+struct taken {
+	struct policy_event *events;
+	size_t count, max;
+};
+
+static int take_event(void *ctx, void *data, size_t size)
+{
+	struct taken *taken = ctx;
+
+	if (size == sizeof(struct policy_event) && taken->count < taken->max)
+		memcpy(&taken->events[taken->count++], data, size);
+	return 0;
+}
+
+size_t bed_events(struct bed *bed, struct policy_event *ret, size_t max)
+{
+	struct taken taken = {ret, 0, max};
+	struct ring_buffer *ring = ring_buffer__new(bpf_map__fd(bed->programs->maps.events), take_event, &taken, NULL);
+
+	assert_non_null(ring);
+	ring_buffer__consume(ring);
+	ring_buffer__free(ring);
+	return taken.count;
+}
+
 /* Each entry of flows, and of fragments, as if it had been seen so much earlier; seconds 0: they go. */
 static void age(struct bpf_map *map, size_t value_size, unsigned seconds)
 {

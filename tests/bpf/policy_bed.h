@@ -81,6 +81,8 @@ void bed_put_source(struct bed *bed, int who, const char *prefix);
 bool bed_flow(struct bed *bed, const struct policy_flow_key *key, struct policy_flow *ret);
 void bed_age_flows(struct bed *bed, unsigned seconds);
 void bed_forget(struct bed *bed);
+/* Events since the last call, the newest last. */
+size_t bed_events(struct bed *bed, struct policy_event *ret, size_t max);
 const char *bed_address(bool six, int who);
 
 /* One packet through a hook. ret_mark may be null. reason: the only counter that moves, or QUIET. */

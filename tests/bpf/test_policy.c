@@ -372,6 +372,62 @@ static void without_a_mark_it_is_judged_at_once(void **state)
 	}
 }
 
+static void drops_are_told_while_somebody_watches(void **state)
+{
+	struct policy_state now = bed_state(*state);
+	struct policy_event events[4];
+
+	FROM(.dst = BAD, .tcp = SYN) DROPPED(EGRESS);
+	assert_int_equal(bed_events(*state, events, 4), 0);
+	now.watch = 1;
+	bed_set_state(*state, now);
+	FROM(.dst = BAD, .sport = 1234, .tcp = SYN) DROPPED(EGRESS);
+	TO(.six = true, .src = GOOD, .dport = 81, .tcp = SYN) DROPPED(INGRESS);
+	FROM(.dst = GOOD, .tcp = SYN) OPENS;
+	assert_int_equal(bed_events(*state, events, 4), 2);
+	assert_int_equal(events[0].kind, POLICY_EVENT_DROP);
+	assert_int_equal(events[0].reason, POLICY_COUNT_EGRESS);
+	assert_int_equal(events[0].ifindex, bed_device(*state, POD));
+	assert_int_equal(events[0].direction, 1);
+	assert_int_equal(events[0].sport, htons(1234));
+	assert_int_equal(events[0].dport, htons(PORT));
+	assert_int_equal(events[0].protocol, IPPROTO_TCP);
+	assert_int_equal(events[0].table, TABLE_OUT);
+	assert_int_equal(events[0].class, 0);
+	assert_int_equal(events[0].list, 1002);
+	assert_int_equal(events[0].src.w[3], htonl(0x0af40102));
+	assert_int_equal(events[0].dst.w[3], htonl(0x0af40203));
+	assert_int_equal(events[1].reason, POLICY_COUNT_INGRESS);
+	assert_int_equal(events[1].direction, 0);
+	assert_int_equal(events[1].class, CLASS_GOOD);
+}
+
+static void log_rules_tell_of_both_verdicts(void **state)
+{
+	struct policy_event events[4];
+
+	bed_put_port(*state, 1001, 96, IPPROTO_TCP, PORT, POLICY_VERDICT_ALLOW | POLICY_VERDICT_LOG, 0);
+	bed_put_port(*state, 1002, 72, IPPROTO_TCP, 0, POLICY_VERDICT_LOG, 0);
+	FROM(.dst = GOOD, .tcp = SYN) OPENS;
+	FROM(.dst = GOOD) PASSES;
+	TO(.src = BAD, .tcp = SYN) DROPPED(INGRESS);
+	assert_int_equal(bed_events(*state, events, 4), 2);
+	assert_int_equal(events[0].kind, POLICY_EVENT_LOG);
+	assert_int_equal(events[0].reason, POLICY_COUNT_ALLOWED);
+	assert_int_equal(events[0].bits, POLICY_VERDICT_ALLOW | POLICY_VERDICT_LOG);
+	assert_int_equal(events[1].kind, POLICY_EVENT_LOG);
+	assert_int_equal(events[1].reason, POLICY_COUNT_INGRESS);
+}
+
+/* Its address may lie in a range of pods, and still be a NodePort's. */
+static void the_nodes_own_addresses_wait(void **state)
+{
+	bed_put_address(*state, "10.244.1.1/32", 0, POLICY_ADDRESS_OWN | POLICY_ADDRESS_FINAL);
+	MARKED(.to = "10.244.1.1", .dport = 30080, .tcp = SYN) GETS(ALLOWED, MARK_PENDING);
+	EXIT(.to = "10.244.2.3", .tcp = SYN) DROPPED(EGRESS);
+	FROM(.to = "10.244.1.1", .type = 8) OPENS;
+}
+
 static void a_pod_cannot_mark_its_packets(void **state)
 {
 	MARKED(.dst = GOOD, .tcp = SYN, .mark = MARK_HOST | MARK_PENDING | 8) GETS(ALLOWED, 8);
@@ -390,7 +446,8 @@ int main(void)
 		CASE(protocols_without_ports_are_judged), CASE(egress_that_may_be_translated_waits),
 		CASE(a_translated_packet_confirms_its_flow), CASE(both_ends_are_judged_at_the_receiver),
 		CASE(only_marked_packets_concern_the_exit), CASE(without_a_mark_it_is_judged_at_once),
-		CASE(a_pod_cannot_mark_its_packets),
+		CASE(a_pod_cannot_mark_its_packets), CASE(drops_are_told_while_somebody_watches),
+		CASE(log_rules_tell_of_both_verdicts), CASE(the_nodes_own_addresses_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
