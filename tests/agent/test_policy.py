@@ -261,15 +261,6 @@ def counter(node, reason) -> int:
     return status["policy"]["packets"][reason]
 
 
-def talks(connection) -> bool:
-    """A flow that stands: the echo server reads on until an empty line."""
-    try:
-        connection.sendall(b"x" * 100)
-        return True
-    except OSError:
-        return False
-
-
 def test_a_flow_that_stands_is_cut(world, cast):
     lab, web, client, stranger, far = cast
     sink = web.daemon(["python3", "-c", "import socket\ns=socket.create_server(('',9000))\nprint('up',flush=True)\nwhile 1:\n c,_=s.accept()\n"
@@ -328,7 +319,7 @@ def test_a_pod_cannot_be_somebody_else(world, cast):
 def plain(built, make_lab):
     lab = make_lab(nodes=1, backend="host-gw", agent_args=["--policy-established=keep"])
     world = World(lab)
-    world.pod("shop/web", lab.nodes[0], {"app": "web"})
+    world.pod("shop/web", lab.nodes[0], {"app": "web"}, serve=(WEB, OTHER))
     world.pod("shop/client", lab.nodes[0], {"app": "client"})
     return world
 
@@ -342,6 +333,7 @@ def test_pods_from_before_get_it_too_and_off_takes_all_away(plain):
     until(lambda: not reaches(client, web.ip), "it is denied", plain.lab)
     node.agent_restart(["--policy=off"])
     until(lambda: reaches(client, web.ip), "nobody judges any more", plain.lab)
+    plain.drop("deny")
     assert not node.exists("/sys/fs/bpf/tulle/policy") or not node.run(["ls", "/sys/fs/bpf/tulle/policy"]).stdout
 
 
@@ -349,11 +341,15 @@ def test_keep(plain):
     node, = plain.lab.nodes
     web, client = plain.pods["shop/web"], plain.pods["shop/client"]
     node.agent_restart(["--policy=on"])
-    with client.connect(web.ip, WEB, timeout=1) as connection:
+    plain.policy("gate", select={"app": "web"}, ingress=[{"from": [{"podSelector": {"matchLabels": {"app": "client"}}}]}])
+    until(lambda: reaches(client, web.ip, OTHER), "who is allowed passes", plain.lab)
+    wait.until(lambda: json.loads(node.run([f"{node.lab.build}/tullectl", "-o", "json", "status"], check=False).stdout)["policy"]["applied"] == 1,
+               "the policy applies", 5)
+    with client.connect(web.ip, WEB, timeout=2) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n")
-        plain.policy("deny", select={"app": "web"}, policyTypes=["Ingress"])
-        until(lambda: not reaches(client, web.ip), "new ones are denied", plain.lab)
+        plain.policy("gate", select={"app": "web"}, policyTypes=["Ingress"])
+        until(lambda: not reaches(client, web.ip, OTHER), "new ones are denied", plain.lab)
         connection.sendall(b"\r\n")
         assert b"server=" in connection.recv(999), "the old one goes on"
-    plain.drop("deny")
-    node.agent_restart()
+    plain.drop("gate")
+    until(lambda: reaches(client, web.ip, OTHER), "nothing is denied any more", plain.lab)
