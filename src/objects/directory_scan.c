@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/rfc3339.h"
 #include "objects/directory_file.h"
 
 #include <dirent.h>
@@ -44,6 +45,28 @@ static void join(const char *parent, const char *name, char ret[static PATH_MAX]
 
 /* -- one file -- */
 
+static bool has_age(enum kind kind)
+{
+	return kind == KIND_IPPOOL || kind == KIND_FELIX_CONFIG;
+}
+
+/* Of two settings that contradict each other the older one counts. What people put here has no age but that of its file. */
+static void add_ages(const struct objects_directory *directory, const char *path, struct manifest *manifest)
+{
+	char full[FULL_PATH_MAX], created[RFC3339_MAX];
+	struct stat st;
+
+	snprintf(full, sizeof(full), "%s/%s", directory->path, path);
+	if (strchr(path, '/') || stat(full, &st) < 0 || st.st_mtime <= 0)
+		return;
+	for (size_t i = 0; i < manifest->count; i++) {
+		json_t *metadata = json_object_get(manifest->objects[i].object, "metadata");
+
+		if (has_age(manifest->objects[i].kind) && !json_object_get(metadata, "creationTimestamp"))
+			json_object_set_new(metadata, "creationTimestamp", json_string(rfc3339_format(st.st_mtime, created)));
+	}
+}
+
 static void take_text(struct objects_directory *directory, struct manifest_file *file, const struct buf *buf)
 {
 	struct manifest manifest = {0};
@@ -61,6 +84,7 @@ static void take_text(struct objects_directory *directory, struct manifest_file 
 		return;
 	}
 	index_file_trouble(file, "");
+	add_ages(directory, file->path, &manifest);
 	index_file_take(directory, file, &manifest);
 }
 
