@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "client/kube_watch.h"
 
@@ -13,11 +14,20 @@
 #define DROPS_MAX 32
 #define OBJECT_MAX (4u << 20) /* bytes of one object */
 
+/* Of v1's objects: which policy they are. While Calico renames its policies there are two objects for one
+ * (reference/calico.md 1.4), and it is there until both are gone. */
+struct alias {
+	UT_hash_handle hh;
+	char *meant; /* "namespace/name" */
+	char name[]; /* "namespace/name" of the object */
+};
+
 struct kube_objects_watch {
 	struct objects_watch common; /* first */
 	struct kube_objects_watch *prev, *next;
 	char *drops[DROPS_MAX + 1];
 	struct objects_shown *shown; /* what was put, where the server cannot choose by labels */
+	struct alias *aliases;       /* of policies in v1 */
 	struct kube_watch *under;  /* null: the catalogue is awaited, or has no such kind */
 	enum calico_group group;   /* of under */
 	bool begun;                /* a list has been told, so that an end must be, too */
@@ -37,12 +47,88 @@ static void tell(struct kube_objects_watch *watch, const char *text)
 	watch->common.events->problem(watch->common.ctx, "", text);
 }
 
+/* -- what v1's names mean -- */
+
+#define ALIAS_MAX (2 * OBJECT_NAME_MAX + 2)
+
+static bool has_aliases(const struct kube_objects_watch *watch)
+{
+	enum kind kind = watch->common.kind;
+
+	return kube_of(watch->common.objects)->catalogue.group == GROUP_V1 &&
+	       (kind == KIND_CALICO_NETWORK_POLICY || kind == KIND_GLOBAL_NETWORK_POLICY);
+}
+
+static void full_name(const json_t *object, char ret[static ALIAS_MAX])
+{
+	snprintf(ret, ALIAS_MAX, "%.253s/%.253s", object_namespace(object), object_name(object));
+}
+
+static void alias_del(struct kube_objects_watch *watch, struct alias *alias)
+{
+	HASH_DEL(watch->aliases, alias);
+	free(alias->meant);
+	free(alias);
+}
+
+static void forget_aliases(struct kube_objects_watch *watch)
+{
+	struct alias *alias, *next;
+
+	HASH_ITER(hh, watch->aliases, alias, next)
+		alias_del(watch, alias);
+}
+
+static void forget_alias(struct kube_objects_watch *watch, const json_t *object)
+{
+	char name[ALIAS_MAX];
+	struct alias *alias;
+
+	full_name(object, name);
+	HASH_FIND(hh, watch->aliases, name, strlen(name), alias);
+	if (alias)
+		alias_del(watch, alias);
+}
+
+static void add_alias(struct kube_objects_watch *watch, const json_t *object, const json_t *neutral)
+{
+	char name[ALIAS_MAX], meant[ALIAS_MAX];
+	struct alias *alias;
+
+	if (!has_aliases(watch))
+		return;
+	forget_alias(watch, object);
+	full_name(object, name);
+	full_name(neutral, meant);
+	alias = calloc(1, sizeof(*alias) + strlen(name) + 1);
+	if (!alias || !(alias->meant = strdup(meant))) {
+		free(alias);
+		return;
+	}
+	memcpy(alias->name, name, strlen(name) + 1);
+	HASH_ADD_KEYPTR(hh, watch->aliases, alias->name, strlen(name), alias);
+}
+
+static bool is_still_meant(struct kube_objects_watch *watch, const json_t *object, const json_t *neutral)
+{
+	char meant[ALIAS_MAX];
+	struct alias *alias, *next;
+
+	forget_alias(watch, object);
+	full_name(neutral, meant);
+	HASH_ITER(hh, watch->aliases, alias, next)
+		if (strcmp(alias->meant, meant) == 0)
+			return true;
+	return false;
+}
+
 /* -- events of the watch below -- */
 
 static void on_begin(void *ctx, bool anew)
 {
 	struct kube_objects_watch *watch = ctx;
 
+	forget_aliases(watch);
 	watch->begun = true;
 	watch->common.events->begin(watch->common.ctx, anew);
 }
@@ -55,6 +141,7 @@ static void on_put(void *ctx, const json_t *object)
 
 	if (!neutral)
 		return;
+	add_alias(watch, object, neutral);
 	if (kube_objects_labels_shown(kube, watch->common.kind)) {
 		watch->common.events->put(watch->common.ctx, neutral);
 	} else if (objects_label_match(watch->common.labels, neutral)) {
@@ -71,6 +158,8 @@ static void on_gone(void *ctx, const json_t *object)
 	struct objects_kube *kube = kube_of(watch->common.objects);
 	_cleanup_(json_cleanup) json_t *neutral = kube_objects_neutral(kube, watch->common.kind, object);
 
+	if (neutral && is_still_meant(watch, object, neutral))
+		return;
 	if (neutral && (objects_shown_del(&watch->shown, neutral) || kube_objects_labels_shown(kube, watch->common.kind)))
 		watch->common.events->gone(watch->common.ctx, neutral);
 }
@@ -171,6 +260,7 @@ static void watch_free(struct kube_objects_watch *watch)
 {
 	kube_watch_free(watch->under);
 	objects_shown_free(&watch->shown);
+	forget_aliases(watch);
 	for (size_t i = 0; i < DROPS_MAX; i++)
 		free(watch->drops[i]);
 	objects_watch_done(&watch->common);

@@ -82,6 +82,28 @@ def test_what_calico_wrote(v1, probes):
     assert json.loads(raw["metadata"]["annotations"][WRAP])["labels"] == one["metadata"]["labels"]
 
 
+def test_names_of_policies(v1, probes):
+    """Calico renames its policies, one object after the other: the policy is there all the time."""
+    def create(name, **annotations):
+        v1.cluster.request("POST", f"{V1}/globalnetworkpolicies", {
+            "apiVersion": "crd.projectcalico.org/v1", "kind": "GlobalNetworkPolicy",
+            "metadata": {"name": name, "annotations": annotations}, "spec": {"selector": "all()"}})
+
+    watch = probes(v1).watch("GlobalNetworkPolicy")
+    watch.wait_names()
+    create("default.allow")
+    create("default.kept", **{WRAP: json.dumps({"name": "default.kept"})})
+    watch.wait_names("allow", "default.kept")
+    create("allow", **{WRAP: json.dumps({"name": "allow"})})
+    wait_for("both objects", lambda: watch.history.count("put") >= 3)
+    v1.cluster.request("DELETE", f"{V1}/globalnetworkpolicies/default.allow")
+    v1.cluster.request("DELETE", f"{V1}/globalnetworkpolicies/default.kept")
+    watch.wait_names("allow")
+    assert "allow" not in watch.gone
+    v1.cluster.request("DELETE", f"{V1}/globalnetworkpolicies/allow")
+    watch.wait_names()
+
+
 def test_ipam_kinds_are_not_wrapped(v1, probes):
     probe = probes(v1)
     labels = {"projectcalico.org/affinity-type": "host", "other": "label"}
@@ -104,6 +126,22 @@ def patient(watch, *names):
     """A catalogue is read again with back-off: half a minute at most."""
     wait_for(lambda: f"{names}, has {sorted(watch.objects)}, problems {watch.problems}",
              lambda: set(watch.objects) == set(names) and not watch.problems and not watch.listing, 120)
+
+
+def test_optional_kinds_are_not_missed(bare, probes):
+    """Most clusters know neither Calico's policies nor ClusterNetworkPolicy: nothing is there, and that is all."""
+    probe = probes(bare)
+    watches = {kind: probe.watch(kind) for kind in ("Tier", "GlobalNetworkPolicy", f"{V3}/NetworkPolicy", "ClusterNetworkPolicy")}
+    for watch in watches.values():
+        watch.wait_names()
+        assert watch.stories == []
+    bare.install()
+    for watch in watches.values():
+        wait_for(lambda: "a list from the server", lambda: watch.begins > 1 and not watch.listing, 120)
+    probe.create("ClusterNetworkPolicy", make("ClusterNetworkPolicy", "one", {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}}))
+    watches["ClusterNetworkPolicy"].wait_names("one")
+    bare.uninstall()
+    wait_for(lambda: f"nothing, has {watches['ClusterNetworkPolicy'].objects}", lambda: not watches["ClusterNetworkPolicy"].objects, 120)
 
 
 def test_definitions_come_later_and_go(bare, probes):
@@ -194,7 +232,23 @@ GOOD = [
     make("IPReservation", "x", {"reservedCIDRs": ["10.0.0.0/30", "10.0.0.9"]}),
     make("IPAMConfiguration", "default", {"ipCooldownSeconds": 1200, "maxBlocksPerHost": 1000000}),
     make("ClusterInformation", "default", {"datastoreReady": True, "clusterGUID": "0123"}),
+    make("GlobalNetworkPolicy", "p", {
+        "tier": "default", "order": 1.5, "selector": "a == 'b'", "namespaceSelector": "all()", "types": ["Ingress", "Egress"],
+        "ingress": [{"action": "Allow", "protocol": "TCP", "source": {"nets": ["10.0.0.0/8"], "notSelector": "has(x)"},
+                     "destination": {"ports": [80, "90:99", "http"]}},
+                    {"action": "Deny", "notProtocol": 17, "ipVersion": 6}, {"action": "Log"}],
+        "egress": [{"action": "Pass", "protocol": "ICMP", "icmp": {"type": 8, "code": 0}, "metadata": {"annotations": {"name": "ping"}}},
+                   {"action": "Allow", "destination": {"services": {"name": "dns", "namespace": "kube-system"}}}]}),
+    make("GlobalNetworkPolicy", "host", {"tier": "default", "selector": "has(host)", "applyOnForward": True, "preDNAT": True}),
+    make("Tier", "t", {"order": 5, "defaultAction": "Pass"}),
+    make("StagedGlobalNetworkPolicy", "p", {"tier": "default", "selector": "all()", "stagedAction": "Set"}),
+    make("ClusterNetworkPolicy", "p", {
+        "tier": "Baseline", "priority": 1000, "subject": {"pods": {"namespaceSelector": {}, "podSelector": {"matchLabels": {"a": "b"}}}},
+        "ingress": [{"name": "n", "action": "Pass", "from": [{"namespaces": {}}], "protocols": [{"destinationNamedPort": "http"}]}],
+        "egress": [{"action": "Accept", "to": [{"networks": ["10.0.0.0/8"]}],
+                    "protocols": [{"tcp": {"destinationPort": {"range": {"start": 1, "end": 2}}}}, {"udp": {}}]}]}),
 ]
+STAGED = ["StagedGlobalNetworkPolicy"]  # nobody reads them here
 BAD = [
     (pool("p", vxlanMode="Always", ipipMode="Always"), "both"), (pool("p", "fd00::/48", ipipMode="Always"), "IPv6"),
     (pool("p", blockSize=33), "blockSize"), (pool("p", "fd00::/48", blockSize=26), "blockSize"),
@@ -216,12 +270,29 @@ BAD = [
     (make("BlockAffinity", "x", {"state": "maybe", "node": "n", "cidr": "10.0.0.0/26"}), "state"),
     (make("IPAMBlock", "x", {"cidr": "10.0.0.0/26", "affinity": "nobody", "allocations": [], "unallocated": [],
                              "attributes": []}), "affinity"),
+    (make("GlobalNetworkPolicy", "p", {"ingress": [{"action": "allow"}]}), "action"),
+    (make("GlobalNetworkPolicy", "p", {"ingress": [{}]}), "action"),
+    (make("GlobalNetworkPolicy", "p", {"types": ["Both"]}), "types"),
+    (make("GlobalNetworkPolicy", "p", {"selector": "x" * 1025}), "1024"),
+    (make("GlobalNetworkPolicy", "p", {"doNotTrack": True, "preDNAT": True, "applyOnForward": True}), "exclude"),
+    (make("GlobalNetworkPolicy", "p", {"doNotTrack": True}), "applyOnForward"),
+    (make("GlobalNetworkPolicy", "p", {"preDNAT": True, "applyOnForward": True, "egress": [{"action": "Allow"}]}), "ingress rules alone"),
+    (make("Tier", "t", {"defaultAction": "Allow"}), "defaultAction"),
+    (make("ClusterNetworkPolicy", "p", {"tier": "default", "priority": 1, "subject": {"namespaces": {}}}), "tier"),
+    (make("ClusterNetworkPolicy", "p", {"tier": "Admin", "priority": 1001, "subject": {"namespaces": {}}}), "priority"),
+    (make("ClusterNetworkPolicy", "p", {"tier": "Admin", "priority": 1, "subject": {}}), "subject"),
+    (make("ClusterNetworkPolicy", "p", {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}},
+                                        "ingress": [{"action": "Accept", "from": [{}]}]}), "from"),
 ]
 
 
 def test_what_our_definitions_accept(v3, probes):
     probe = probes(v3)
     for one in GOOD:
+        if one["kind"] in STAGED:
+            plural = f"/apis/{V3}/{one['kind'].lower().replace('policy', 'policies')}"
+            assert v3.cluster.request("POST", plural, one)[1]["spec"] == one["spec"]
+            continue
         made = probe.create(one["kind"], one)
         assert one["spec"].items() <= made["spec"].items(), one
         probe.delete(one["kind"], made)
@@ -266,6 +337,8 @@ def test_kubectl(v3, probes):
 def test_names_of_our_definitions():
     """reference/calico.md 1.2."""
     names = {one["spec"]["names"]["kind"]: one["spec"] for one in crds(ROOT / "deploy/crds")}
-    assert len(names) == 11 and {spec["group"] for spec in names.values()} == {"projectcalico.org"}
+    assert len(names) == 20
+    assert {spec["group"] for kind, spec in names.items() if kind != "ClusterNetworkPolicy"} == {"projectcalico.org"}
+    assert names["ClusterNetworkPolicy"]["group"] == "policy.networking.k8s.io"
     assert names["BlockAffinity"]["names"]["shortNames"] == ["affinity", "affinities"]
     assert names["IPPool"]["versions"][0]["subresources"] == {"status": {}}
