@@ -176,7 +176,7 @@ class CaseLab(Lab):
     def _add(self, pod) -> None:
         made = self.node(pod.node).pod_add(pod.key, ips=pod.ips, uid=case_objects.uid(pod))
         self.made[pod.key] = made
-        if not set(pod.ips) <= set(made.ips):
+        if set(pod.ips) != set(made.ips):
             raise LabError(f"pod {pod.key} has {', '.join(made.ips)}: it asked for {', '.join(pod.ips)}")
 
     @staticmethod

@@ -27,8 +27,13 @@ def of_pod(pod, node_ips) -> dict:
     spec = {"nodeName": pod.node, "serviceAccountName": pod.account, "hostNetwork": pod.host,
             "containers": [{"name": "main", "image": "prober", "ports": ports}]}
     return {"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": uid(pod), "labels": dict(pod.labels)}, "spec": spec,
+            "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": uid(pod), "labels": dict(pod.labels), "annotations": _families(pod)}, "spec": spec,
             "status": {"phase": "Running", "hostIP": node_ips[0], "podIP": pod.ips[0], "podIPs": ips}}
+
+
+def _families(pod) -> dict:
+    """No address that it did not ask for."""
+    return {"cni.projectcalico.org/ipFamilies": json.dumps(sorted({"IPv6" if ":" in ip else "IPv4" for ip in pod.ips}))}
 
 
 def uid(pod) -> str:

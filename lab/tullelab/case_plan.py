@@ -2,7 +2,7 @@
 """Where everything of a case is: what nodes, pods' blocks and the underlay have to be so that each gets the file's own address.
 
 Two ways lead there.  Flannel's: one block a node, all of one length.  Where the pods' addresses do not lie so (neighbours on
-different nodes), Calico's: a pool of addresses that are given by name, whichever node asks.
+different nodes, or pods of one family beside those of two), Calico's: a pool of addresses that are given by name, whichever node asks.
 
 Pure: no lab is needed."""
 
@@ -59,6 +59,7 @@ class Needs:
                     self.homes.setdefault(ip_address(ip), set()).add(pod.node)
             for external in step.world.externals.values():
                 self.others.update(map(ip_address, external.ips))
+        self.mixed = len({frozenset(":" in ip for ip in pod.ips) for step in case.steps for pod in step.world.pods.values() if not pod.host}) > 1
         self.families = {ip.version for ip in self.homes} or {4 if any(":" not in ip for ips in self.nodes.values() for ip in ips) else 6}
 
     def join(self, other: "Needs"):
@@ -67,6 +68,7 @@ class Needs:
             return None
         both = Needs.__new__(Needs)
         both.nodes, both.families, both.others = self.nodes, self.families, self.others | other.others
+        both.mixed = self.mixed or other.mixed
         both.homes = {ip: self.homes.get(ip, set()) | other.homes.get(ip, set()) for ip in (*self.homes, *other.homes)}
         return both
 
@@ -77,7 +79,7 @@ def make(needs: Needs, path) -> Plan:
     for name, ips in needs.nodes.items():
         if not needs.families <= {ip_address(ip).version for ip in ips}:
             raise CaseError(f"{path}: nodes: {name} has no address of a family that pods have")
-    blocks = {version: _blocks(needs, version) for version in versions}
+    blocks = {version: None if needs.mixed else _blocks(needs, version) for version in versions}
     if all(blocks.values()):
         return Plan(nodes, gateways, versions, {v: found for v, (found, _) in blocks.items()}, {v: network for v, (_, network) in blocks.items()})
     return Plan(nodes, gateways, versions, None, {version: _pool(needs, version) for version in versions})

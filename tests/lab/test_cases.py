@@ -18,6 +18,8 @@ from tullelab.lab import build_directory
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOOL = str(REPOSITORY / "lab" / "tulle-lab")
 NETPOL = REPOSITORY / "tests" / "netpol"
+SAMPLES = NETPOL / "data" / "samples"
+SOAK = bool(os.environ.get("TULLE_SOAK"))
 PORTS = [("TCP", 80), ("UDP", 80), ("SCTP", 80)]
 
 
@@ -178,6 +180,13 @@ def test_neighbours_on_different_nodes_need_a_pool():
     assert not plan_of(state).flannel
 
 
+def test_pods_of_one_family_beside_those_of_two_need_a_pool():
+    """A block would give the other family's address unasked."""
+    state = world()
+    state["pods"].append(pod("one/four", "left", ["10.244.1.11"]))
+    assert not plan_of(state).flannel
+
+
 def test_files_share_a_lab_where_they_can():
     other = world(pods=[pod("one/a", "left", ["10.244.3.10", "fd00:10:244:3::10"])])
     swapped = world(pods=[pod("one/a", "right", ["10.244.1.10", "fd00:10:244:1::10"])])
@@ -187,7 +196,7 @@ def test_files_share_a_lab_where_they_can():
 def test_every_pod_has_its_address_in_any_plan():
     """Random addresses on random nodes: Flannel's way only where each node's block offers all of them."""
     chance, ways = random.Random(5), set()
-    for _ in range(300):
+    for _ in range(100):
         nodes = [{"name": f"n{i}", "ips": [f"172.{chance.randrange(16, 20)}.{i + 1}.{chance.randrange(1, 255)}"]} for i in range(chance.randrange(1, 5))]
         wide = chance.choice((1, 4, 200))
         taken = {f"10.{chance.randrange(wide)}.{chance.randrange(wide)}.{chance.randrange(2, 255)}" for _ in range(chance.randrange(1, 7))}
@@ -290,7 +299,7 @@ def complete(observed, content):
 def test_a_world_without_policies(built, tmp_path, backend):
     """Both families, TCP, UDP and SCTP, nodes, a hostNetwork pod, outside hosts; one lab by leases, another by a pool."""
     pooled = world()
-    pooled["pods"].append(pod("two/c", "right", ["10.244.1.11", "fd00:10:244:1::11"]))
+    pooled["pods"] += [pod("two/c", "right", ["10.244.1.11", "fd00:10:244:1::11"]), pod("two/four", "left", ["10.244.2.11"])]
     cases = {"leases": case(), "pool": case(pooled)}
     observed, done = play(tmp_path, cases, "--backend", backend, "--jobs", "2")
     for name, results in observed.items():
@@ -392,11 +401,42 @@ def test_policies_come_change_and_go(built, tmp_path, backend):
     complete(observed["seq"], content)
 
 
+def compared(*args):
+    """Plays what is there; the observations' folder."""
+    done = subprocess.run([TOOL, "cases", *map(str, args), "--compare"], capture_output=True, text=True, timeout=3000 if SOAK else 300)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def probes_in(folder):
+    return sum(len(json.loads(path.read_text())["results"]) for path in folder.iterdir())
+
+
 @needs_policy
 def test_the_published_samples(built, tmp_path):
     """Every family of netpol/README.md, as files that were not made here."""
-    done = subprocess.run([TOOL, "cases", str(NETPOL / "data" / "samples"), "--out", str(tmp_path), "--compare"], capture_output=True, text=True, timeout=300)
-    print(done.stdout, done.stderr)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list(tmp_path.iterdir())) == len(list((NETPOL / "data" / "samples").iterdir()))
-    assert sum(len(json.loads(path.read_text())["results"]) for path in tmp_path.iterdir()) == 4099
+    compared(SAMPLES, "--out", tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(list(SAMPLES.iterdir()))
+    assert probes_in(tmp_path) == 4099
+
+
+@needs_policy
+@pytest.mark.parametrize("backend", ["vxlan", "udp"])
+def test_samples_through_tunnels(built, tmp_path, backend):
+    """Where a node's own programs speak from the tunnel's address, and blocks of addresses matter."""
+    files = [path for path in sorted(SAMPLES.iterdir()) if path.name.startswith(("host", "ipblock", "dual"))]
+    compared(*files, "--out", tmp_path, "--backend", backend)
+    assert len(list(tmp_path.iterdir())) == len(files) == 3
+
+
+@needs_policy
+@pytest.mark.parametrize("script, every", [("cases/write.py", 12), ("cyclonus.py", 25)])
+def test_cases_of_our_own_and_of_cyclonus(built, tmp_path, script, every):
+    """Calico's order and tiers, ClusterNetworkPolicy, what Kubernetes' own suites ask; all of them with TULLE_SOAK."""
+    made, out = tmp_path / "made", tmp_path / "out"
+    made.mkdir()
+    subprocess.run(["/usr/bin/python3", "-B", str(NETPOL / script), str(made)], check=True, timeout=60)
+    files = sorted(made.iterdir())[::1 if SOAK else every]
+    assert len(files) >= 9
+    compared(*files, "--out", out)
+    assert len(list(out.iterdir())) == len(files)
