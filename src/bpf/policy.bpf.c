@@ -103,6 +103,8 @@ static __noinline int check_error(struct __sk_buff *skb, struct scene *scene, co
 	struct packet quoted = {};
 	struct policy_flow *flow;
 
+	if (!pod->table[from_pod ? 1 : 0])
+		return OK;
 	if (parse_quoted(skb, &scene->packet, &quoted) != OK || quoted.fragment == FRAGMENT_LATER || !has_flow(&quoted))
 		return POLICY_COUNT_RELATED;
 	set_key(&scene->key, &quoted, !from_pod);
@@ -169,6 +171,12 @@ int policy_from_pod(struct __sk_buff *skb)
 
 /* -- to the pod -- */
 
+/* By the interface by which it goes back now: nobody outside can send in the pod's name. */
+static __always_inline int came_from_it(const struct __sk_buff *skb)
+{
+	return skb->ingress_ifindex == skb->ifindex;
+}
+
 /* This node's own packets are marked; others that come from its address were masqueraded. True: peer is who it was. */
 static __noinline int find_masqueraded(struct __sk_buff *skb, struct scene *scene)
 {
@@ -195,7 +203,7 @@ static __noinline int open_to_pod(struct __sk_buff *skb, struct scene *scene, co
 	} else if (question.table) {
 		classify(scene);
 		if (scene->flags & POLICY_ADDRESS_OWN && find_masqueraded(skb, scene)) {
-			if (is_own(pod, &scene->peer))
+			if (is_own(pod, &scene->peer) && came_from_it(skb))
 				return remember(scene, pod->serial, now->epoch, POLICY_FLOW_FREE);
 			question.sport = scene->peer_port;
 			classify(scene);
@@ -269,7 +277,7 @@ static __always_inline int to_pod(struct __sk_buff *skb, struct scene *scene, co
 			return reason;
 		receive(scene, skb->ifindex);
 	}
-	if (is_own(pod, &packet->src) || !(pod->table[0] | pod->table[1]))
+	if ((is_own(pod, &packet->src) && came_from_it(skb)) || !(pod->table[0] | pod->table[1]))
 		return OK;
 	reason = judge_to_pod(skb, scene, pod, now);
 	if (reason == OK && packet->fragment == FRAGMENT_FIRST)

@@ -529,7 +529,8 @@ void bed_expect(struct bed *bed, int hook, const struct wish *wish, int verdict,
 {
 	struct bpf_program *programs[] = {[HOOK_FROM_POD] = bed->programs->progs.policy_from_pod,
 		[HOOK_TO_POD] = bed->programs->progs.policy_to_pod, [HOOK_EXIT] = bed->programs->progs.policy_exit};
-	struct __sk_buff context = {.ifindex = device_of(bed, hook, wish), .mark = wish->mark}, after = {0};
+	struct __sk_buff context = {.ifindex = device_of(bed, hook, wish),
+		.ingress_ifindex = wish->came_by, .mark = wish->mark}, after = {0};
 	uint64_t before[POLICY_COUNT_MAX];
 	struct bytes bytes = {0};
 	uint8_t out[1024];

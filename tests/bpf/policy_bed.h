@@ -61,6 +61,7 @@ struct wish {
 	size_t cut;                /* bytes to leave out at the end */
 	uint32_t mark;
 	uint32_t device;           /* instead of the pod's */
+	uint32_t came_by;          /* device by which this node received it */
 };
 
 struct bed;

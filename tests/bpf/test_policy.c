@@ -222,6 +222,11 @@ static void errors_belong_to_the_flow_that_they_quote(void **state)
 		TO(.six = six, .type = unreachable, .src = GOOD) DROPPED(RELATED);
 		TO(.six = six, .type = unreachable, .src = GOOD, .quoted = &cut, .cut = 22) DROPPED(RELATED);
 		FROM(.six = six, .type = unreachable, .dst = GOOD, .quoted = &stray) DROPPED(RELATED);
+		/* nothing is asked where no policy applies */
+		bed_put_pod(*state, POD, 0, TABLE_OUT, 0, 1);
+		TO(.six = six, .type = unreachable, .src = GOOD, .quoted = &stray) PASSES;
+		FROM(.six = six, .type = unreachable, .dst = GOOD, .quoted = &stray) DROPPED(RELATED);
+		bed_put_pod(*state, POD, TABLE_IN, TABLE_OUT, 0, 1);
 		/* this node itself says it */
 		TO(.six = six, .type = unreachable, .src = NODE, .quoted = &stray, .mark = MARK_HOST) PASSES;
 	}
@@ -247,7 +252,9 @@ static void a_pod_reaches_itself(void **state)
 {
 	BOTH_FAMILIES(six) {
 		FROM(.six = six, .src = SHUT, .dst = SHUT, .tcp = SYN) PASSES;
-		TO(.six = six, .src = SHUT, .dst = SHUT, .tcp = SYN) PASSES;
+		TO(.six = six, .src = SHUT, .dst = SHUT, .tcp = SYN, .came_by = bed_device(*state, SHUT)) PASSES;
+		/* somebody else in its name */
+		TO(.six = six, .src = SHUT, .dst = SHUT, .tcp = SYN, .came_by = bed_device(*state, NODE)) DROPPED(INGRESS);
 	}
 }
 
@@ -348,7 +355,8 @@ static void both_ends_are_judged_at_the_receiver(void **state)
 		TO(.six = six, .protocol = sctp, .src = POD, .dst = OTHER, .mark = MARK_PENDING) DROPPED(INGRESS);
 		/* to itself by way of the Service */
 		MARKED(.six = six, .protocol = sctp, .dst = SERVICE, .sport = 40001) GETS(ALLOWED, MARK_PENDING);
-		TO(.six = six, .protocol = sctp, .src = POD, .sport = 40001, .mark = MARK_PENDING) PASSES;
+		TO(.six = six, .protocol = sctp, .src = POD, .sport = 40001, .mark = MARK_PENDING,
+			.came_by = bed_device(*state, POD)) PASSES;
 		TO(.six = six, .protocol = sctp, .src = SERVICE, .sport = PORT, .dport = 40001) PASSES;
 	}
 }

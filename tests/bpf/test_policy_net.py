@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy programs under real traffic: a node with two pods, the world outside, and netfilter translating as kube-proxy does."""
+"""The policy programs under real traffic: a node with two pods, the world outside, netfilter translating as kube-proxy does."""
 import os
 import pathlib
 import subprocess
@@ -108,7 +108,8 @@ class Bed:
         return space(f"ip -br link show {name}").split()[2]
 
     def translate(self, backends):
-        rules = RULES % {"services": "\n    ".join(DNAT[version] % backend[version] for backend in backends.values() for version in (4, 6))}
+        services = [DNAT[version] % backend[version] for backend in backends.values() for version in (4, 6)]
+        rules = RULES % {"services": "\n    ".join(services)}
         done = subprocess.run(self.node.argv(["nft", "-f", "-"]), input=rules, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
