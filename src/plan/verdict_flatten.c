@@ -65,7 +65,8 @@ static void tidy(struct span *span)
 	} *ranges = (struct range *)span->cuts;
 	size_t kept = 0, count = span->count / 2;
 
-	qsort(ranges, count, sizeof(*ranges), compare_cuts);
+	if (count)
+		qsort(ranges, count, sizeof(*ranges), compare_cuts);
 	for (size_t i = 0; i < count; i++) {
 		if (kept && ranges[i].first <= ranges[kept - 1].behind) {
 			if (ranges[i].behind > ranges[kept - 1].behind)

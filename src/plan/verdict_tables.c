@@ -76,6 +76,14 @@ static bool looks_at_labels(const struct policy_entity *own)
 	return false;
 }
 
+static bool names_service(const struct policy_entity *own)
+{
+	for (size_t i = 0; i < own->term_count; i++)
+		if (own->terms[i].service_name)
+			return true;
+	return false;
+}
+
 /* Does the own side hold for one address? Ports of a Service at the destination are added to ret_service; any: none are
  * asked for. */
 static bool own_holds(const struct verdicts *v, const struct policy_entity *own, const struct addr *addr,
@@ -97,14 +105,13 @@ static bool own_holds(const struct verdicts *v, const struct policy_entity *own,
 	return holds;
 }
 
-/* Of which families: those of the rule whose address holds. False: of none. */
-static bool settle_own(struct verdicts *v, const struct attached *attached, const struct policy_rule *rule,
-	enum policy_direction direction, int *ret_family, struct port_set *ret_service)
+/* Of which families: those of the asked one, or of both, whose address holds. False: of none. */
+static bool settle_own(struct verdicts *v, const struct attached *attached, const struct policy_entity *own,
+	enum policy_direction direction, int family, int *ret_family, struct port_set *ret_service)
 {
-	const struct policy_entity *own = own_of(rule, direction);
 	bool holds[FAMILY_COUNT] = {false, false};
 
-	*ret_family = rule->family;
+	*ret_family = family;
 	if (!own->term_count) {
 		ret_service->any = true;
 		return true;
@@ -113,7 +120,7 @@ static bool settle_own(struct verdicts *v, const struct attached *attached, cons
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		const struct addr *addr = &attached->addr[f];
 
-		if (addr_is_set(addr) && (!rule->family || family_index(rule->family) == f))
+		if (addr_is_set(addr) && (!family || family_index(family) == f))
 			holds[f] = own_holds(v, own, addr, direction, ret_service);
 	}
 	if (!holds[FAMILY_4] && !holds[FAMILY_6])
@@ -161,7 +168,7 @@ static bool has_names(const struct policy_ports *ports, size_t count)
 }
 
 static void add_rule(struct verdicts *v, struct table *table, const struct attached *attached, struct policy_record *record,
-	size_t index)
+	size_t index, int asked_family)
 {
 	const struct policy_rule *rule = &record->policy->rules[table->direction][index];
 	const struct policy_entity *own = own_of(rule, table->direction), *remote = remote_of(rule, table->direction);
@@ -178,7 +185,7 @@ static void add_rule(struct verdicts *v, struct table *table, const struct attac
 	};
 	int family;
 
-	if (!settle_own(v, attached, rule, table->direction, &family, &made.own_service)) {
+	if (!settle_own(v, attached, own, table->direction, asked_family, &family, &made.own_service)) {
 		rule_done(&made);
 		return;
 	}
@@ -343,8 +350,17 @@ static void add_policy(struct verdicts *v, struct table *table, const struct att
 		add_deny(table);
 		return;
 	}
-	for (size_t i = 0; i < record->policy->rule_count[table->direction]; i++)
-		add_rule(v, table, attached, record, i);
+	for (size_t i = 0; i < record->policy->rule_count[table->direction]; i++) {
+		const struct policy_rule *rule = &record->policy->rules[table->direction][i];
+
+		/* A Service may have other ports at each of the two addresses. */
+		if (!rule->family && names_service(own_of(rule, table->direction))) {
+			add_rule(v, table, attached, record, i, AF_INET);
+			add_rule(v, table, attached, record, i, AF_INET6);
+		} else {
+			add_rule(v, table, attached, record, i, rule->family);
+		}
+	}
 }
 
 static bool tier_denies(const struct verdicts *v, const struct policy *policy)

@@ -353,6 +353,7 @@ void verdict_member_put(struct verdicts *v, struct member *member)
 		spot = verdict_spot_get(v, &host);
 		member->beside[f] = spot->member;
 		spot->member = member;
+		v->sides_due |= member->beside[f] != NULL;
 		verdict_spot_due(v, &host, false);
 	}
 }
@@ -369,6 +370,7 @@ void verdict_member_take(struct verdicts *v, struct member *member)
 			place = &(*place)->beside[f];
 		if (!place || !*place)
 			continue;
+		v->sides_due |= spot->member->beside[f] != NULL;
 		*place = member->beside[f];
 		member->beside[f] = NULL;
 		verdict_spot_due(v, &host, false);
@@ -381,7 +383,12 @@ void verdict_member_due(struct verdicts *v, const struct member *member)
 		const struct addr *addr = verdict_member_addr(member, f);
 		struct net host = verdict_net_host(addr ? addr : &(struct addr){0});
 
-		if (addr)
-			verdict_spot_due(v, &host, false);
+		const struct spot *spot = addr ? verdict_spot_find(v, &host) : NULL;
+
+		if (!spot)
+			continue;
+		/* What somebody else at an attached endpoint's address is like, concerns rules about its own side. */
+		v->sides_due |= spot->member && spot->member->beside[f];
+		verdict_spot_due(v, &host, false);
 	}
 }
