@@ -135,7 +135,8 @@ int policy_plane_new(const struct policy_plane_options *options, struct policy_p
 	libbpf_be_quiet();
 	plane->options = *options;
 	plane->options.bpffs = NULL;
-	plane->kind = options->clsact ? HOOK_CLSACT : hook_probe();
+	plane->exit_kind = options->clsact ? HOOK_CLSACT : hook_probe();
+	plane->pod_kind = options->pods_by_clsact ? HOOK_CLSACT : plane->exit_kind;
 	policy_maps_init(&plane->maps);
 	set_paths(plane, options->bpffs);
 	r = start(plane, err);

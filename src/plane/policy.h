@@ -23,7 +23,11 @@ struct policy_plane_options {
 	uint32_t mark_pending, mark_host; /* two bits of the packet mark; the nft table of the plan uses the same */
 	uint32_t flows_max;  /* 0: by the machine's memory */
 	bool keep_established;
-	bool clsact;         /* filters even where the kernel has tcx; for tests */
+	/* Filters at pods' interfaces even where the kernel has tcx: each tcx program that is attached waits for a grace period of
+	 * RCU, and an ADD would wait twice. Exits need tcx where the kernel has it: whatever is there by tcx (the carrier's
+	 * programs) would run before a filter. */
+	bool pods_by_clsact;
+	bool clsact;         /* everywhere; for tests */
 	/* Drops and Log rules, from the loop once policy_plane_poll is called; may be null. */
 	void (*event)(void *ctx, const struct policy_event *event);
 	void *ctx;

@@ -40,8 +40,8 @@ struct place {
 
 static void place_init(const struct policy_plane *plane, uint32_t ifindex, enum role role, struct place *ret)
 {
-	*ret = (struct place){.role = role, .hook = {.kind = plane->kind, .ifindex = ifindex, .point = roles[role].point,
-		.first = true}};
+	*ret = (struct place){.role = role, .hook = {.kind = role == ROLE_EXIT ? plane->exit_kind : plane->pod_kind,
+		.ifindex = ifindex, .point = roles[role].point, .first = true}};
 	snprintf(ret->pin, sizeof(ret->pin), "%s/%u-%s", plane->links_dir, ifindex, roles[role].name);
 	ret->hook.pin = ret->pin;
 }

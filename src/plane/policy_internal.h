@@ -68,7 +68,7 @@ struct policy_plane {
 	char dir[PATH_MAX - 128];            /* <bpffs>/policy */
 	char maps_dir[PATH_MAX - 96];
 	char links_dir[PATH_MAX - 96];
-	enum hook_kind kind;
+	enum hook_kind pod_kind, exit_kind;
 	struct policy_maps maps;
 	struct policy_state state;
 	/* The maps are new, but programs of an earlier layout are attached: they go on judging by their own maps until

@@ -302,7 +302,7 @@ static int open_plane(struct policer *policer, struct err *err)
 		.mark_pending = options_policy_mark(options, 0),
 		.mark_host = options_policy_mark(options, 1),
 		/* Each program by tcx would cost its ADD a grace period of RCU: some ten milliseconds, twice. */
-		.clsact = true,
+		.pods_by_clsact = true,
 		.keep_established = strcmp(options->policy_established, "keep") == 0,
 		.event = on_event,
 		.ctx = policer,
