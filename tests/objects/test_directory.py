@@ -35,6 +35,7 @@ def test_kinds_of_files(directory, probes):
         "config.yaml": "apiVersion: crd.projectcalico.org/v1\nkind: IPAMConfig\nmetadata: {name: default}\n"
                        "spec: {strictAffinity: true}\n",
         "net-conf.json": '{"Network": "10.3.0.0/16"}', "cni-conf.json": "{broken",
+        "staged.yaml": "apiVersion: projectcalico.org/v3\nkind: StagedNetworkPolicy\nmetadata: {name: x}\n",
         "map.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {}\n",
         "deployment.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n",
         "free.json": '{"anything": "else"}', "text.txt": "kind: [", "empty.yaml": "",
@@ -71,6 +72,12 @@ def test_yaml_values(directory, probes):
     ("bad.yaml", EXAMPLE.replace("v3", "v2"), ("IPPool", "apiVersion", "projectcalico.org/v2", "projectcalico.org/v3")),
     ("bad.yaml", EXAMPLE.replace("  name: default-ipv4-ippool", "  title: x"), ("IPPool", "metadata.name")),
     ("bad.yaml", EXAMPLE.replace("spec:", "  labels: {a: 1}\nspec:"), ("default-ipv4-ippool", "metadata.labels", '"a"')),
+    # Without a policy that somebody wrote, more would be allowed than it says.
+    ("bad.yaml", "apiVersion: extensions/v1beta1\nkind: NetworkPolicy\nmetadata: {name: x}\n", ("NetworkPolicy", "extensions/v1beta1",
+                                                                                              "networking.k8s.io/v1")),
+    ("bad.yaml", "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {name: x}\n", (
+        "AdminNetworkPolicy", "ClusterNetworkPolicy")),
+    ("bad.yaml", "apiVersion: projectcalico.org/v1\nkind: GlobalNetworkPolicy\nmetadata: {name: x}\n", ("projectcalico.org/v3",)),
 ])
 def test_bad_files(directory, probes, name, text, parts):
     """A problem names the file and the place; the others work; a mended file counts again."""
