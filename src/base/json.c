@@ -6,6 +6,15 @@
 #include <string.h>
 #include <strings.h>
 
+/* jansson quotes what it met; nobody's control characters forge a log line. */
+static const char *printable(char *text)
+{
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+	return text;
+}
+
 int json_parse(const char *text, size_t len, const char *where, json_t **ret, struct err *err)
 {
 	const char *nul = len ? memchr(text, 0, len) : NULL;
@@ -19,7 +28,7 @@ int json_parse(const char *text, size_t len, const char *where, json_t **ret, st
 
 	if (!json)
 		return err_set(err, -EINVAL, "%s: not valid JSON: line %d column %d: %s", where, problem.line,
-			problem.column, problem.text);
+			problem.column, printable(problem.text));
 	*ret = json;
 	return 0;
 }

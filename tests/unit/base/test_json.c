@@ -75,6 +75,17 @@ static void nul_bytes_are_an_error(void **state)
 	assert_string_equal(err_text(&err), "stdin: not valid JSON: NUL byte at offset 6");
 }
 
+static void control_characters_are_not_repeated(void **state)
+{
+	static const char text[] = "{\"a\": 1\x1b[31m\n}";
+	struct err err = ERR_INIT;
+	json_t *json = NULL;
+
+	assert_int_equal(json_parse(text, sizeof(text) - 1, "stdin", &json, &err), -EINVAL);
+	for (const char *p = err_text(&err); *p; p++)
+		assert_true((unsigned char)*p >= 0x20 && *p != 0x7f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -82,6 +93,7 @@ int main(void)
 		cmocka_unit_test(numbers_come_in_float_form),
 		cmocka_unit_test(deep_nesting_is_an_error),
 		cmocka_unit_test(nul_bytes_are_an_error),
+		cmocka_unit_test(control_characters_are_not_repeated),
 	};
 
 	return cmocka_run_group_tests_name("json", tests, NULL, NULL);
