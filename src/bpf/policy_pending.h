@@ -9,6 +9,7 @@
 
 #include "policy_conntrack.h"
 #include "policy_judge.h"
+#include "policy_source.h"
 
 static __always_inline struct policy_endpoint *find_pod(__u32 ifindex)
 {
@@ -60,12 +61,25 @@ static __noinline int follow_pointer(struct scene *scene, __u32 serial)
 	return 1;
 }
 
+/* Who has this address: a pod of its own, or the one that the packet came from and that may use it. 0: none. */
+static __noinline __u32 find_owner(struct __sk_buff *skb, const struct packet_addr *addr)
+{
+	__u32 *ifindex = bpf_map_lookup_elem(&locals, addr), came_by = skb->ingress_ifindex;
+	struct policy_endpoint *pod;
+
+	/* read once: the compiler would otherwise compute the field's address, which the verifier refuses */
+	asm volatile("" : "+r"(came_by));
+	if (ifindex)
+		return *ifindex;
+	pod = find_pod(came_by);
+	return pod && (pod->flags & POLICY_ENDPOINT_FREE || is_allowed_source(came_by, addr)) ? came_by : 0;
+}
+
 /* The sender, whose flow the scene's key is then. Null: no pod of this node. */
 static __noinline struct policy_endpoint *find_sender(struct __sk_buff *skb, struct scene *scene)
 {
 	struct policy_endpoint *pod;
 	struct conntrack ct = {};
-	__u32 *ifindex;
 	int known;
 
 	set_key(&scene->key, &scene->packet, 1);
@@ -76,11 +90,8 @@ static __noinline struct policy_endpoint *find_sender(struct __sk_buff *skb, str
 		scene->key.local_port = ct.sport;
 		scene->key.remote_port = ct.dport;
 	}
-	ifindex = bpf_map_lookup_elem(&locals, &scene->key.local);
-	if (!ifindex)
-		return NULL;
-	scene->ifindex = *ifindex;
-	pod = find_pod(*ifindex);
+	scene->ifindex = find_owner(skb, &scene->key.local);
+	pod = find_pod(scene->ifindex);
 	if (pod && !known)
 		follow_pointer(scene, pod->serial);
 	return pod;

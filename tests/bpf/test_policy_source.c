@@ -43,6 +43,14 @@ static void addresses_of_ipv4_in_ipv6_are_dropped(void **state)
 	FROM(.six = true, .to = bed_address(false, GOOD)) DROPPED(SOURCE);
 }
 
+static void expect_marks(void **state, int hook, const struct wish *wish, int reason, uint32_t mark)
+{
+	uint32_t after = 0;
+
+	bed_expect(*state, hook, wish, PASS, reason, &after);
+	assert_int_equal(after, mark);
+}
+
 static void allowed_sources_pass(void **state)
 {
 	bed_put_source(*state, POD, "198.51.100.0/24");
@@ -51,6 +59,16 @@ static void allowed_sources_pass(void **state)
 		FROM(.six = six, .from = bed_address(six, NOBODY), .dst = GOOD, .tcp = SYN) OPENS;
 		FROM(.six = six, .from = bed_address(six, BAD), .dst = GOOD, .tcp = SYN) DROPPED(SOURCE);
 		FROM(.six = six, .src = OTHER, .from = bed_address(six, NOBODY), .dst = GOOD) DROPPED(SOURCE);
+	}
+	BOTH_FAMILIES(six) {
+		struct wish wish = {.six = six, .from = bed_address(six, NOBODY), .dst = OUTSIDE, .tcp = SYN};
+
+		expect_marks(state, HOOK_FROM_POD, &wish, POLICY_COUNT_ALLOWED, MARK_PENDING);
+		wish.mark = MARK_PENDING;
+		bed_expect(*state, HOOK_EXIT, &wish, TC_ACT_SHOT, POLICY_COUNT_EGRESS, NULL);
+		wish.came_by = bed_device(*state, POD);
+		expect_marks(state, HOOK_EXIT, &wish, QUIET, 0);
+		TO(.six = six, .src = OUTSIDE, .to = bed_address(six, NOBODY), .sport = PORT, .dport = 40000) PASSES;
 	}
 	bed_put_pod(*state, OTHER, 0, 0, POLICY_ENDPOINT_FREE, 2);
 	BOTH_FAMILIES(six)
@@ -156,14 +174,6 @@ static void fragments_share_the_verdict_of_the_first(void **state)
 		FROM(.six = six, .src = OTHER, .protocol = IPPROTO_UDP, .dst = GOOD, .place = 8, .id = 9) PASSES;
 		FROM(.six = six, .src = OTHER, .from = bed_address(six, BAD), .dst = GOOD, .place = 8) DROPPED(SOURCE);
 	}
-}
-
-static void expect_marks(void **state, int hook, const struct wish *wish, int reason, uint32_t mark)
-{
-	uint32_t after = 0;
-
-	bed_expect(*state, hook, wish, PASS, reason, &after);
-	assert_int_equal(after, mark);
 }
 
 static void fragments_that_are_translated_wait_together(void **state)
