@@ -41,6 +41,18 @@ static void take_net(const struct calico_at *place, struct network_set *set)
 		calico_remark_ignored(place, &err);
 }
 
+/* What large sets are made of: nothing but a good CIDR. */
+static bool take_plain(const json_t *item, struct network_set *set)
+{
+	const char *text = json_string_value(item);
+	struct prefix net;
+
+	if (!text || strlen(text) != json_string_length(item) || prefix_parse(text, &net) < 0)
+		return false;
+	set->nets[set->net_count++] = prefix_masked(&net);
+	return true;
+}
+
 static int read_nets(const struct calico_at *spec, struct network_set *set)
 {
 	const json_t *list = NULL, *item;
@@ -55,6 +67,8 @@ static int read_nets(const struct calico_at *spec, struct network_set *set)
 	json_array_foreach((json_t *)list, i, item) {
 		struct calico_at place;
 
+		if (take_plain(item, set))
+			continue;
 		calico_item(spec, "nets", i, item, &place);
 		take_net(&place, set);
 	}

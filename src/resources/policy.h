@@ -6,7 +6,8 @@
  *
  * A policy is never refused for what it says, because without it more would be allowed: what cannot be understood makes it
  * deny in the direction concerned (struct policy.denies), in all that it has if its selector is concerned, in both if its
- * types are or a member of its spec that nobody knows, and policy.trouble tells what. Only an object without a name, or without a namespace where there must be one, is refused.
+ * types are or a member of its spec that nobody knows, and policy.trouble tells what. Only an object without a name, or
+ * without a namespace where there must be one, is refused.
  * Members that nobody here knows count as not understood: they might narrow what is allowed.
  * Remarked is what has no effect.
  */

@@ -22,15 +22,50 @@ static const struct {
 
 /* -- who -- */
 
+/* plain: the entity's term of blocks without exceptions, counted from 1; 0: none yet. */
+static int add_plain(const struct calico_at *at, const struct prefix *net, struct policy_entity *entity, size_t *plain)
+{
+	struct policy_term *term;
+
+	if (!*plain) {
+		if (!policy_add_term(entity))
+			return calico_no_memory(at);
+		*plain = entity->term_count;
+	}
+	term = &entity->terms[*plain - 1];
+	return policy_add_net(at, &term->nets, &term->net_count, net);
+}
+
+static int add_excepts(const struct calico_at *block, const json_t *list, const struct prefix *net, struct policy_term *term)
+{
+	int rc = policy_add_net(block, &term->nets, &term->net_count, net);
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach((json_t *)list, i, item) {
+		struct calico_at place;
+		struct prefix except = {0};
+
+		if (rc < 0)
+			return rc;
+		calico_item(block, "except", i, item, &place);
+		rc = calico_prefix(&place, NULL, &except);
+		if (rc >= 0 && !prefix_contains_prefix(net, &except))
+			rc = calico_wrong(&place, NULL, "a CIDR inside of cidr");
+		if (rc >= 0)
+			rc = policy_add_net(&place, &term->not_nets, &term->not_net_count, &except);
+	}
+	return rc < 0 ? rc : 0;
+}
+
 static int read_block(const struct calico_at *peer, struct policy_entity *entity, size_t *plain)
 {
 	static const char *const members[] = {"cidr", "except", NULL};
-	const json_t *excepts = NULL, *item;
-	struct policy_term *term = NULL;
+	const json_t *excepts = NULL;
+	struct policy_term *term;
 	struct calico_at block;
 	struct prefix net = {0};
 	int rc = calico_enter(peer, "ipBlock", &block);
-	size_t i;
 
 	if (rc >= 0)
 		rc = policy_check_members(&block, members);
@@ -42,27 +77,21 @@ static int read_block(const struct calico_at *peer, struct policy_entity *entity
 		rc = calico_list(&block, "except", &excepts);
 	if (rc < 0)
 		return rc;
-	if (json_array_size(excepts) == 0 && *plain)
-		term = &entity->terms[*plain - 1];
-	else if (!(term = policy_add_term(entity)))
-		return calico_no_memory(peer);
 	if (json_array_size(excepts) == 0)
-		*plain = (size_t)(term - entity->terms) + 1;
-	rc = policy_add_net(&block, &term->nets, &term->net_count, &net);
-	json_array_foreach((json_t *)excepts, i, item) {
-		struct calico_at place;
-		struct prefix except = {0};
+		return add_plain(&block, &net, entity, plain);
+	term = policy_add_term(entity);
+	return term ? add_excepts(&block, excepts, &net, term) : calico_no_memory(peer);
+}
 
-		if (rc < 0)
-			return rc;
-		calico_item(&block, "except", i, item, &place);
-		rc = calico_prefix(&place, NULL, &except);
-		if (rc >= 0 && !prefix_contains_prefix(&net, &except))
-			rc = calico_wrong(&place, NULL, "a CIDR inside of cidr");
-		if (rc >= 0)
-			rc = policy_add_net(&place, &term->not_nets, &term->not_net_count, &except);
-	}
-	return rc < 0 ? rc : 0;
+/* What lists of a hundred thousand are made of: nothing but a good CIDR. */
+static bool is_plain_block(const json_t *peer, struct prefix *ret)
+{
+	const json_t *block = json_object_get(peer, "ipBlock");
+	const json_t *cidr = json_object_get(block, "cidr");
+	const char *text = json_string_value(cidr);
+
+	return json_object_size(peer) == 1 && json_object_size(block) == 1 && text &&
+	       strlen(text) == json_string_length(cidr) && prefix_parse(text, ret) == 0;
 }
 
 static int read_selectors(const struct policy_reader *r, const struct calico_at *peer, struct policy_entity *entity)
@@ -90,25 +119,37 @@ static int read_selectors(const struct policy_reader *r, const struct calico_at 
 	return term ? policy_make_selector(peer, &text, &term->selector) : calico_no_memory(peer);
 }
 
-static int read_peers(const struct policy_reader *r, const struct calico_at *rule, const char *key,
-	struct policy_entity *entity)
+static int read_peer(const struct policy_reader *r, const struct calico_at *peer, struct policy_entity *entity, size_t *plain)
 {
 	static const char *const members[] = {"podSelector", "namespaceSelector", "ipBlock", NULL};
 	static const char *const block_alone[] = {"ipBlock", NULL};
+	const json_t *block = json_object_get(peer->json, "ipBlock");
+	bool is_block = block && !json_is_null(block);
+	int rc = json_is_object(peer->json) ? policy_check_members(peer, is_block ? block_alone : members)
+					    : calico_wrong(peer, NULL, "an object");
+
+	if (rc < 0)
+		return rc;
+	return is_block ? read_block(peer, entity, plain) : read_selectors(r, peer, entity);
+}
+
+static int read_peers(const struct policy_reader *r, const struct calico_at *rule, const char *key,
+	struct policy_entity *entity)
+{
 	const json_t *list = NULL, *item;
 	int rc = calico_list(rule, key, &list);
 	size_t i, plain = 0;
 
 	json_array_foreach((json_t *)list, i, item) {
-		const json_t *block = json_object_get(item, "ipBlock");
-		bool is_block = block && !json_is_null(block);
 		struct calico_at peer;
+		struct prefix net;
 
-		calico_item(rule, key, i, item, &peer);
-		rc = json_is_object(item) ? policy_check_members(&peer, is_block ? block_alone : members)
-					  : calico_wrong(&peer, NULL, "an object");
-		if (rc == 0)
-			rc = is_block ? read_block(&peer, entity, &plain) : read_selectors(r, &peer, entity);
+		if (is_plain_block(item, &net)) {
+			rc = add_plain(rule, &net, entity, &plain);
+		} else {
+			calico_item(rule, key, i, item, &peer);
+			rc = read_peer(r, &peer, entity, &plain);
+		}
 		if (rc < 0)
 			break;
 	}
