@@ -380,10 +380,9 @@ void verdict_make_tables(struct verdicts *v);
 void verdict_release_tables(struct verdicts *v, struct attached *attached);
 void verdict_free_table(struct verdicts *v, struct table *table);
 void verdict_forget_policy(struct verdicts *v, struct policy_record *record);
-struct policy_record *verdict_policy_record(const struct verdicts *v, const struct policy *policy);
 void verdict_drop_compiled(struct verdicts *v, struct policy_record *record);
 /* Of these those that count in this direction, in the order of evaluation. Malloc'ed. */
-const struct policy **verdict_ordered(const struct verdicts *v, const struct policy *const *policies, size_t count,
+struct policy_record **verdict_ordered(const struct verdicts *v, struct policy_record *const *policies, size_t count,
 	enum policy_direction direction, size_t *ret_count);
 bool verdict_same_tier(const struct policy *a, const struct policy *b);
 bool verdict_applies(const struct policy *policy, const struct endpoint_labels *labels);

@@ -55,7 +55,7 @@ static int compare_names(const struct policy *a, const struct policy *b)
 
 static int compare_policies(const void *a, const void *b, void *ctx)
 {
-	const struct policy *x = *(const struct policy *const *)a, *y = *(const struct policy *const *)b;
+	const struct policy *x = (*(struct policy_record *const *)a)->policy, *y = (*(struct policy_record *const *)b)->policy;
 	int order = strcmp(x->tier, y->tier);
 
 	if (order) {
@@ -72,14 +72,14 @@ static int compare_policies(const void *a, const void *b, void *ctx)
 	return compare_names(x, y);
 }
 
-const struct policy **verdict_ordered(const struct verdicts *v, const struct policy *const *policies, size_t count,
+struct policy_record **verdict_ordered(const struct verdicts *v, struct policy_record *const *policies, size_t count,
 	enum policy_direction direction, size_t *ret_count)
 {
-	const struct policy **ordered = verdict_need(calloc(count + 1, sizeof(*ordered)));
+	struct policy_record **ordered = verdict_need(calloc(count + 1, sizeof(*ordered)));
 	size_t kept = 0;
 
 	for (size_t i = 0; i < count; i++)
-		if (policies[i]->types[direction])
+		if (policies[i]->policy->types[direction])
 			ordered[kept++] = policies[i];
 	qsort_r(ordered, kept, sizeof(*ordered), compare_policies, (void *)v);
 	*ret_count = kept;

@@ -371,24 +371,6 @@ static bool tier_denies(const struct verdicts *v, const struct policy *policy)
 	return !tier || !tier->default_pass;
 }
 
-/* Their records, in the order of the policies. */
-static struct policy_record **ordered_records(const struct verdicts *v, const struct attached *attached,
-	enum policy_direction direction, size_t *ret_count)
-{
-	const struct policy **policies = verdict_need(calloc(attached->policy_count + 1, sizeof(*policies))), **ordered;
-	struct policy_record **records;
-
-	for (size_t i = 0; i < attached->policy_count; i++)
-		policies[i] = attached->policies[i]->policy;
-	ordered = verdict_ordered(v, policies, attached->policy_count, direction, ret_count);
-	records = verdict_need(calloc(*ret_count + 1, sizeof(*records)));
-	for (size_t i = 0; i < *ret_count; i++)
-		records[i] = verdict_policy_record(v, ordered[i]);
-	free(policies);
-	free(ordered);
-	return records;
-}
-
 static struct table *make_table(struct verdicts *v, const struct attached *attached, enum policy_direction direction)
 {
 	struct table *table;
@@ -397,7 +379,7 @@ static struct table *make_table(struct verdicts *v, const struct attached *attac
 
 	if (attached->member && attached->member->endpoint->host_network)
 		return NULL;
-	records = ordered_records(v, attached, direction, &count);
+	records = verdict_ordered(v, attached->policies, attached->policy_count, direction, &count);
 	if (attached->member && !count) {
 		free(records);
 		return NULL;
@@ -415,9 +397,85 @@ static struct table *make_table(struct verdicts *v, const struct attached *attac
 	return intern(v, table);
 }
 
+/* -- endpoints to which the same policies apply -- */
+
+/* Tables made in this update for a set of policies, if no endpoint's own side matters to them. */
+struct made {
+	struct policy_record **policies; /* sorted by address */
+	size_t count;
+	struct table *tables[POLICY_DIRECTION_COUNT];
+};
+struct made_list {
+	struct made *items;
+	size_t count, room;
+};
+
+static bool entity_asks(const struct policy_entity *own)
+{
+	return own->term_count || has_names(own->ports, own->port_count) || has_names(own->not_ports, own->not_port_count);
+}
+
+static bool asks_own_side(const struct policy *policy)
+{
+	for (int d = 0; d < POLICY_DIRECTION_COUNT; d++)
+		for (size_t i = 0; i < policy->rule_count[d]; i++)
+			if (entity_asks(own_of(&policy->rules[d][i], d)))
+				return true;
+	return false;
+}
+
+static int compare_addresses(const void *a, const void *b)
+{
+	uintptr_t x = (uintptr_t)*(void *const *)a, y = (uintptr_t)*(void *const *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Their order means nothing. */
+static const struct made *find_made(const struct made_list *list, struct attached *attached)
+{
+	if (!attached->member || attached->member->endpoint->host_network || !attached->policy_count)
+		return NULL;
+	qsort(attached->policies, attached->policy_count, sizeof(struct policy_record *), compare_addresses);
+	for (size_t i = 0; i < list->count; i++)
+		if (list->items[i].count == attached->policy_count &&
+			memcmp(list->items[i].policies, attached->policies, attached->policy_count * sizeof(struct policy_record *)) == 0)
+			return &list->items[i];
+	return NULL;
+}
+
+static void keep_made(struct made_list *list, const struct attached *attached, struct table *const *tables)
+{
+	struct made made = {.count = attached->policy_count};
+
+	if (!attached->member || attached->member->endpoint->host_network || !attached->policy_count)
+		return;
+	for (size_t i = 0; i < attached->policy_count; i++)
+		if (asks_own_side(attached->policies[i]->policy))
+			return;
+	memcpy(made.tables, tables, sizeof(made.tables));
+	made.policies = verdict_need(malloc(made.count * sizeof(struct policy_record *)));
+	memcpy(made.policies, attached->policies, made.count * sizeof(struct policy_record *));
+	VERDICT_PUSH(list->items, list->count, list->room, made);
+}
+
+static void make_both(struct verdicts *v, struct made_list *list, struct attached *attached, struct table **ret)
+{
+	const struct made *made = find_made(list, attached);
+
+	for (int d = 0; d < POLICY_DIRECTION_COUNT; d++) {
+		ret[d] = made ? made->tables[d] : make_table(v, attached, d);
+		if (made && ret[d])
+			ret[d]->refs++;
+	}
+	if (!made)
+		keep_made(list, attached, ret);
+}
+
 void verdict_make_tables(struct verdicts *v)
 {
 	bool all = v->sides_due && v->sides_asked;
+	struct made_list list = {0};
 
 	v->sides_due = false;
 	if (!v->tables_due && !all)
@@ -427,12 +485,14 @@ void verdict_make_tables(struct verdicts *v)
 
 		if (!a->table_due && !all)
 			continue;
-		for (int d = 0; d < POLICY_DIRECTION_COUNT; d++)
-			tables[d] = make_table(v, a, d);
+		make_both(v, &list, a, tables);
 		verdict_release_tables(v, a);
 		memcpy(a->tables, tables, sizeof(tables));
 		a->table_due = false;
 	}
+	for (size_t i = 0; i < list.count; i++)
+		free(list.items[i].policies);
+	free(list.items);
 	v->tables_due = false;
 }
 

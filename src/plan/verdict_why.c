@@ -262,19 +262,19 @@ static bool judge_policy(const struct verdicts *v, const struct policy *policy, 
 	return false;
 }
 
-static void judge(const struct verdicts *v, const struct policy *const *policies, size_t count, const struct endpoint *own,
+static void judge(const struct verdicts *v, struct policy_record *const *policies, size_t count, const struct endpoint *own,
 	enum policy_direction direction, const struct verdict_flow *flow, struct verdict_why *ret)
 {
 	for (size_t i = 0, end; i < count; i = end) {
 		bool pass = false, missing;
-		const struct tier *tier = verdict_tier(v, policies[i]->tier, &missing);
+		const struct tier *tier = verdict_tier(v, policies[i]->policy->tier, &missing);
 
 		ret->tier = tier;
-		for (end = i; end < count && verdict_same_tier(policies[i], policies[end]); end++)
-			if (!pass && judge_policy(v, policies[end], own, direction, flow, &pass, ret))
+		for (end = i; end < count && verdict_same_tier(policies[i]->policy, policies[end]->policy); end++)
+			if (!pass && judge_policy(v, policies[end]->policy, own, direction, flow, &pass, ret))
 				return;
 		if (!pass && (!tier || !tier->default_pass)) {
-			*ret = (struct verdict_why){false, VERDICT_TIER_END, tier, policies[i], NULL};
+			*ret = (struct verdict_why){false, VERDICT_TIER_END, tier, policies[i]->policy, NULL};
 			return;
 		}
 	}
@@ -285,7 +285,7 @@ void verdicts_why(const struct verdicts *v, const char *namespace, const char *n
 	const struct verdict_flow *flow, struct verdict_why *ret)
 {
 	const struct member *m = verdict_member_find(v, namespace, name);
-	const struct policy **policies, **ordered;
+	struct policy_record **policies, **ordered;
 	struct endpoint_labels labels;
 	size_t count = 0, ordered_count;
 
@@ -294,9 +294,9 @@ void verdicts_why(const struct verdicts *v, const char *namespace, const char *n
 		return;
 	labels = verdict_labels(v, m->endpoint);
 	policies = verdict_need(calloc(HASH_COUNT(v->policies) + 1, sizeof(*policies)));
-	for (const struct policy_record *p = v->policies; p; p = p->hh.next)
+	for (struct policy_record *p = v->policies; p; p = p->hh.next)
 		if (verdict_applies(p->policy, &labels))
-			policies[count++] = p->policy;
+			policies[count++] = p;
 	ordered = verdict_ordered(v, policies, count, direction, &ordered_count);
 	judge(v, ordered, ordered_count, m->endpoint, direction, flow, ret);
 	free(policies);

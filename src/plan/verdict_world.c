@@ -66,16 +66,6 @@ static char *policy_key(const char *kind, const char *namespace, const char *nam
 	return key;
 }
 
-struct policy_record *verdict_policy_record(const struct verdicts *v, const struct policy *policy)
-{
-	char *key = policy_key(policy->kind, policy->namespace, policy->name);
-	struct policy_record *record;
-
-	HASH_FIND_STR(v->policies, key, record);
-	free(key);
-	return record;
-}
-
 int verdicts_put_policy(struct verdicts *v, const struct policy *policy)
 {
 	char *key = policy_key(policy->kind, policy->namespace, policy->name);
