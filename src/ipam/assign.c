@@ -170,8 +170,9 @@ static int use_new(struct assign *assign, struct err *err)
 	while (rc == 0 && assign_missing(assign) > 0) {
 		if (assign->own_blocks >= block_limit(assign))
 			return err_set(err, -ENOSPC,
-				"node %s: its %zu blocks are full, which is as many as it may have",
-				task->env->node, assign->own_blocks);
+				"node %s: its %zu blocks are full, expected maxBlocksPerHost of IPAMConfiguration "
+				"default to allow more than %zu",
+				task->env->node, assign->own_blocks, block_limit(assign));
 		rc = claim_new(assign, err);
 		if (rc == -EBUSY)
 			rc = task_retry(task, &tries, "new block", err);
