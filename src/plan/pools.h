@@ -48,6 +48,7 @@ struct plan_pools_input {
 	 */
 	struct addr ipip_addr, vxlan_addr[FAMILY_COUNT];
 	bool kernel_ipip;            /* the kernel has tunl0; else the carrier takes its place */
+	bool tunnels_asked;          /* an address of a tunnel is being allocated */
 	bool complete;               /* the first full lists of nodes, blocks and pools have arrived */
 	struct plan_options options; /* ip_masq and blackhole say nothing here */
 };

@@ -39,6 +39,7 @@ struct poolplan {
 	struct plan_pools_result *result;
 	bool active[FAMILY_COUNT];      /* this node has an address of that family */
 	bool vxlan[FAMILY_COUNT], ipip; /* our devices */
+	bool told_vxlan[FAMILY_COUNT], told_ipip; /* that this node lacks the tunnel's address */
 	struct plan_mtu mtu;
 	struct poolplan_ring *rings; /* by prefix */
 	size_t ring_count;

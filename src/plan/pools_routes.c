@@ -44,6 +44,18 @@ static int complain_missing(
 		poolplan_family_name[target->f], field, target->pool->name);
 }
 
+/* Once: what is missing is missing for all other nodes. */
+static int complain_own(struct poolplan *plan, const struct target *target, const char *kind, const char *mode, bool *told)
+{
+	if (!plan->input->complete || plan->input->tunnels_asked || *told)
+		return 0;
+	*told = true;
+	return poolplan_complain(plan, "node", plan->input->name,
+		"%s%sTunnelAddr is missing, expected an IPPool with %s and allowedUses Tunnel for this node: pods of "
+		"IPPool %s elsewhere are not reached",
+		poolplan_family_name[target->f], kind, mode, target->pool->name);
+}
+
 static int complain_reach(struct poolplan *plan, const struct target *target)
 {
 	char text[ADDR_TEXT_MAX];
@@ -78,7 +90,9 @@ static int add_vxlan(struct poolplan *plan, const struct target *target)
 	const char *dev = target->f == FAMILY_4 ? PLAN_TUNNEL_VXLAN : PLAN_TUNNEL_VXLAN6;
 
 	if (!plan->vxlan[target->f])
-		return 0;
+		return plan_pools_has_vxlan(plan->input, target->f)
+			       ? complain_own(plan, target, "VXLAN", "vxlanMode", &plan->told_vxlan[target->f])
+			       : 0;
 	if (!addr_is_set(tunnel))
 		return complain_missing(plan, target, GAP_VTEP, "VXLANTunnelAddr");
 	if (!target->node->vtep[target->f])
@@ -95,7 +109,9 @@ static int add_ipip(struct poolplan *plan, const struct target *target)
 	int r = 0;
 
 	if (!plan->ipip)
-		return 0;
+		return plan_pools_has_ipip(plan->input)
+			       ? complain_own(plan, target, "IPIP", "ipipMode", &plan->told_ipip)
+			       : 0;
 	if (!plan->input->kernel_ipip)
 		r = wanted_add_tunnel(&plan->result->wanted, &tunnel);
 	return r == 0 ? add_route(plan, target, PLAN_TUNNEL_IPIP, node_addr(target)) : r;

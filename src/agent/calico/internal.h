@@ -84,6 +84,7 @@ void calico_world_refresh(struct calico *calico);
 void calico_world_done(struct calico *calico);
 /* All tunnel addresses that pools ask for have been answered. */
 bool calico_tunnels_settled(const struct calico *calico);
+bool calico_tunnels_asked(const struct calico *calico);
 
 /* -- plan.c -- */
 int calico_plan_apply(struct calico *calico, struct err *err);

@@ -75,6 +75,7 @@ static void fill(struct calico *calico, const struct lists *lists, struct plan_p
 		.ipip_addr = calico->tunnels[IPAM_TUNNEL_IPIP].addr,
 		.vxlan_addr = {calico->tunnels[IPAM_TUNNEL_VXLAN].addr, calico->tunnels[IPAM_TUNNEL_VXLAN_6].addr},
 		.kernel_ipip = calico->kernel_ipip,
+		.tunnels_asked = calico_tunnels_asked(calico),
 		/* without its address a tunnel's device is not planned, and what the last run left there must stay */
 		.complete = cluster_is_complete(calico->store) && calico_tunnels_settled(calico),
 		.options = {

@@ -159,6 +159,14 @@ bool calico_tunnels_settled(const struct calico *calico)
 	return true;
 }
 
+bool calico_tunnels_asked(const struct calico *calico)
+{
+	for (int i = 0; i < IPAM_TUNNEL_COUNT; i++)
+		if (calico->tunnels[i].call || calico->tunnels[i].due)
+			return true;
+	return false;
+}
+
 /* -- both -- */
 
 void calico_world_refresh(struct calico *calico)
