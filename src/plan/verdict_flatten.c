@@ -462,7 +462,7 @@ static void emit_protocol(struct flattening *f, int protocol, const struct piece
 
 	emit_around(&on_other, protocol, pieces, other, false);
 	emit_around(&on_widest, protocol, pieces, widest(pieces), !same_verdict(widest(pieces), other));
-	best = on_widest.count < on_other.count ? &on_widest : &on_other;
+	best = on_widest.count <= on_other.count ? &on_widest : &on_other;
 	for (size_t i = 0; i < best->count; i++)
 		VERDICT_PUSH(f->entries, f->entry_count, f->entry_room, best->entries[i]);
 	free(on_other.entries);
