@@ -84,6 +84,25 @@ def test_worlds_that_follow_each_other(family, tmp_path):
     check(paths)
 
 
+def test_either_group_of_calico(tmp_path):
+    """Objects may be those of the v1 custom resources as well."""
+    paths = []
+    for seed in range(20):
+        case = generate.case("calico", seed)
+        for item in case["policies"]:
+            item["apiVersion"] = item["apiVersion"].replace("projectcalico.org/v3", "crd.projectcalico.org/v1")
+        paths.append(put(tmp_path / f"{seed}.json", case))
+    assert check(paths) > 0
+
+
+def test_policies_without_kind(tmp_path):
+    """Which is what the public generator writes, too."""
+    case = generate.case("kubernetes", 3)
+    for item in case["policies"]:
+        del item["apiVersion"], item["kind"]
+    assert check([put(tmp_path / "case.json", case)]) == len(case["probes"])
+
+
 # -- the observation --
 
 
