@@ -16,6 +16,7 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?\Z")
 PROTOCOLS = ("TCP", "UDP", "SCTP")  # what listens; probes may be of any other, too
 NUMBERS = {"ICMP": 1, "ICMPV6": 58, "UDPLITE": 136}
 ECHO = {1: 8, 58: 128}
+ERRORS = {1: (3, 4, 5, 11, 12), 58: range(1, 128)}
 SOURCE_PORT = 40000  # of probes that do not say theirs, where it matters (tests/netpol/README.md)
 DEFAULT_POLICY = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}  # of an object that says neither
 
@@ -107,6 +108,11 @@ class CaseFile:
     @property
     def probes(self) -> int:
         return sum(len(step.probes) for step in self.steps)
+
+    @property
+    def leaves_flows(self) -> bool:
+        """Flows without ports of their own, for which later ones between the same pods could be taken: a reply, or the same one again."""
+        return any(probe.protocol not in PROTOCOLS or probe.source_port for step in self.steps for probe in step.probes)
 
 
 def read(path) -> CaseFile:
@@ -323,6 +329,8 @@ def _flow(reader: Reader, ip: str, source_port: int) -> tuple:
         return number, reader.get("port", int, 0), reader.get("source_port", int, source_port)
     if number != (58 if ":" in ip else 1):
         raise reader.bad("protocol", f"{raw!r}: not between addresses such as {ip}")
+    if reader.get("type", int, ECHO[number]) in ERRORS[number]:
+        raise reader.bad("type", f"{reader.raw['type']}: an error belongs to a flow, and has no verdict of its own on the wire")
     return number, reader.get("type", int, ECHO[number]) << 8 | reader.get("code", int, 0), 0
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A lab with a case's own nodes, pods, outside hosts and policies, which goes from one world to the next."""
 
+import dataclasses
 import json
 import os
 from ipaddress import ip_address, ip_interface, ip_network
@@ -162,6 +163,10 @@ class CaseLab(Lab):
         self.world = world
         self.settler.wait(world, old, [pod for pod in new if not pod.host])
 
+    def empty(self) -> None:
+        """No pods, and so no flow that anybody remembers."""
+        self.go(dataclasses.replace(self.world, pods={}, policies={}))
+
     def _node_ip(self, pod, ip: str) -> str:
         return self.node(pod.node).ip_of(ip_address(ip).version)
 
@@ -226,8 +231,9 @@ def _net_conf(plan) -> dict:
 
 
 def _lease_key(blocks: dict) -> str:
-    """10.5.72.0-24, or 10.5.72.0-24&fd00:5:0:48::-64."""
-    return "&".join(f"{block.network_address}-{block.prefixlen}" for _, block in sorted(blocks.items()))
+    """10.5.72.0-24, or 10.5.72.0-24&fd00:5:0:48::-64, or 0.0.0.0-0&fd00:5:0:48::-64."""
+    halves = [f"{blocks[version].network_address}-{blocks[version].prefixlen}" if version in blocks else "0.0.0.0-0" for version in (4, 6)]
+    return "&".join(halves if 6 in blocks else halves[:1])
 
 
 def _lease(node, blocks: dict, backend: str) -> dict:

@@ -121,6 +121,8 @@ def play_group(files, plan, outputs: dict, settings: Settings, say, tell) -> Non
                     case = waiting[0]
                     tell(play(lab, case, outputs[case.path], settings))
                     waiting.pop(0)
+                    if case.leaves_flows:
+                        lab.empty()
         except (LabError, OSError) as error:
             failed = [waiting.pop(0)] if case else waiting
             for one in failed:

@@ -178,6 +178,7 @@ class Probe:
     def __init__(self, batch, number: int, words):
         self.batch, self.number = batch, number
         self.place, self.source, self.target, self.protocol, self.port, self.own_port = words
+        self.flow = tuple(words)
         self.waited_before = self.waited_at_last = 0.0
         self.ok, self.note, self.sock, self.begun, self.token = None, "", None, 0.0, b"%d-%d" % (number, random.getrandbits(48))
 
@@ -275,10 +276,12 @@ class Batch:
         self.loop, self.places, self.patience = loop, places, float(words["patience"])
         self.probes = [Probe(self, number, probe) for number, probe in enumerate(words["probes"])]
         self.open, self.answers = set(), 0
+        self.flows, self.later = set(), []  # those under way that were given their own port, and who asks for one of these
         self.slowest, self.longest_wait = 0.0, 0.0  # of answers: by the clock, and by what this process saw of it
 
     def ended(self, probe: Probe) -> None:
         self.open.discard(probe)
+        self.flows.discard(probe.flow)
         if probe.ok:
             self.answers += 1
             self.slowest = max(self.slowest, time.monotonic() - probe.begun)
@@ -286,7 +289,7 @@ class Batch:
 
     def run(self) -> dict:
         start, waiting = time.monotonic(), list(reversed(self.probes))
-        while waiting or self.open:
+        while waiting or self.open or self.later:
             self._begin(waiting)
             if not self.loop.turn(0.0 if waiting and len(self.open) < AT_ONCE else TURN):
                 self._give_up()  # nothing is there to be read: whoever has been answered is no longer open
@@ -296,13 +299,20 @@ class Batch:
         """Some more, with a look at the answers in between."""
         for _ in range(64):
             if not waiting or len(self.open) >= AT_ONCE:
-                return
+                break
             probe = waiting.pop()
+            if probe.own_port and probe.flow in self.flows:
+                self.later.append(probe)
+                continue
+            self.flows.add(probe.flow)
             place = self.places[probe.place]
             setns(place.fd, CLONE_NEWNET)
             self.open.add(probe)
             probe.waited_before = probe.waited_at_last = self.loop.waited
             probe.begin(place)
+        free = [probe for probe in self.later if probe.flow not in self.flows]
+        self.later = [probe for probe in self.later if probe.flow in self.flows]
+        waiting += free
 
     def _give_up(self) -> None:
         least = self.patience / 2 if self.answers >= ENOUGH else self.patience

@@ -309,6 +309,31 @@ def test_a_world_without_policies(built, tmp_path, backend):
     assert "everything is as expected" in done.stdout
 
 
+def test_ipv6_alone_and_more_nodes_than_two(built, tmp_path):
+    """Also a node without pods, and a world without any."""
+    state = world(nodes=[{"name": f"n{i}.example", "ips": [f"2001:db8:7::{i}"]} for i in range(1, 5)], pods=[],
+                  externals=[{"name": "far", "ips": ["2001:db8:8::1"], "listen": port_list("port")}])
+    empty = {**state, "nodes": [{"name": "only", "ips": ["192.0.2.1"]}]}
+    state["pods"] = [pod(f"one/p{i}", f"n{i}.example", [f"fd00:10:{i}::5"]) for i in (1, 2, 3)] + [pod("two/host", "n4.example", [], hostNetwork=True)]
+    cases = {"six": case(state), "empty": {**case(empty), "probes": []}}
+    observed, done = play(tmp_path, cases)
+    complete(observed["six"], cases["six"])
+    assert all(result["connected"] for result in observed["six"]) and observed["empty"] == []
+
+
+def test_probes_that_share_a_source_port_and_packets_without_ports(built, tmp_path):
+    """The same flow twice is played one after the other; of what nobody answers it counts whether it arrives."""
+    content, pair = case(), ("one/a", "10.244.1.10", "one/b", "10.244.2.10")
+    kinds = [{"protocol": p, "port": 80, "source_port": 40000} for p in ("TCP", "UDP", "SCTP") for _ in range(3)]
+    kinds += [{"protocol": "ICMP"}, {"protocol": "ICMP", "type": 0, "code": 0}, {"protocol": "UDPLite", "port": 80}, {"protocol": 47}]
+    content["probes"] = [{"id": number, "from": pair[0], "from_ip": pair[1], "to": pair[2], "to_ip": pair[3], "expected": "allow", **kind}
+                         for number, kind in enumerate(kinds)]
+    content["probes"].append({"id": 99, "from": "one/b", "from_ip": "fd00:10:244:2::10", "to": "one/a", "to_ip": "fd00:10:244:1::10",
+                              "expected": "allow", "protocol": "ICMPv6"})
+    observed, _ = play(tmp_path, {"c": content})
+    assert [result["connected"] for result in observed["c"]] == [True] * len(content["probes"])
+
+
 def test_a_sequence_of_worlds(built, tmp_path):
     """Pods come, go, come again elsewhere; so do outside hosts and namespaces."""
     second, third = world(), world()
@@ -440,3 +465,23 @@ def test_cases_of_our_own_and_of_cyclonus(built, tmp_path, script, every):
     assert len(files) >= 9
     compared(*files, "--out", out)
     assert len(list(out.iterdir())) == len(files)
+
+
+def without_errors(made):
+    """ICMP errors belong to flows: nobody can try them alone."""
+    for path in made.iterdir():
+        content = json.loads(path.read_text())
+        content["probes"] = [probe for probe in content["probes"] if not (
+            probe["protocol"] == "ICMP" and probe["type"] == 3 or probe["protocol"] == "ICMPv6" and probe["type"] < 128)]
+        path.write_text(json.dumps(content))
+
+
+@needs_policy
+@pytest.mark.parametrize("family", ["kubernetes", "calico", "cluster"])
+def test_random_worlds(built, tmp_path, family):
+    """As the slow evaluators judge them (tests/netpol)."""
+    made, out, count = tmp_path / "made", tmp_path / "out", 300 if SOAK else 6
+    subprocess.run(["/usr/bin/python3", "-B", str(NETPOL / "generate.py"), family, "7000", str(count), str(made)], check=True, timeout=300)
+    without_errors(made)
+    compared(made, "--out", out)
+    assert len(list(out.iterdir())) == count
