@@ -36,9 +36,11 @@ class World:
         return pod
 
     def policy(self, name, namespace="shop", select=None, **spec):
-        spec = {"podSelector": {"matchLabels": select} if select else {}, **spec}
+        self.put(name, "NetworkPolicy", namespace, "networking.k8s.io/v1", podSelector={"matchLabels": select} if select else {}, **spec)
+
+    def put(self, name, kind, namespace=None, version="projectcalico.org/v3", **spec):
         self.policies.add(name)
-        self.lab.store.put(f"policy-{name}.json", manifest("NetworkPolicy", name, namespace, "networking.k8s.io/v1", spec=spec))
+        self.lab.store.put(f"policy-{name}.json", manifest(kind, name, namespace, version, spec=spec))
 
     def drop(self, *names):
         for name in names or list(self.policies):
@@ -170,6 +172,30 @@ def test_a_policy_that_nobody_understands_denies(world, cast, eyes):
     world.drop("odd")
     settles({(client, web, WEB): True}, lab=lab)
     eyes(lab.nodes[0]).wait_no_problem()
+
+
+def test_calicos_policies_sets_and_log(world, cast):
+    lab, web, client, stranger, far = cast
+    world.put("friends", "GlobalNetworkSet", nets=[f"{stranger.ip}/32"])
+    lab.store.put("policy-friends.json", manifest("GlobalNetworkSet", "friends", None, "projectcalico.org/v3", labels={"set": "friends"},
+                                                  spec={"nets": [f"{stranger.ip}/32"]}))
+    world.put("last", "GlobalNetworkPolicy", order=1000, selector="app == 'web'", ingress=[{"action": "Log"}, {"action": "Deny"}])
+    world.put("first", "NetworkPolicy", "shop", order=10, selector="app == 'web'", ingress=[
+        {"action": "Allow", "protocol": "TCP", "source": {"selector": "set == 'friends'", "namespaceSelector": "global()"}}])
+    settles({(stranger, web, WEB): True, (client, web, WEB): False, (far, web, WEB): False}, lab=lab)
+    wait.until(lambda: f"policy: ingress of pod shop/web: TCP from shop/client ({client.ip})" in web.node.log, "the log says it", 5,
+               detail=lambda: web.node.log[-1500:])
+    world.put("first", "NetworkPolicy", "shop", order=2000, selector="app == 'web'", ingress=[{"action": "Allow"}])
+    settles({(stranger, web, WEB): False, (client, web, WEB): False}, lab=lab)
+
+
+def test_the_cluster_decides_before_namespaces(world, cast):
+    lab, web, client, stranger, far = cast
+    world.policy("open", select={"app": "web"}, ingress=[{}])
+    world.put("admin", "ClusterNetworkPolicy", None, "policy.networking.k8s.io/v1alpha2", tier="Admin", priority=5,
+              subject={"pods": {"namespaceSelector": {"matchLabels": {"team": "shop"}}, "podSelector": {"matchLabels": {"app": "web"}}}},
+              ingress=[{"action": "Deny", "from": [{"namespaces": {"matchLabels": {"team": "bank"}}}]}])
+    settles({(stranger, web, WEB): False, (client, web, WEB): True, (stranger, far, WEB): False}, lab=lab)
 
 
 # -- behind a Service --

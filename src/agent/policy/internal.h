@@ -135,6 +135,7 @@ struct policer {
 	struct policy_nft_input nft;
 
 	uint64_t passes, failures, last_pass_us;
+	struct log_limit told; /* lines of Log rules */
 };
 
 /* -- policer.c -- */
@@ -168,6 +169,10 @@ int local_keep(struct policer *policer, struct err *err);
 /* The store's object of a pod of this node has come, changed or gone. */
 void local_object(struct policer *policer, const char *namespace, const char *name, const struct endpoint *endpoint);
 void local_free(struct policer *policer);
+
+/* -- events.c -- */
+/* As policy_plane_options.event. */
+void policer_event(void *ctx, const struct policy_event *event);
 
 /* -- places.c -- */
 void places_follow(struct policer *policer);

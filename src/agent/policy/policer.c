@@ -290,10 +290,6 @@ static void on_events(evutil_socket_t fd, short what, void *ctx)
 	policy_plane_poll(policer->plane);
 }
 
-static void on_event(void *ctx, const struct policy_event *event)
-{
-}
-
 static int open_plane(struct policer *policer, struct err *err)
 {
 	const struct options *options = &policer->agent->options;
@@ -304,7 +300,7 @@ static int open_plane(struct policer *policer, struct err *err)
 		/* Each program by tcx would cost its ADD a grace period of RCU: some ten milliseconds, twice. */
 		.pods_by_clsact = true,
 		.keep_established = strcmp(options->policy_established, "keep") == 0,
-		.event = on_event,
+		.event = policer_event,
 		.ctx = policer,
 	};
 
@@ -386,6 +382,7 @@ int policer_new(struct agent *agent, struct objects *objects, bool kubernetes, s
 	policer->agent = agent;
 	policer->objects = objects;
 	policer->kubernetes = kubernetes;
+	policer->told = (struct log_limit)LOG_LIMIT(20, 1000);
 	for (int i = 0; i < WORLD_PART_COUNT; i++)
 		policer->world[i] = (struct world){.policer = policer, .part = i};
 	rc = decide(policer, err);
