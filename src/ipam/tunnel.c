@@ -31,8 +31,20 @@ static bool serves(const struct ipam_pool *pool, enum ipam_tunnel tunnel)
 {
 	int family = tunnel == IPAM_TUNNEL_VXLAN_6 ? AF_INET6 : AF_INET;
 
-	return pool->usable && !pool->manual && pool->selects_node && (pool->uses & POOL_USE_TUNNEL) &&
+	return pool->usable && pool->selects_node && (pool->uses & POOL_USE_TUNNEL) &&
 	       pool->cidr.family == family && (tunnel == IPAM_TUNNEL_IPIP ? pool->ipip : pool->vxlan);
+}
+
+/* What people keep for those who ask by name is taken only if there is nothing else: without an address for its tunnel
+ * this node would reach none of the pods in such pools. */
+static bool may_take_from(const struct tunnel *tunnel, const struct ipam_pool *pool)
+{
+	const struct ipam_world *world = tunnel->assign.call.task.world;
+
+	for (size_t i = 0; pool->manual && i < world->pool_count; i++)
+		if (!world->pools[i].manual && serves(&world->pools[i], tunnel->tunnel))
+			return false;
+	return serves(pool, tunnel->tunnel);
 }
 
 static bool may_be(const struct tunnel *tunnel, const struct addr *addr)
@@ -102,7 +114,7 @@ static int set_request(struct tunnel *tunnel, struct err *err)
 	};
 	assign->request.count = 1;
 	for (size_t i = 0; i < world->pool_count; i++) {
-		if (serves(&world->pools[i], tunnel->tunnel))
+		if (may_take_from(tunnel, &world->pools[i]))
 			pools[assign->request.wish.pool_count++] = world->pools[i].cidr;
 	}
 	return 0;

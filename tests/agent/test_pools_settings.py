@@ -399,3 +399,37 @@ def test_cooldown(bare):
     if released:
         assert refusal(two_, "too-early")
     wait.until(lambda: refusal(two_, "later") == "", "it comes again", 20)
+
+
+# -- changes under traffic --
+
+def test_a_change_of_one_pool_leaves_the_others_alone(calico):
+    """At most a second is lost by pods of the pool whose mode changes, nothing by pods of another."""
+    lab = calico(pool(), pool("other", "10.245.0.0/16", assignmentMode="Manual", **VXLAN), nodes=2,
+                 files={"namespace.json": json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+                     "name": "other", "annotations": {"cni.projectcalico.org/ipv4pools": '["other"]'}}})})
+    one, two_ = lab.nodes
+    a, b = one.pod_add("a"), two_.pod_add("b")
+    c, d = added_in(one, "other/c", "10.245.0.0/16"), added_in(two_, "other/d", "10.245.0.0/16")
+    talk(a, b)
+    talk(c, d)
+    kept = c.spawn(["ping", "-n", "-i", "0.01", "-W", "1", d.ip])
+    kept.wait_line("bytes from")
+    for spec, device in ((VXLAN, "vxlan.calico"), (IPIP, "tunl0"), (ACROSS, "eth0"), (PLAIN, "eth0")):
+        flow = a.spawn(["ping", "-n", "-i", "0.02", "-W", "1", b.ip])
+        flow.wait_line("bytes from")
+        lab.store.put("pool-0.yaml", pool(**spec))
+        wait.until(lambda: way(one, b.ip) == way(two_, a.ip) == device, f"the way through {device}", 10)
+        before = len(flow.lines)
+        wait.until(lambda: len(flow.lines) > before + 10, "packets flow again", 10)
+        flow.stop(2)
+        sent, received = counted(flow)
+        assert sent - received <= 50, f"{sent - received} of {sent} pings were lost on the way to {spec}"
+    assert way(one, d.ip) == "vxlan.calico"
+    kept.stop(2)
+    sent, received = counted(kept)
+    assert sent - received <= 1, f"{sent - received} of {sent} pings of the other pool were lost"  # the last one may be on its way
+
+
+def counted(flow) -> tuple:
+    return tuple(map(int, re.search(r"(\d+) packets transmitted, (\d+) received", flow.output).groups()))
