@@ -410,7 +410,7 @@ static void kube_remark(struct objects *objects, const struct objects_remark *re
 	const char *uid = remark->uid ? remark->uid : "";
 	_cleanup_free_ char *real = strdup(uid);
 	struct kube_events_about about = {.api_version = v1 ? CALICO_V1 : info->api_version,
-		.kind = v1 ? info->v1_name : info->name, .name = remark->name, .uid = real};
+		.kind = v1 ? info->v1_name : info->name, .namespace = remark->namespace, .name = remark->name, .uid = real};
 
 	if (real && *uid && v1 && !info->ipam)
 		calico_turn_uid(uid, real);

@@ -27,7 +27,7 @@ struct remark {
 	struct event *later;
 	struct kube_call *call;
 	unsigned tries;
-	char *body;
+	char *path, *body;
 };
 
 struct kube_events {
@@ -53,6 +53,7 @@ static void remark_free(struct remark *remark)
 	kube_call_cancel(remark->call);
 	if (remark->later)
 		event_free(remark->later);
+	free(remark->path);
 	free(remark->body);
 	free(remark);
 }
@@ -87,7 +88,7 @@ static void on_later(evutil_socket_t fd, short what, void *arg)
 	struct remark *remark = arg;
 	struct kube_request request = {
 		.method = "POST",
-		.path = "/api/v1/namespaces/default/events",
+		.path = remark->path,
 		.content_type = "application/json",
 		.body = remark->body,
 		.len = strlen(remark->body),
@@ -99,6 +100,19 @@ static void on_later(evutil_socket_t fd, short what, void *arg)
 	remark->call = kube_call_new(remark->events->options.kube, &request);
 	if (!remark->call)
 		remark_free(remark);
+}
+
+static const char *place_of(const struct kube_events_about *about)
+{
+	return about->namespace && *about->namespace ? about->namespace : "default";
+}
+
+static char *make_path(const struct kube_events_about *about)
+{
+	char *path;
+
+	/* A namespace's name is that of an object. */
+	return asprintf(&path, "/api/v1/namespaces/%s/events", place_of(about)) < 0 ? NULL : path;
 }
 
 /* FNV-1a, 64 bits. */
@@ -115,6 +129,8 @@ static json_t *involved(const struct kube_events_about *about)
 
 	if (about->api_version)
 		json_object_set_new(object, "apiVersion", json_string(about->api_version));
+	if (about->namespace && *about->namespace)
+		json_object_set_new(object, "namespace", json_string(about->namespace));
 	if (about->uid && *about->uid)
 		json_object_set_new(object, "uid", json_string(about->uid));
 	return object;
@@ -131,7 +147,7 @@ static char *make_body(const struct kube_events_about *about, const char *node, 
 	snprintf(name, sizeof(name), "%.200s.tulle-%016llx", about->name, (unsigned long long)id);
 	rfc3339_format(time(NULL), now);
 	event = json_pack("{s:s,s:s,s:{s:s,s:s},s:o,s:s,s:s,s:s,s:{s:s,s:s},s:s,s:s,s:i,s:s,s:s}",
-		"apiVersion", "v1", "kind", "Event", "metadata", "name", name, "namespace", "default",
+		"apiVersion", "v1", "kind", "Event", "metadata", "name", name, "namespace", place_of(about),
 		"involvedObject", involved(about),
 		"type", "Warning", "reason", reason, "message", text, "source", "component", "tulled", "host", node,
 		"firstTimestamp", now, "lastTimestamp", now, "count", 1,
@@ -154,9 +170,10 @@ void kube_events_add(struct kube_events *events, const struct kube_events_about 
 	remark->events = events;
 	LL_PREPEND(events->remarks, remark);
 	events->count++;
+	remark->path = make_path(about);
 	remark->body = make_body(about, node, reason, text);
 	remark->later = event_new(events->base, -1, 0, on_later, remark);
-	if (!remark->body || !remark->later) {
+	if (!remark->path || !remark->body || !remark->later) {
 		remark_free(remark);
 		return;
 	}

@@ -25,6 +25,7 @@ struct kube_events_options {
 struct kube_events_about {
 	const char *api_version; /* null: not said */
 	const char *kind;
+	const char *namespace;   /* null or "": none; its Events are in "default" then */
 	const char *name;
 	const char *uid;         /* null or "": not known; kubectl describe then does not show it */
 	bool own;                /* nobody else tells: no need to wait for others */

@@ -276,7 +276,9 @@ void objects_watch_free(struct objects_watch *watch)
 
 void objects_remark(struct objects *objects, const struct objects_remark *remark)
 {
-	if (objects->ops->remark && !kind_is_namespaced(remark->kind))
+	bool has_namespace = remark->namespace && object_name_is_good(remark->namespace);
+
+	if (objects->ops->remark && kind_is_namespaced(remark->kind) == has_namespace)
 		objects->ops->remark(objects, remark);
 }
 

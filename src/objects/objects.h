@@ -118,7 +118,8 @@ void objects_watch_free(struct objects_watch *watch);
 /* -- remarks -- */
 
 struct objects_remark {
-	enum kind kind;   /* not namespaced */
+	enum kind kind;
+	const char *namespace; /* null or "": none */
 	const char *name;
 	const char *uid;  /* as read; "" or null: not known */
 	const char *node; /* who says it */

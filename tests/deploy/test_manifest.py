@@ -94,7 +94,7 @@ def test_it_runs_where_nothing_else_does(pod):
 CALLS = {
     "/api/v1/nodes": {("", "nodes", "list"), ("", "nodes", "watch")},
     "/api/v1/nodes/%s/status": {("", "nodes/status", "patch")},
-    "/api/v1/namespaces/default/events": {("", "events", "create")},
+    "/api/v1/namespaces/%s/events": {("", "events", "create")},
     "/apis/apps/v1/namespaces/": {("apps", "daemonsets", "get")},
     "/api/v1/namespaces/": {("", "namespaces", "get")},
     "/api/v1/namespaces/%s/pods/%s": set(),  # only without NODE_NAME, which the manifest sets

@@ -5,6 +5,7 @@
  *   get KIND [NAMESPACE/]NAME     list KIND [LABELS]            create KIND JSON    update KIND JSON    delete KIND JSON
  *   annotate KIND [NAMESPACE/]NAME JSON    watch KIND [field=…] [label=…]    free WATCH
  *   count KIND [NAMESPACE/]NAME TIMES   adds 1 to spec.count so often, each by get and update until it succeeds
+ *   remark KIND [NAMESPACE/]NAME TEXT
  *   cancel KIND (a get that is taken back at once, and a list when its first object comes)    quit
  * Each request has the number of its command, from 0; so has each watch, from 0.
  * Usage: objects_probe directory PATH
@@ -323,6 +324,17 @@ static bool free_watch(const char *number)
 
 /* -- commands -- */
 
+static bool remark_on(enum kind kind, char *rest)
+{
+	const struct object_key key = key_of(kind, strsep(&rest, " "));
+	const struct objects_remark remark = {.kind = kind, .namespace = key.namespace, .name = key.name, .node = "node-a",
+		.reason = "BadPolicy", .text = rest};
+
+	if (rest)
+		objects_remark(probe.objects, &remark);
+	return rest;
+}
+
 static bool command(char *line)
 {
 	char *rest = line, *word = strsep(&rest, " "), *name;
@@ -340,6 +352,8 @@ static bool command(char *line)
 		return false;
 	if (strcmp(word, "cancel") == 0)
 		return take_back(kind);
+	if (strcmp(word, "remark") == 0)
+		return rest && remark_on(kind, rest);
 	return strcmp(word, "watch") == 0 ? watch(kind, rest) : ask(word, kind, rest);
 }
 

@@ -177,6 +177,23 @@ def test_definitions_come_later_and_go(bare, probes):
     assert set(probes(bare, "anything else").list("IPPool")) == {"two"}
 
 
+def test_remarks_are_events(v3, probes):
+    """In the object's namespace, where kubectl describe looks for them."""
+    probe = probes(v3)
+    assert probe.list("GlobalNetworkPolicy") == {}  # whoever knows an object knows its group
+    probe.tell("remark", "networking.k8s.io/v1/NetworkPolicy", "kube-system/deny", "spec.ingress[0] is bad")
+    probe.tell("remark", "GlobalNetworkPolicy", "deny", "spec.order is bad")
+
+    def events(namespace, name):
+        return [one for one in v3.cluster.request("GET", f"/api/v1/namespaces/{namespace}/events")[1]["items"]
+                if one["involvedObject"]["name"] == name]
+    one, = wait_for("the Event of the namespace", lambda: events("kube-system", "deny"))
+    assert one["involvedObject"] == {"kind": "NetworkPolicy", "name": "deny", "namespace": "kube-system", "apiVersion": "networking.k8s.io/v1"}
+    assert one["reason"] == "BadPolicy" and one["message"] == "spec.ingress[0] is bad" and one["type"] == "Warning"
+    one, = wait_for("the Event of the cluster", lambda: events("default", "deny"))
+    assert one["involvedObject"] == {"kind": "GlobalNetworkPolicy", "name": "deny", "apiVersion": V3}
+
+
 def test_no_server(v3, probes):
     """Nobody says what there is: no answer is no absence."""
     probe = probes(v3)
