@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 
 bool directory_file_ends(const char *name, const char *ending)
@@ -72,4 +73,14 @@ int directory_file_lock(const char *parent, struct err *err)
 		here.st_dev != there.st_dev)
 		return err_set(err, -EWOULDBLOCK, "%s: was replaced while it was locked", path);
 	return TAKE_FD(fd);
+}
+
+int directory_file_watch(const char *path, struct err *err)
+{
+	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+
+	if (fd < 0)
+		return err_set(err, -errno, "directory %s: cannot be watched: %s%s", path, strerror(errno),
+			errno == EMFILE ? " (fs.inotify.max_user_instances says how many watchers this machine allows)" : "");
+	return fd;
 }

@@ -18,6 +18,9 @@ bool directory_file_ends(const char *name, const char *ending);
 /* FNV-1a: the revision of a file is its content. Never 0. */
 uint64_t directory_file_digest(const struct buf *buf);
 
+/* A descriptor of inotify, with nothing to watch yet; what for is named by path. */
+int directory_file_watch(const char *path, struct err *err);
+
 #define DIRECTORY_LOCK ".lock"
 /* The descriptor that holds PARENT/.lock until it is closed; -EWOULDBLOCK: somebody else holds it. */
 int directory_file_lock(const char *parent, struct err *err);

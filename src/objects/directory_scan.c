@@ -370,9 +370,9 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
 
 int scan_init(struct objects_directory *directory, struct err *err)
 {
-	directory->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	directory->inotify = directory_file_watch(directory->path, err);
 	if (directory->inotify < 0)
-		return err_set(err, -errno, "directory %s: cannot be watched: %s", directory->path, strerror(errno));
+		return directory->inotify;
 	directory->readable = event_new(directory->objects.base, directory->inotify, EV_READ | EV_PERSIST,
 		on_readable, directory);
 	directory->settle = event_new(directory->objects.base, -1, 0, on_settle, directory);

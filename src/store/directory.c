@@ -2,6 +2,7 @@
 #include "store/directory_private.h"
 
 #include "base/file.h"
+#include "objects/directory_file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -205,9 +206,9 @@ static const struct kv_ops directory_ops = {
 
 static int directory_open(struct directory *dir, struct err *err)
 {
-	dir->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	dir->inotify = directory_file_watch(dir->path, err);
 	if (dir->inotify < 0)
-		return err_set(err, -errno, "directory %s: cannot be watched: %s", dir->path, strerror(errno));
+		return dir->inotify;
 	dir->readable = event_new(dir->base, dir->inotify, EV_READ | EV_PERSIST, on_readable, dir);
 	dir->rescan = event_new(dir->base, -1, 0, on_rescan, dir);
 	if (!dir->readable || !dir->rescan || directory_lease_init(dir) < 0)
