@@ -143,7 +143,8 @@ struct policer {
 void policer_mark(struct policer *policer);
 /* Now: whoever waits for it is a pod. */
 int policer_pass(struct policer *policer, struct err *err);
-void policer_problem(struct policer *policer, const char *object, const char *text);
+/* True: it is news. */
+bool policer_problem(struct policer *policer, const char *object, const char *text);
 
 /* -- world.c -- */
 void world_begin(struct policer *policer);

@@ -8,12 +8,12 @@
 
 #define RETRY_S 1
 
-void policer_problem(struct policer *policer, const char *object, const char *text)
+bool policer_problem(struct policer *policer, const char *object, const char *text)
 {
 	char name[700];
 
 	snprintf(name, sizeof(name), "policy%s%s", *object ? " " : "", object);
-	problems_set(policer->agent->problems, name, text);
+	return problems_set(policer->agent->problems, name, text);
 }
 
 /* -- the pass -- */

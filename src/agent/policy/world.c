@@ -21,12 +21,23 @@ static void make_key(const json_t *object, char ret[static KEY_MAX])
 	snprintf(ret, KEY_MAX, "%s%s%s", namespace, *namespace ? "/" : "", object_name(object));
 }
 
-static void tell(struct world *world, const char *key, const char *text)
+/* True: it is news. */
+static bool tell(struct world *world, const char *key, const char *text)
 {
 	char object[600];
 
 	snprintf(object, sizeof(object), "%s%s%s", kind_name(world_traits[world->part].kind), *key ? " " : "", key);
-	policer_problem(world->policer, object, text);
+	return policer_problem(world->policer, object, text);
+}
+
+/* Where its owner looks for it. */
+static void remark(struct world *world, const json_t *object, const char *text)
+{
+	const struct objects_remark what = {.kind = world_traits[world->part].kind, .namespace = object_namespace(object),
+		.name = object_name(object), .uid = object_uid(object), .node = world->policer->agent->options.node_name,
+		.reason = "BadConfiguration", .text = text};
+
+	objects_remark(world->policer->objects, &what);
 }
 
 /* -- one object -- */
@@ -79,11 +90,17 @@ static int take(struct world *world, const char *key, void *object)
 	return 0;
 }
 
+static bool is_of_people(const struct world *world)
+{
+	return world->part <= WORLD_GLOBAL_SETS;
+}
+
 static const char *trouble_of(const struct world *world, const struct world_item *item)
 {
 	bool is_policy = world->part >= WORLD_NETWORK_POLICIES && world->part <= WORLD_GLOBAL_POLICIES;
+	const char *trouble = is_policy && item ? ((const struct policy *)item->object)->trouble : NULL;
 
-	return is_policy && item ? ((const struct policy *)item->object)->trouble : "";
+	return trouble ? trouble : "";
 }
 
 static void on_put(void *ctx, const json_t *object)
@@ -92,6 +109,7 @@ static void on_put(void *ctx, const json_t *object)
 	const struct world_traits *traits = &world_traits[world->part];
 	struct err err = ERR_INIT;
 	struct world_item *item;
+	const char *text;
 	void *read = NULL;
 	char key[KEY_MAX];
 	int rc = traits->read(world->policer, object, &read, &err);
@@ -108,7 +126,9 @@ static void on_put(void *ctx, const json_t *object)
 	} else if (rc == 0 && item) {
 		drop(world, item);
 	}
-	tell(world, key, rc < 0 ? err_text(&err) : rc == 1 ? trouble_of(world, find(world, key)) : "");
+	text = rc < 0 ? err_text(&err) : rc == 1 ? trouble_of(world, find(world, key)) : "";
+	if (tell(world, key, text) && *text && is_of_people(world))
+		remark(world, object, text);
 	if ((world->part == WORLD_LOCAL_PODS || world->part == WORLD_NAMESPACES) && world->complete)
 		cni_server_kick(world->policer->agent->cni);
 }
