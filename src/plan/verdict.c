@@ -217,7 +217,8 @@ static void widen_buckets(struct verdicts *v)
 	v->buckets = verdict_need(calloc(v->bucket_count, sizeof(*v->buckets)));
 	for (size_t i = 0; i < old_count; i++)
 		for (struct member *m = old[i], *next; m; m = next) {
-			struct member **place = &v->buckets[member_hash(m->endpoint->namespace, m->endpoint->name) & (v->bucket_count - 1)];
+			size_t hash = member_hash(m->endpoint->namespace, m->endpoint->name);
+			struct member **place = &v->buckets[hash & (v->bucket_count - 1)];
 
 			next = m->chain;
 			m->chain = *place;
@@ -375,7 +376,8 @@ void verdicts_detach(struct verdicts *v, const char *namespace, const char *name
 	free_attached(v, attached);
 }
 
-bool verdicts_tables(const struct verdicts *v, const char *namespace, const char *name, uint64_t tables[static POLICY_DIRECTION_COUNT])
+bool verdicts_tables(const struct verdicts *v, const char *namespace, const char *name,
+	uint64_t tables[static POLICY_DIRECTION_COUNT])
 {
 	const struct attached *attached = verdict_attached_find(v, namespace, name);
 

@@ -63,6 +63,16 @@ static struct class *new_class(struct verdicts *v, const struct item_list *list,
 	return class;
 }
 
+static bool is_made_of(const struct class *class, const struct item_list *list)
+{
+	if (class->item_count != list->count)
+		return false;
+	for (size_t i = 0; i < list->count; i++)
+		if (compare_items(&class->items[i], &list->items[i]) != 0)
+			return false;
+	return true;
+}
+
 static struct class *intern_class(struct verdicts *v, const struct item_list *list, struct buf *bytes)
 {
 	struct digest digest;
@@ -142,6 +152,7 @@ struct walk {
 	size_t backend_count, backend_room;
 	uint32_t ranges;
 	bool again; /* only what the first pass made due */
+	struct class *last; /* neighbours are often the same */
 	struct item_list found;
 	struct buf bytes;
 };
@@ -362,7 +373,9 @@ static void compute(struct walk *w, struct spot *spot, const struct cover *cover
 		return;
 	}
 	ask_all(w, spot);
-	set_class(w->v, spot, intern_class(w->v, &w->found, &w->bytes));
+	if (!w->last || !is_made_of(w->last, &w->found))
+		w->last = intern_class(w->v, &w->found, &w->bytes);
+	set_class(w->v, spot, w->last);
 	spot->flags = flags_of(w, spot);
 	/* Not the root of IPv4: what holds it in the kernel's trie is IPv6's. */
 	if (!is_root || w->family == FAMILY_6)

@@ -353,7 +353,8 @@ static void paint_region(struct pieces *pieces, const struct region *region, boo
 	const struct span *span = span_of(region, src);
 
 	for (size_t i = 0; i < span->count; i += 2)
-		for (size_t p = piece_at(pieces, span->cuts[i]); p < pieces->count && pieces->items[p].first < span->cuts[i + 1]; p++)
+		for (size_t p = piece_at(pieces, span->cuts[i]);
+			p < pieces->count && pieces->items[p].first < span->cuts[i + 1]; p++)
 			paint_piece(&pieces->items[p], region->rule->action, !src && !region->every_src);
 }
 

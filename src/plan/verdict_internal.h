@@ -409,7 +409,8 @@ struct list {
 };
 /* class null: 0. Counted. */
 struct list *verdict_flatten(struct verdicts *v, const struct table *table, const struct class *class);
-struct list *verdict_list_intern(struct verdicts *v, struct list_entry *entries, size_t count, struct list **nexts, size_t next_count);
+struct list *verdict_list_intern(struct verdicts *v, struct list_entry *entries, size_t count, struct list **nexts,
+	size_t next_count);
 void verdict_list_put(struct verdicts *v, struct list *list);
 void verdict_list_free(struct verdicts *v, struct list *list);
 

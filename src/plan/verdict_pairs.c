@@ -57,7 +57,8 @@ static uint64_t identify(const struct verdicts *v, const struct list_entry *entr
 }
 
 /* Takes the arrays over. */
-struct list *verdict_list_intern(struct verdicts *v, struct list_entry *entries, size_t count, struct list **nexts, size_t next_count)
+struct list *verdict_list_intern(struct verdicts *v, struct list_entry *entries, size_t count, struct list **nexts,
+	size_t next_count)
 {
 	struct digest digest;
 	uint64_t number = identify(v, entries, count, &digest);

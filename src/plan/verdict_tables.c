@@ -439,7 +439,8 @@ static const struct made *find_made(const struct made_list *list, struct attache
 	qsort(attached->policies, attached->policy_count, sizeof(struct policy_record *), compare_addresses);
 	for (size_t i = 0; i < list->count; i++)
 		if (list->items[i].count == attached->policy_count &&
-			memcmp(list->items[i].policies, attached->policies, attached->policy_count * sizeof(struct policy_record *)) == 0)
+			memcmp(list->items[i].policies, attached->policies,
+				attached->policy_count * sizeof(struct policy_record *)) == 0)
 			return &list->items[i];
 	return NULL;
 }

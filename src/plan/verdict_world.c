@@ -295,7 +295,8 @@ static void mark_backends(struct verdicts *v, struct service_record *service, vo
 		const struct verdict_backend *b = &service->backends[i];
 		struct net host = verdict_net_host(&b->addr);
 
-		change(v, &host, &(struct mark){.kind = MARK_BACKEND, .object = service, .protocol = b->protocol, .port = b->port});
+		change(v, &host,
+			&(struct mark){.kind = MARK_BACKEND, .object = service, .protocol = b->protocol, .port = b->port});
 	}
 }
 
