@@ -419,11 +419,25 @@ const struct collection *cluster_part(const struct cluster *store, enum cluster_
 	return store->parts[part].collection;
 }
 
-void cluster_remark(struct cluster *store, const char *object, const char *text)
+/* What several objects make together is told of the kind alone: the text begins with the one that is wrong. */
+static void find_name(const char *object, const char *text, char ret[static 300])
 {
-	const char *space = strchr(object, ' ');
-	size_t len = space ? (size_t)(space - object) : 0;
+	size_t len = strlen(object);
 
+	snprintf(ret, 300, "%s", object);
+	if (!strchr(object, ' ') && strncmp(text, object, len) == 0 && text[len] == ' ')
+		snprintf(ret, 300, "%.*s", (int)(len + 1 + strcspn(text + len + 1, ": ")), text);
+}
+
+void cluster_remark(struct cluster *store, const char *told, const char *text)
+{
+	char object[300];
+	const char *space;
+	size_t len;
+
+	find_name(told, text, object);
+	space = strchr(object, ' ');
+	len = space ? (size_t)(space - object) : 0;
 	for (int i = 0; len && i < CLUSTER_PART_COUNT; i++) {
 		const struct part *part = &store->parts[i];
 		const char *name = kind_name(traits[i].kind);

@@ -119,6 +119,28 @@ def test_what_is_wrong_stands_in_an_event(lab):
     assert len(events(lab, "bad")) == 1
 
 
+def test_settings_that_are_wrong_stand_in_an_event(lab):
+    """What several objects make together is told about the one that is wrong; a damaged block is told, too."""
+    group = lab.group.partition("/")[0]
+    lab.apply([{"apiVersion": lab.group, "kind": "FelixConfiguration", "metadata": {"name": "default"}, "spec": {"natPortRange": "9:many"}}])
+    try:
+        said = wait.until(lambda: events(lab, "default"), "an Event", 30, 0.2, detail=lambda: str(Eyes(lab.nodes[0]).problems()))
+        about = said[0]["involvedObject"]
+        assert about["kind"] == "FelixConfiguration" and about["uid"] == lab.api.get(f"/apis/{lab.group}/felixconfigurations/default")["metadata"]["uid"]
+        assert "spec.natPortRange" in said[0]["message"]
+    finally:
+        lab.kubectl("delete", f"felixconfigurations.{group}", "default")
+    block = objects(lab, "ipamblocks", lab.group)[0]
+    path = f"/apis/{lab.group}/ipamblocks/{block['metadata']['name']}"
+    lab.api.patch(path, {"spec": {"affinity": "host:" + "-" * 300}})
+    try:
+        said = wait.until(lambda: events(lab, block["metadata"]["name"]), "an Event about the block", 30, 0.2, detail=lambda: str(Eyes(lab.nodes[0]).problems()))
+        assert said[0]["involvedObject"]["kind"] == "IPAMBlock" and "spec.affinity" in said[0]["message"]
+    finally:
+        lab.api.patch(path, {"spec": {"affinity": block["spec"]["affinity"]}})
+    wait.until(lambda: not [key for key in Eyes(lab.nodes[0]).problems() if "IPAMBlock" in key], "mended", 30)
+
+
 def test_a_deleted_node_gives_everything_back(lab):
     """Whichever agent holds the Lease releases its pods, tunnel address and blocks."""
     gone = lab.nodes[2]
