@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A lab with a case's own nodes, pods, outside hosts and policies, which goes from one world to the next."""
 
+import concurrent.futures
 import dataclasses
 import json
 import os
@@ -186,9 +187,11 @@ class CaseLab(Lab):
 
     @staticmethod
     def _parallel(function, items) -> None:
-        items = list(items)
-        for start in range(0, len(items), TOGETHER):
-            proc.together(*(lambda item=item: function(item) for item in items[start:start + TOGETHER]))
+        """The first error, once all of them have ended: a lab is not taken down under their feet."""
+        with concurrent.futures.ThreadPoolExecutor(TOGETHER) as pool:
+            done = [pool.submit(function, item) for item in items]
+        for one in done:
+            one.result()
 
     # --- probes ---
 

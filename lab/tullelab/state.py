@@ -78,15 +78,19 @@ class State:
         os.rename(new, self.dir / "state.json")
 
     def remove(self) -> None:
-        """Forget the lab.  A crash half way leaves a directory that `down` can remove again."""
-        shutil.rmtree(self.dir, ignore_errors=True)
+        """Forget the lab, all at once: a thread of its creator that is still at work finds nothing to write into."""
+        hidden = ROOT / f".{self.name}-{os.getpid()}-{time.monotonic_ns()}"
+        with contextlib.suppress(FileNotFoundError), self._threads, open(self.dir / "lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            os.rename(self.dir, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
         with contextlib.suppress(OSError):
             ROOT.rmdir()
 
 
 def names() -> list:
     try:
-        return sorted(entry.name for entry in ROOT.iterdir() if entry.is_dir())
+        return sorted(entry.name for entry in ROOT.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     except FileNotFoundError:
         return []
 
