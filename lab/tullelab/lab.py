@@ -88,6 +88,7 @@ class Lab:
         proc.need("ip", "nsenter", "unshare", "setpriv", "sysctl")
         if os.geteuid() != 0:
             raise LabError("the lab needs root (network and mount namespaces)")
+        proc.allow_watchers()
         self.state = State.create(self.name, self.options, self._held)
         try:
             self._build()

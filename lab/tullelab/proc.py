@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from pathlib import Path
 
 from . import wait
 from .errors import CommandError, LabError
@@ -102,6 +103,17 @@ def together(*functions) -> list:
         return [one.result() for one in waiting]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # what still runs ends with the lab
+
+
+def allow_watchers(wanted: int = 1024) -> None:
+    """A lab has many agents on one machine, and each watches some directories: more than most machines allow one user. The limit stays
+    raised, and costs nothing where it is not used."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    try:
+        if int(limit.read_text()) < wanted:
+            limit.write_text(str(wanted))
+    except OSError:
+        pass  # not ours to change; the agents say so when it is too low
 
 
 def need(*programs: str) -> None:
