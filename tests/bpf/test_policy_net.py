@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -145,6 +146,13 @@ class Bed:
     def counts(self):
         return {line.split()[0]: int(line.split()[1]) for line in self.node([TOOL, PINS, "counts"]).splitlines()}
 
+    def ready(self):
+        """Nobody answers a neighbour while he still asks whether his link-local address is free."""
+        end = time.monotonic() + DEADLINE
+        while any(space("ip -6 addr show tentative") for space in self.spaces):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
     def close(self):
         for process in self.answerers:
             process.kill()
@@ -161,6 +169,7 @@ def make_bed(*load):
         bed.pods()
         bed.attach()
         bed.serve()
+        bed.ready()
         yield bed
     finally:
         bed.close()
