@@ -327,6 +327,17 @@ def test_verdicts_stay_without_the_agent(world, cast):
     assert received(web) == before, "no packet slipped through the restart"
 
 
+def test_programs_that_somebody_takes_away_come_back(world, cast):
+    """A clsact qdisc takes the filters with it that hang on it."""
+    lab, web, client, stranger, far = cast
+    world.policy("deny", policyTypes=["Ingress"])
+    settles({(client, web, WEB): False}, lab=lab)
+    device = json.loads(web.node.run(["ip", "-json", "route", "get", web.ip]).stdout)[0]["dev"]
+    web.node.run(["tc", "qdisc", "del", "dev", device, "clsact"])
+    until(lambda: "had lost their programs" in web.node.log, "the agent notices", lab)
+    settles({(client, web, WEB): False}, lab=lab)
+
+
 def test_a_pod_cannot_be_somebody_else(world, cast):
     lab, web, client, stranger, far = cast
     client.run(["ip", "address", "add", f"{stranger.ip}/32", "dev", "lo"])

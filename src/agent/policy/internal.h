@@ -108,7 +108,7 @@ struct policer {
 	struct world world[WORLD_PART_COUNT];
 	struct world_needs needs;
 	size_t troubled; /* policies that could not be understood */
-	struct event *dirty, *retry, *opened, *events;
+	struct event *dirty, *retry, *upkeep, *opened, *events;
 	int64_t dirty_since_us;
 	bool in_force;     /* the kernel's tables have once been made those of the engine */
 	bool ground;       /* the plan has been applied: what the node itself sends is marked */
@@ -167,6 +167,8 @@ void local_sync(struct policer *policer);
 /* Those whose tables have changed. */
 int local_put(struct policer *policer, bool all, struct err *err);
 int local_keep(struct policer *policer, struct err *err);
+/* How many interfaces have lost a program to somebody else; they get it back with the next pass. */
+size_t local_check(struct policer *policer);
 /* The store's object of a pod of this node has come, changed or gone. */
 void local_object(struct policer *policer, const char *namespace, const char *name, const struct endpoint *endpoint);
 void local_free(struct policer *policer);
@@ -177,4 +179,6 @@ void policer_event(void *ctx, const struct policy_event *event);
 
 /* -- places.c -- */
 void places_follow(struct policer *policer);
+/* As local_check. */
+size_t places_check(struct policer *policer);
 void places_free(struct policer *policer);

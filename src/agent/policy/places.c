@@ -49,6 +49,16 @@ static bool had_exit(const struct policer *policer, const struct plane_link *lin
 	return false;
 }
 
+size_t places_check(struct policer *policer)
+{
+	size_t lost = 0;
+
+	for (size_t i = 0; i < policer->exit_count; i++)
+		lost += !policy_plane_check_exit(policer->plane, policer->exits[i].index) && if_nametoindex(policer->exits[i].name);
+	policer->links_due |= lost > 0;
+	return lost;
+}
+
 static void guard_exits(struct policer *policer, const struct plane_link *links, size_t count)
 {
 	_cleanup_free_ struct exit_link *exits = calloc(count + 1, sizeof(*exits));

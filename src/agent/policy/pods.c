@@ -208,6 +208,20 @@ int local_keep(struct policer *policer, struct err *err)
 	return policy_plane_keep_pods(policer->plane, indexes, count, err);
 }
 
+size_t local_check(struct policer *policer)
+{
+	char name[IF_NAMESIZE];
+	size_t lost = 0;
+
+	for (struct local_pod *local = policer->pods; local; local = local->hh.next)
+		if (local->guarded && !policy_plane_check_pod(policer->plane, local->pod.ifindex) &&
+			if_indextoname(local->pod.ifindex, name)) {
+			local->guarded = false;
+			lost++;
+		}
+	return lost;
+}
+
 /* -- attachments -- */
 
 struct sync {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define RETRY_S 1
+#define UPKEEP_S 5
 
 bool policer_problem(struct policer *policer, const char *object, const char *text)
 {
@@ -144,6 +145,18 @@ static void on_retry(evutil_socket_t fd, short what, void *ctx)
 	policer_mark(ctx);
 }
 
+/* Somebody else may have taken a program away, with a qdisc or by itself: the kernel does not tell. */
+static void on_upkeep(evutil_socket_t fd, short what, void *ctx)
+{
+	struct policer *policer = ctx;
+	size_t pods = local_check(policer), exits = places_check(policer);
+
+	if (!pods && !exits)
+		return;
+	log_warning("policy: %zu pods' interfaces and %zu by which packets leave had lost their programs; they are put back", pods, exits);
+	policer_mark(policer);
+}
+
 void policer_follow(struct policer *policer)
 {
 	if (!policer || *policer->off)
@@ -207,6 +220,7 @@ static void let_go(struct policer *policer)
 	attach_set_gate(policer->agent->attacher, NULL);
 	event_release(&policer->dirty);
 	event_release(&policer->retry);
+	event_release(&policer->upkeep);
 	event_release(&policer->events);
 	if (policer->verdicts)
 		verdicts_free(policer->verdicts);
@@ -309,6 +323,7 @@ static int open_plane(struct policer *policer, struct err *err)
 
 static int open_parts(struct policer *policer, struct err *err)
 {
+	const struct timeval upkeep = {.tv_sec = UPKEEP_S};
 	struct event_base *base = policer->agent->base;
 	int fd, rc = open_plane(policer, err);
 
@@ -318,12 +333,14 @@ static int open_parts(struct policer *policer, struct err *err)
 	policer->endpoints = endpoint_pool_new();
 	policer->dirty = event_new(base, -1, 0, on_dirty, policer);
 	policer->retry = event_new(base, -1, 0, on_retry, policer);
+	policer->upkeep = event_new(base, -1, EV_PERSIST, on_upkeep, policer);
 	policer->events = fd >= 0 ? event_new(base, fd, EV_READ | EV_PERSIST, on_events, policer) : NULL;
-	if (!policer->endpoints || !policer->dirty || !policer->retry || (fd >= 0 && !policer->events) ||
+	if (!policer->endpoints || !policer->dirty || !policer->retry || !policer->upkeep || (fd >= 0 && !policer->events) ||
 		verdicts_new(&policer->verdicts) < 0)
 		return err_set(err, -ENOMEM, "policy: out of memory");
 	if (policer->events)
 		event_add(policer->events, NULL);
+	event_add(policer->upkeep, &upkeep);
 	return 0;
 }
 
