@@ -96,7 +96,9 @@ class Node(Host):
             raise LabError(f"{self.lab.build}/tulled is not built: run `make`, or set TULLE_BUILD to where it is")
         if self.agent_running:
             raise LabError(f"{self.name}: tulled is running already")
-        self.daemon(self.agent_command(extra), "tulled", env=env)
+        # env's for tulled alone: a library that is loaded first is none of those programs' business that lead there
+        change = ["env", *(f"{key}={value}" for key, value in env.items())] if env else []
+        self.daemon(change + self.agent_command(extra), "tulled")
         if ready:
             self.agent_ready(timeout)
 
