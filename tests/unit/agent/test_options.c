@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "agent/options.h"
+#include "../scratch.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -103,9 +104,8 @@ static void environment_stands_behind_the_command_line(void **state)
 
 static int parse_file(const char *text, struct options *options, struct err *err)
 {
-	char path[] = "/tmp/tulle-options-XXXXXX";
-	char flag[64];
-	int fd = mkstemp(path);
+	char path[SCRATCH_MAX], flag[64];
+	int fd = scratch_file(path, sizeof(path), "options");
 	int rc;
 
 	assert_true(fd >= 0);

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "plane/plane.h"
+#include "../scratch.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -130,8 +131,7 @@ int lab_setup(void **state)
 {
 	struct lab *lab = calloc(1, sizeof(*lab));
 
-	strcpy(lab->dir, "/tmp/tulle-attach-XXXXXX");
-	assert_non_null(mkdtemp(lab->dir));
+	assert_int_equal(scratch_directory(lab->dir, sizeof(lab->dir), "attach"), 0);
 	snprintf(lab->host_local, sizeof(lab->host_local), "%s/networks", lab->dir);
 	snprintf(lab->flannel, sizeof(lab->flannel), "%s/flannel", lab->dir);
 	assert_int_equal(mkdir(lab->host_local, 0755), 0);

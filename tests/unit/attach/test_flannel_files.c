@@ -12,6 +12,7 @@
 #include "attach/flannel_files.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "../scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,8 +38,7 @@ static int setup(void **state)
 {
 	struct place *place = calloc(1, sizeof(*place));
 
-	strcpy(place->dir, "/tmp/tulle-files-XXXXXX");
-	assert_non_null(mkdtemp(place->dir));
+	assert_int_equal(scratch_directory(place->dir, sizeof(place->dir), "files"), 0);
 	/* both are still to be made */
 	snprintf(place->flannel, sizeof(place->flannel), "%s/cni/flannel", place->dir);
 	snprintf(place->host_local, sizeof(place->host_local), "%s/cni/networks", place->dir);

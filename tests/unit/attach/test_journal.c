@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "../scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,10 +69,10 @@ static void put(struct journal *journal, const char *text)
 
 static int make_dir(void **state)
 {
-	char *dir = strdup("/tmp/tulle-journal-XXXXXX");
+	char *dir = malloc(SCRATCH_MAX);
 
 	*state = dir;
-	return mkdtemp(dir) ? 0 : -1;
+	return scratch_directory(dir, SCRATCH_MAX, "journal");
 }
 
 static int remove_dir(void **state)

@@ -4,6 +4,7 @@
 #include "client/kube.h"
 #include "client/kube_base64.h"
 #include "client/kube_config.h"
+#include "../scratch.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -295,7 +296,7 @@ static void servers_over_kubeconfig(void **state)
 
 /* -- files -- */
 
-static char directory[] = "/tmp/tulle-kube-config-XXXXXX";
+static char directory[SCRATCH_MAX];
 
 static const char *in_directory(const char *name)
 {
@@ -312,8 +313,7 @@ static void write_file(const char *name, const char *text)
 
 static int make_directory(void **state)
 {
-	strcpy(directory + sizeof(directory) - 7, "XXXXXX");
-	return mkdtemp(directory) ? 0 : -1;
+	return scratch_directory(directory, sizeof(directory), "kube-config");
 }
 
 static int remove_directory(void **state)

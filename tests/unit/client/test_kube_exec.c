@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "client/kube_auth.h"
 #include "client/kube_exec.h"
+#include "../scratch.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -21,13 +22,11 @@
 #define VERSION "client.authentication.k8s.io/v1"
 #define ANSWER(status) "{\"kind\":\"ExecCredential\",\"apiVersion\":\"" VERSION "\",\"status\":" status "}"
 
-static char directory[] = "/tmp/tulle-kube-exec-XXXXXX";
-static char script[64], count_file[64];
+static char directory[SCRATCH_MAX], script[64], count_file[64];
 
 static int make_directory(void **state)
 {
-	strcpy(directory + sizeof(directory) - 7, "XXXXXX");
-	if (!mkdtemp(directory))
+	if (scratch_directory(directory, sizeof(directory), "kube-exec") < 0)
 		return -1;
 	snprintf(script, sizeof(script), "%s/plugin", directory);
 	snprintf(count_file, sizeof(count_file), "%s/count", directory);

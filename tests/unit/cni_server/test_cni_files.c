@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/frame.h"
 #include "cni_server/cni_files.h"
+#include "../scratch.h"
 
 #include <ftw.h>
 #include <limits.h>
@@ -43,8 +44,7 @@ static int setup(void **state)
 {
 	struct bed *bed = calloc(1, sizeof(*bed));
 
-	strcpy(bed->top, "/tmp/test-cni-files-XXXXXX");
-	assert_non_null(mkdtemp(bed->top));
+	assert_int_equal(scratch_directory(bed->top, sizeof(bed->top), "cni-files"), 0);
 	snprintf(bed->conf, sizeof(bed->conf), "%s/conf", bed->top);
 	snprintf(bed->bin, sizeof(bed->bin), "%s/bin", bed->top);
 	file_make_dirs(bed->conf, 0755, NULL);

@@ -2,6 +2,7 @@
 #include "plane/record.h"
 
 #include "base/file.h"
+#include "../scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,8 +17,7 @@ static char path[64];
 
 static int make_path(void **state)
 {
-	snprintf(path, sizeof(path), "/tmp/tulle-record-XXXXXX");
-	return close(mkstemp(path));
+	return close(scratch_file(path, sizeof(path), "record"));
 }
 
 static int remove_path(void **state)

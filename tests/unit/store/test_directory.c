@@ -5,6 +5,7 @@
 #include "nodes.h"
 
 #include "store/manager.h"
+#include "../scratch.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -81,8 +82,7 @@ static int begin(void **state)
 {
 	struct world *world = calloc(1, sizeof(*world));
 
-	snprintf(world->path, sizeof(world->path), "/tmp/tulle-store-XXXXXX");
-	if (!mkdtemp(world->path))
+	if (scratch_directory(world->path, sizeof(world->path), "store") < 0)
 		return -1;
 	world->base = event_base_new();
 	*state = world;
