@@ -4,7 +4,7 @@
  * why in one line and leaves the result alone; what it accepts holds what the model's headers promise, is equal to
  * itself read once more, and survives the judgement of pools. Remarks are one line of printable characters.
  */
-#include "fuzz.h"
+#include "remarks.h"
 
 #include "base/cleanup.h"
 #include "base/json.h"
@@ -12,20 +12,6 @@
 #include "resources/resources.h"
 
 #include <string.h>
-
-static void check_line(const char *text)
-{
-	FUZZ_CHECK(*text);
-	for (; *text; text++)
-		FUZZ_CHECK((unsigned char)*text >= 0x20 && (unsigned char)*text < 0x7f);
-}
-
-static void remark(void *ctx, const char *text)
-{
-	check_line(text);
-}
-
-static const struct calico_remarks remarks = {.remark = remark};
 
 static void check_refusal(int rc, const struct err *err, const void *made)
 {

@@ -4,7 +4,7 @@
  * only for its names; what it is made into holds what model/policy.h promises, is equal to itself read once more, and a
  * policy of a namespace selects nobody outside of it. Stories and remarks are one line of printable characters.
  */
-#include "fuzz.h"
+#include "remarks.h"
 
 #include "base/cleanup.h"
 #include "base/json.h"
@@ -12,20 +12,6 @@
 
 #include <math.h>
 #include <string.h>
-
-static void check_line(const char *text)
-{
-	FUZZ_CHECK(*text);
-	for (; *text; text++)
-		FUZZ_CHECK((unsigned char)*text >= 0x20 && (unsigned char)*text < 0x7f);
-}
-
-static void remark(void *ctx, const char *text)
-{
-	check_line(text);
-}
-
-static const struct calico_remarks remarks = {.remark = remark};
 
 /* -- rules -- */
 
