@@ -7,6 +7,7 @@ TCP: one HTTP answer a connection.  UDP: one datagram, padded to the size of the
 import selectors
 import socket
 import sys
+import threading
 
 
 def plain(address: str) -> str:
@@ -28,6 +29,15 @@ def listen(kind, port: int) -> socket.socket:
 
 
 def answer_tcp(name: str, connection: socket.socket, peer) -> None:
+    """In a thread of its own: an asker whom a policy cuts off in the middle must not keep the others waiting."""
+    try:
+        with connection:
+            hold_conversation(name, connection, peer)
+    except OSError as error:
+        print(error, flush=True)
+
+
+def hold_conversation(name: str, connection: socket.socket, peer) -> None:
     connection.settimeout(2)
     tail = b""  # all of the question is read: closing before would reset the connection
     while not tail.endswith(b"\r\n\r\n"):
@@ -59,9 +69,7 @@ def main() -> None:
         for key, _ in ready.select():
             try:
                 if key.fileobj is tcp:
-                    connection, peer = tcp.accept()
-                    with connection:
-                        answer_tcp(name, connection, peer)
+                    threading.Thread(target=answer_tcp, args=(name, *tcp.accept()), daemon=True).start()
                 else:
                     answer_udp(name, udp)
             except OSError as error:
