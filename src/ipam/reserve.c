@@ -428,7 +428,7 @@ static int fetch(struct reserve *reserve, const struct addr *addr, enum pool_use
 	DL_FOREACH(reserve->refused, fetch)
 	{
 		if (addr_equal(&fetch->addr, addr) && fetch->refused + RESERVE_FAILED_MS > reserve_now(reserve))
-			return err_set(err, fetch->err.code, "%s", err_text(&fetch->err));
+			return err_set(err, fetch->err.code == -EEXIST ? -ENOSPC : fetch->err.code, "%s", err_text(&fetch->err));
 	}
 	reserve->starved = true;
 	DL_FOREACH(reserve->fetches, fetch)
@@ -464,9 +464,9 @@ int reserve_take_wish(struct reserve *reserve, const struct addr *addr, enum poo
 	if (!slot)
 		return fetch(reserve, addr, use, err);
 	if (slot->owner)
-		return err_set(err, -EEXIST, "requested address %s: in use by another pod", text);
+		return err_set(err, -ENOSPC, "requested address %s: in use by another pod", text);
 	if (slot->lost || (!slot->shown && !slot->doubt))
-		return err_set(err, -EEXIST, "requested address %s: somebody has it already", text);
+		return err_set(err, -ENOSPC, "requested address %s: somebody has it already", text);
 	if (slot->doubt || slot->writing) {
 		reserve->starved = true;
 		return err_set(err, -EAGAIN, "requested address %s: the store is being asked for it", text);

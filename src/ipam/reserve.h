@@ -32,6 +32,9 @@ struct reserve_options {
 	/* So long after an address was taken or given back the store is told, if nothing is under way then: pods that come
 	 * together are one write, and none waits for that of the one before. */
 	unsigned behind_ms;
+	/* So long an address that was asked for by name and that somebody has is asked for again: its pod may just have been
+	 * deleted on another node, which gives it back behind its answer. */
+	unsigned taken_ms;
 	int64_t (*now)(void *ctx); /* milliseconds of a clock that never goes back; null: CLOCK_BOOTTIME */
 	/* Somebody else has this address in the store now, though the owner uses it. Once for each. May be
 	 * null. */
@@ -74,7 +77,7 @@ void reserve_want_none(struct reserve *reserve);
 int reserve_take(struct reserve *reserve, const struct ipam_wish *wish, uint64_t owner,
 	const struct ipam_owner *pod, struct addr *ret, struct err *err);
 /* This very one, of whatever pool is for this use, rested or not. -EAGAIN: it is being fetched, and is kept for who asks
- * next; -EEXIST: somebody has it; -EINVAL: it lies in no pool for this use. */
+ * next; -ENOSPC: somebody has it, and did not give it back in time; -EINVAL: it lies in no pool for this use. */
 int reserve_take_wish(struct reserve *reserve, const struct addr *addr, enum pool_use use, uint64_t owner,
 	const struct ipam_owner *pod, struct err *err);
 /* What one has, another has from now on: nothing changes in the store. Nothing happens when it is not from's. */

@@ -337,6 +337,19 @@ static bool begin_fill(struct reserve *reserve)
 
 /* -- fetch: one address that was asked for -- */
 
+/* Somebody has it, and may be about to give it back. */
+static bool is_worth_waiting(const struct reserve *reserve, struct fetch *fetch, int rc)
+{
+	int64_t now = reserve_now(reserve);
+
+	if (rc != -EEXIST)
+		return false;
+	if (!fetch->taken)
+		fetch->taken = now;
+	fetch->again = now + RESERVE_TAKEN_EVERY_MS;
+	return fetch->again <= fetch->taken + reserve->options.taken_ms;
+}
+
 static void fetched(void *ctx, const struct ipam_result *result)
 {
 	struct reserve *reserve = ctx;
@@ -345,6 +358,11 @@ static void fetched(void *ctx, const struct ipam_result *result)
 	reserve->call = NULL;
 	reserve->fetching = NULL;
 	add_addresses(reserve, result, true);
+	if (is_worth_waiting(reserve, fetch, result->rc)) {
+		succeeded(reserve);
+		reserve_step(reserve);
+		return;
+	}
 	DL_DELETE(reserve->fetches, fetch);
 	if (is_final(result->rc)) {
 		fetch->refused = reserve_now(reserve);
@@ -360,8 +378,14 @@ static void fetched(void *ctx, const struct ipam_result *result)
 
 static bool begin_fetch(struct reserve *reserve)
 {
-	struct fetch *fetch = reserve->fetches;
+	int64_t now = reserve_now(reserve);
+	struct fetch *fetch;
 
+	DL_FOREACH(reserve->fetches, fetch)
+	{
+		if (fetch->again <= now)
+			break;
+	}
 	if (!fetch)
 		return false;
 	reserve->fetching = fetch;
@@ -574,9 +598,9 @@ static void sleep_until_due(struct reserve *reserve)
 {
 	struct timeval wait = {.tv_sec = 1};
 
-	if (reserve->starved)
-		wait = (struct timeval){.tv_usec = 100000};
-	if (!reserve->soon && (reserve->slots || reserve->demands || reserve->refused))
+	if (reserve->starved || reserve->fetches)
+		wait = (struct timeval){.tv_usec = RESERVE_TAKEN_EVERY_MS * 1000};
+	if (!reserve->soon && (reserve->slots || reserve->demands || reserve->refused || reserve->fetches))
 		evtimer_add(reserve->timer, &wait);
 }
 

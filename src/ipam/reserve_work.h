@@ -14,6 +14,9 @@
 /* What had nothing, or was refused, is not asked for again for this long; who asks is told what was said then. */
 #define RESERVE_FAILED_MS 2000
 
+/* A single address that somebody has is asked for again this often (reserve_options.taken_ms). */
+#define RESERVE_TAKEN_EVERY_MS 100
+
 struct event;
 
 struct slot {
@@ -53,8 +56,9 @@ struct demand { /* a set of pools that pods draw from */
 struct fetch { /* a single address that was asked for */
 	struct addr addr;
 	enum pool_use use;
-	int64_t refused; /* when it was: milliseconds */
-	struct err err;  /* why */
+	int64_t taken, again; /* since when somebody has it, and when it is asked for again: milliseconds; 0: not known to be */
+	int64_t refused;      /* when it was: milliseconds */
+	struct err err;       /* why */
 	struct fetch *prev, *next;
 };
 

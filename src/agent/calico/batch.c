@@ -15,6 +15,7 @@
 #include <time.h>
 
 #define BEHIND_MS 200
+#define TAKEN_MS 2000 /* ten times what another node may be behind */
 
 /* -- what it says -- */
 
@@ -205,6 +206,7 @@ int calico_batch_init(struct calico *calico)
 	struct reserve_options options = {
 		.rest_s = (unsigned)calico->agent->options.address_rest,
 		.behind_ms = BEHIND_MS,
+		.taken_ms = TAKEN_MS,
 		.lost = on_lost,
 		.ready = on_ready,
 		.report = on_report,

@@ -522,10 +522,41 @@ static void test_refused_wishes(void **state)
 	assert_int_equal(take_wish(bed, reserve, "10.9.0.6", 1, &err), -EINVAL);
 	set_world(bed, pool("10.0.0.0/28", 30), plain);
 	bed->now += 3;
-	assert_int_equal(take_wish(bed, reserve, "10.0.0.5", 1, &err), -EEXIST);
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.5", 1, &err), -ENOSPC);
 	assert_non_null(strstr(err.text, "10.0.0.5"));
 	assert_int_equal(take_wish(bed, reserve, "10.0.0.6", 1, &err), 0);
-	assert_int_equal(take_wish(bed, reserve, "10.0.0.6", 2, &err), -EEXIST);
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.6", 2, &err), -ENOSPC);
+	reserve_free(reserve);
+}
+
+/* Its pod was deleted on another node a moment ago, which has not given it back yet: who asks for it by name waits. */
+static void test_a_wish_waits_for_the_other_node(void **state)
+{
+	struct bed *bed = *state;
+	struct reserve_options options = {.low = 1, .high = 1, .taken_ms = 2000, .now = millis, .ctx = bed};
+	struct reserve *reserve = NULL;
+	struct err err = ERR_INIT;
+
+	assert_int_equal(assign_addr(bed, 1, "10.0.0.5", POOL_USE_WORKLOAD), 0);
+	assert_int_equal(reserve_new(base, bed->allocators[0], &options, &reserve), 0);
+	reserve_start(reserve);
+	settle(bed, reserve);
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.5", 1, &err), -EAGAIN);
+	bed->now += 1;
+	reserve_retry(reserve);
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.5", 1, &err), -EAGAIN);
+	assert_int_equal(release_handle(bed, 1, "wish"), 0);
+	bed->now += 1;
+	reserve_retry(reserve);
+	settle(bed, reserve);
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.5", 1, &err), 0);
+
+	assert_int_equal(assign_addr(bed, 1, "10.0.0.6", POOL_USE_WORKLOAD), 0);
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.6", 2, &err), -EAGAIN);
+	bed->now += 3;
+	reserve_retry(reserve);
+	settle(bed, reserve);
+	assert_int_equal(take_wish(bed, reserve, "10.0.0.6", 2, &err), -ENOSPC);
 	reserve_free(reserve);
 }
 
@@ -693,6 +724,7 @@ int main(void)
 		TEST(test_no_world),
 		TEST(test_batch_beside_a_damaged_block),
 		TEST(test_refused_wishes),
+		TEST(test_a_wish_waits_for_the_other_node),
 		TEST(test_passed_on),
 		TEST(test_shorter_rest),
 		TEST(test_many_rest),
