@@ -10,7 +10,14 @@
 
 #define NOT_RECALLED (-1)
 
-/* The packet answers: what counts is the judgement of whom it answers. */
+enum recall {
+	RECALL_DENIED,
+	RECALL_ALLOWED,
+	RECALL_FREE, /* whatever the policies say */
+};
+
+/* The packet answers: what counts is the judgement of whom it answers. This node and its pods always reach each other, and
+ * by conntrack's word it is the node: its address there is nobody's who was masqueraded. */
 static __noinline int judge_recalled(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
 	const struct conntrack *ct, int from_pod)
 {
@@ -21,16 +28,20 @@ static __noinline int judge_recalled(struct __sk_buff *skb, struct scene *scene,
 	question.port = from_pod ? scene->key.local_port : scene->peer_port;
 	question.sport = from_pod ? scene->peer_port : scene->key.local_port;
 	if (!question.table)
-		return 1;
+		return RECALL_ALLOWED;
 	classify(scene);
-	return judge(skb, scene, &question);
+	if (scene->flags & POLICY_ADDRESS_OWN)
+		return RECALL_FREE;
+	return judge(skb, scene, &question) ? RECALL_ALLOWED : RECALL_DENIED;
 }
 
 static __noinline int recall(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
 	const struct policy_state *now, int from_pod)
 {
 	const int tcp = scene->packet.protocol == IPPROTO_TCP;
+	__u32 flags = (from_pod ? 0 : POLICY_FLOW_FROM_POD) | POLICY_FLOW_REPLIED | POLICY_FLOW_OPEN;
 	struct conntrack ct = {};
+	int recalled;
 
 	if (!conntrack_find(skb, &scene->packet, !from_pod, &ct)) {
 		scene->stray = tcp;
@@ -38,9 +49,9 @@ static __noinline int recall(struct __sk_buff *skb, struct scene *scene, const s
 	}
 	if (!ct.is_reply)
 		return NOT_RECALLED;
-	if (judge_recalled(skb, scene, pod, &ct, from_pod))
-		return remember(scene, pod->serial, now->epoch,
-			(from_pod ? 0 : POLICY_FLOW_FROM_POD) | POLICY_FLOW_REPLIED | POLICY_FLOW_OPEN);
+	recalled = judge_recalled(skb, scene, pod, &ct, from_pod);
+	if (recalled != RECALL_DENIED)
+		return remember(scene, pod->serial, now->epoch, flags | (recalled == RECALL_FREE ? POLICY_FLOW_FREE : 0));
 	/* of other protocols either side may begin at any time */
 	if (!tcp)
 		return NOT_RECALLED;

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 from calico_words import manifest, pool
-from tullelab import LabError, wait
+from tullelab import LabError, proc, wait
 
 WEB, OTHER = 8080, 8081
 NAMESPACES = ("shop", "bank")
@@ -54,6 +54,27 @@ def reaches(a, where, port=WEB, timeout=0.4):
         return True
     except (OSError, LabError):
         return False
+
+
+def reaches_at_all(a, where, port):
+    try:
+        a.connect(where, port, timeout=0.4).close()
+        return True
+    except OSError:
+        return False
+
+
+TALK = """
+import socket, sys, threading, time
+def talk(connection):
+    with connection:
+        while True:
+            connection.sendall(b"on and on")
+            time.sleep(0.05)
+server = socket.create_server((sys.argv[1], 9001))
+while True:
+    threading.Thread(target=talk, args=(server.accept()[0],), daemon=True).start()
+"""
 
 
 def until(yes, what, lab=None):
@@ -282,9 +303,12 @@ def received(pod) -> int:
     return int(dict(zip(*lines))["InEchos"])
 
 
+def status(node) -> dict:
+    return json.loads(node.run([f"{node.lab.build}/tullectl", "-o", "json", "status"], check=False).stdout)["policy"]
+
+
 def counter(node, reason) -> int:
-    status = json.loads(node.run([f"{node.lab.build}/tullectl", "-o", "json", "status"], check=False).stdout)
-    return status["policy"]["packets"][reason]
+    return status(node)["packets"][reason]
 
 
 def test_a_flow_that_stands_is_cut(world, cast):
@@ -304,6 +328,27 @@ def test_a_flow_that_stands_is_cut(world, cast):
         until(lambda: not echoes(), "the flow is cut", lab)
         world.drop("deny")
         wait.until(echoes, "it goes on where it was", 20)
+
+
+def test_connections_with_the_node_stay(world, cast):
+    """Those that began before there was a policy, and of which the pod (kubectl logs) or the node is the one who talks: nobody knows the
+    flow, and conntrack says who began."""
+    lab, web, client, stranger, far = cast
+    talkers = [web.spawn([proc.PYTHON, "-c", TALK, web.ip]), web.node.spawn([proc.PYTHON, "-c", TALK, web.node.ip])]
+    try:
+        for place, where in ((web.node, web.ip), (web, web.node.ip)):
+            until(lambda: reaches_at_all(place, where, 9001), "it listens", lab)
+        with web.node.connect(web.ip, 9001, timeout=2) as kubelet, web.connect(web.node.ip, 9001, timeout=2) as towards:
+            world.policy("silent", policyTypes=["Ingress", "Egress"])
+            settles({(client, web, WEB): False, (web, far, WEB): False}, lab=lab)
+            for _ in range(2):  # also after the tables have changed once more
+                for connection in (kubelet, towards):
+                    assert connection.recv(1 << 20) and connection.recv(1 << 20) and connection.recv(1 << 20)
+                world.policy("elsewhere", select={"app": "web"}, policyTypes=["Ingress"])
+                until(lambda: status(web.node)["policies"] == len(world.policies), "the other policy is there", lab)
+    finally:
+        for talker in talkers:
+            talker.stop(2)
 
 
 # -- the agent comes and goes --
@@ -380,8 +425,7 @@ def test_keep(plain):
     node.agent_restart(["--policy=on"])
     plain.policy("gate", select={"app": "web"}, ingress=[{"from": [{"podSelector": {"matchLabels": {"app": "client"}}}]}])
     until(lambda: reaches(client, web.ip, OTHER), "who is allowed passes", plain.lab)
-    wait.until(lambda: json.loads(node.run([f"{node.lab.build}/tullectl", "-o", "json", "status"], check=False).stdout)["policy"]["applied"] == len(plain.policies),
-               "the policy applies", 5)
+    wait.until(lambda: status(node)["applied"] == len(plain.policies), "the policy applies", 5)
     with client.connect(web.ip, WEB, timeout=2) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n")
         plain.policy("gate", select={"app": "web"}, policyTypes=["Ingress"])
