@@ -10,15 +10,21 @@
 #include <yaml.h>
 
 #define DEPTH_MAX 64
-#define VALUES_MAX 100000
+#define VALUES_LEAST 100000 /* that a document may have, however short */
 #define NUMBER_MAX 24 /* characters; larger than any 64-bit number */
 
 struct reader {
 	yaml_document_t *document;
 	const char *where;
-	size_t values;
+	size_t values, values_max;
 	struct err *err;
 };
+
+/* Only aliases make more values than a text's length allows: each takes a character, and one that parts it from the next. */
+static size_t values_max(size_t len)
+{
+	return VALUES_LEAST + len / 2;
+}
 
 static json_t *convert(struct reader *reader, int index, unsigned depth, bool numbers);
 
@@ -123,18 +129,18 @@ static json_t *convert(struct reader *reader, int index, unsigned depth, bool nu
 		return json_null();
 	if (depth > DEPTH_MAX)
 		return refuse(reader, node, "nested too deeply");
-	if (++reader->values > VALUES_MAX)
-		return refuse(reader, node, "too many values");
+	if (++reader->values > reader->values_max)
+		return refuse(reader, node, "too many values, as aliases unfold");
 	if (node->type == YAML_SCALAR_NODE)
 		return scalar(reader, node, numbers);
 	return node->type == YAML_SEQUENCE_NODE ? sequence(reader, node, depth, numbers) : mapping(reader, node, depth, numbers);
 }
 
 /* 1 and the next document, 0 behind the last one. */
-static int load(yaml_parser_t *parser, const char *where, bool numbers, json_t **ret, struct err *err)
+static int load(yaml_parser_t *parser, size_t len, const char *where, bool numbers, json_t **ret, struct err *err)
 {
 	yaml_document_t document;
-	struct reader reader = {&document, where, 0, err};
+	struct reader reader = {&document, where, 0, values_max(len), err};
 	json_t *value = NULL;
 	bool found;
 
@@ -162,7 +168,7 @@ static int parse_yaml(const char *text, size_t len, const char *where, json_t **
 	if (!yaml_parser_initialize(&parser))
 		return err_set(err, -ENOMEM, "%s: no memory", where);
 	yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-	rc = load(&parser, where, false, &value, err);
+	rc = load(&parser, len, where, false, &value, err);
 	yaml_parser_delete(&parser);
 	if (rc < 0)
 		return rc;
@@ -185,7 +191,7 @@ int kube_yaml_each(const char *text, size_t len, const char *where,
 	if (!yaml_parser_initialize(&parser))
 		return err_set(err, -ENOMEM, "%s: no memory", where);
 	yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-	while ((rc = load(&parser, where, true, &value, err)) > 0) {
+	while ((rc = load(&parser, len, where, true, &value, err)) > 0) {
 		rc = document(ctx, value, err);
 		if (rc < 0)
 			break;

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define DIRECTORY_FILE_MAX (32u << 20) /* bytes; a policy with 100,000 prefixes has 4 to 10 million */
+
 /* Into an empty buf, whose maximum holds. -ENOENT without a story when there is no such file. follow: symbolic
  * links, as a mounted ConfigMap consists of. */
 int directory_file_read(const char *parent, const char *name, bool follow, struct buf *buf, struct err *err);

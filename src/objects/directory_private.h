@@ -17,7 +17,6 @@
 #include <limits.h>
 
 #define OBJECTS_DIR "objects"
-#define MANIFEST_MAX (4u << 20) /* bytes of a file */
 #define VERSION_MAX 48
 #define ENTRY_KEY_MAX 640
 #define FULL_PATH_MAX (2 * PATH_MAX + 2) /* no such path is that long; none is cut */

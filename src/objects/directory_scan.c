@@ -119,7 +119,7 @@ static void file_gone(struct objects_directory *directory, struct manifest_file 
 
 static void read_file(struct objects_directory *directory, const char *path, bool may_return)
 {
-	_cleanup_(buf_free) struct buf buf = BUF_INIT(MANIFEST_MAX);
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(DIRECTORY_FILE_MAX);
 	struct manifest_file *file = index_file_find(directory, path);
 	struct err err = ERR_INIT;
 	/* A mounted ConfigMap consists of links; ours are none. */

@@ -48,12 +48,12 @@ static int translate(int rc)
 
 static int write_file(struct objects_directory *directory, const char *path, const json_t *object, struct err *err)
 {
-	_cleanup_(buf_free) struct buf buf = BUF_INIT(MANIFEST_MAX);
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(DIRECTORY_FILE_MAX);
 	char full[FULL_PATH_MAX];
 	int rc = manifest_format(object, !directory_file_ends(path, ".json"), &buf);
 
 	if (rc == -EMSGSIZE)
-		return err_set(err, -EINVAL, "%s: the object has more than %u bytes", path, MANIFEST_MAX);
+		return err_set(err, -EINVAL, "%s: the object has more than %u bytes", path, DIRECTORY_FILE_MAX);
 	if (rc < 0)
 		return err_set(err, rc, "%s: no memory", path);
 	full_path(directory, path, full);

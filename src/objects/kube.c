@@ -13,7 +13,7 @@
 
 #define REQUEST_MS 15000
 #define PAGE 500
-#define OBJECT_MAX (4u << 20)
+#define OBJECT_MAX (16u << 20)
 
 struct kube_objects_call {
 	struct objects_call call; /* first */

@@ -12,7 +12,7 @@
 #include <utlist.h>
 
 #define DROPS_MAX 32
-#define OBJECT_MAX (4u << 20) /* bytes of one object */
+#define OBJECT_MAX (16u << 20) /* bytes of one object */
 
 /* Of v1's objects: which policy they are. While Calico renames its policies there are two objects for one
  * (reference/calico.md 1.4), and it is there until both are gone. */

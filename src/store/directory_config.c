@@ -66,7 +66,7 @@ static void offer(struct scan *scan, struct found *found, char *text, const char
 
 static void read_manifest(struct scan *scan, const char *name)
 {
-	_cleanup_(buf_free) struct buf buf = BUF_INIT(MANIFEST_FILE_MAX);
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(DIRECTORY_FILE_MAX);
 	struct err err = ERR_INIT;
 	char *net = NULL, *cni = NULL;
 	int rc = directory_file_read(scan->dir->path, name, true, &buf, &err);
@@ -89,7 +89,7 @@ static void read_manifest(struct scan *scan, const char *name)
 /* The file of this very name wins over every manifest. */
 static void read_plain(struct scan *scan, struct found *found, const char *name)
 {
-	_cleanup_(buf_free) struct buf buf = BUF_INIT(MANIFEST_FILE_MAX);
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(DIRECTORY_FILE_MAX);
 	struct err err = ERR_INIT;
 	int rc = directory_file_read(scan->dir->path, name, true, &buf, &err);
 

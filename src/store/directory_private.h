@@ -13,7 +13,6 @@
 
 #define LEASES_DIR "leases"
 #define LEASE_FILE_MAX 65536
-#define MANIFEST_FILE_MAX (4u << 20)
 
 enum directory_write { WRITE_NONE, WRITE_CREATE, WRITE_REPLACE, WRITE_REMOVE };
 
