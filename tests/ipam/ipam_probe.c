@@ -8,7 +8,7 @@
  *   start
  *   take POD         "took POD ADDR", "none POD TEXT"; it waits for as long as it must
  *   rest POD ADDR    given back
- *   repair           "repaired COUNT" when the scan has ended
+ *   repair           "repaired COUNT" when the scan has ended; there is one every five seconds by itself
  *   lead             from now on it cleans up after deleted nodes
  *   status           "status IN_USE RESTING FREE BEHIND settled|busy"
  *   node NAME        makes a Node; gone NAME removes it: "done NAME"
@@ -365,7 +365,7 @@ static void open_ipam(char **argv)
 	struct reserve_options batch = {
 		.low = 2, .high = 4, .rest_s = 1, .lost = lost, .ready = ready, .report = report};
 	struct repair_options repair = {
-		.period_s = 3600, .grace_s = 1, .lives = lives, .leads = leads, .report = report};
+		.period_s = 5, .grace_s = 1, .lives = lives, .leads = leads, .report = report};
 
 	if (allocator_new(probe.base, &options, &probe.allocator) < 0)
 		exit(2);
