@@ -2,6 +2,7 @@
 #include "ctl/policy.h"
 
 #include "base/cleanup.h"
+#include "model/failsafe.h"
 
 #include <errno.h>
 #include <string.h>
@@ -73,6 +74,14 @@ static bool has_tier(const struct policy_world *world, const struct tier *wanted
 	return false;
 }
 
+static bool has_host(const struct policy_world *world, const char *name)
+{
+	for (size_t i = 0; i < world->host_count; i++)
+		if (same(world->hosts[i]->name, name))
+			return true;
+	return false;
+}
+
 static bool has_node(const struct policy_world *world, const struct policy_node *wanted)
 {
 	for (size_t i = 0; i < world->node_count; i++)
@@ -125,6 +134,9 @@ static void remove_gone(struct verdicts *verdicts, const struct policy_world *ol
 	for (size_t i = 0; i < old->node_count; i++)
 		if (!has_node(now, &old->nodes[i]))
 			verdicts_remove_node(verdicts, old->nodes[i].name);
+	for (size_t i = 0; i < old->host_count; i++)
+		if (!has_host(now, old->hosts[i]->name))
+			verdicts_remove_host(verdicts, old->hosts[i]->name);
 	remove_endpoints(verdicts, old, now);
 	remove_owners(verdicts, old, now);
 }
@@ -190,6 +202,13 @@ static int put_endpoint(struct verdicts *verdicts, const struct endpoint *endpoi
 	return rc;
 }
 
+static int put_host(struct verdicts *verdicts, const struct host_endpoint *host)
+{
+	int rc = verdicts_put_host(verdicts, host);
+
+	return rc == 0 ? verdicts_attach_host(verdicts, host->name) : rc;
+}
+
 static int put_owners(struct verdicts *verdicts, const struct policy_world *world)
 {
 	int rc = 0;
@@ -210,6 +229,8 @@ static int put_all(struct verdicts *verdicts, const struct policy_world *world)
 		rc = verdicts_put_node(verdicts, world->nodes[i].name, false, world->nodes[i].addrs, world->nodes[i].count);
 	for (size_t i = 0; rc == 0 && i < world->endpoint_count; i++)
 		rc = put_endpoint(verdicts, world->endpoints[i]);
+	for (size_t i = 0; rc == 0 && i < world->host_count; i++)
+		rc = put_host(verdicts, world->hosts[i]);
 	for (size_t i = 0; rc == 0 && i < world->tier_count; i++)
 		rc = verdicts_put_tier(verdicts, world->tiers[i]);
 	for (size_t i = 0; rc == 0 && i < world->set_count; i++)
@@ -251,24 +272,112 @@ static struct verdict_flow flow_of(const struct netpol_probe *probe)
 	return (struct verdict_flow){probe->src, probe->dst, probe->protocol, probe->sport, probe->dport};
 }
 
+/* -- host endpoints -- */
+
+/* What a host endpoint is asked about a probe; host null: nothing. */
+struct crossing {
+	const struct host_endpoint *host;
+	enum policy_direction direction;
+	bool forwarded;
+};
+
+/* A packet crosses an interface of the node where either end is, if the other end is elsewhere. */
+static struct crossing crossing_of(const struct policy_engine *engine, const struct netpol_probe *probe, enum netpol_side side)
+{
+	const struct policy_end *end = side == NETPOL_EGRESS ? probe->from : probe->to;
+
+	if (probe->exempt || probe->from->node == probe->to->node)
+		return (struct crossing){.host = NULL};
+	return (struct crossing){policy_world_host(engine->world, end->node), side == NETPOL_EGRESS ? POLICY_EGRESS : POLICY_INGRESS,
+		end->endpoint != NULL};
+}
+
+static bool is_safe(const struct crossing *crossing, const struct verdict_flow *flow)
+{
+	const struct failsafes safe = failsafes_default(crossing->direction);
+
+	return failsafes_hold(&safe, flow->protocol, flow->dport, crossing->direction == POLICY_INGRESS ? &flow->src : &flow->dst);
+}
+
+/* The kinds of traffic that are judged, in their order (reference/calico.md 7.6). */
+static size_t kinds_of(const struct crossing *crossing, bool safe, enum verdict_traffic ret[static VERDICT_TRAFFIC_COUNT])
+{
+	const char *interface = crossing->host->interface;
+	size_t count = 0;
+
+	if (!safe && interface && strcmp(interface, HOST_ENDPOINT_ALL) != 0)
+		ret[count++] = VERDICT_UNTRACKED;
+	if (!safe && crossing->direction == POLICY_INGRESS)
+		ret[count++] = VERDICT_PRE_DNAT;
+	if (crossing->forwarded)
+		ret[count++] = VERDICT_FORWARD;
+	else if (!safe)
+		ret[count++] = VERDICT_LOCAL;
+	return count;
+}
+
+/* What is allowed before translation may go to the node itself; what is forwarded is judged once more. */
+static bool is_final(const struct crossing *crossing, enum verdict_traffic kind)
+{
+	return kind != VERDICT_PRE_DNAT || !crossing->forwarded;
+}
+
+static bool crossing_allows(const struct policy_engine *engine, const struct crossing *crossing, const struct verdict_flow *flow)
+{
+	enum verdict_traffic kinds[VERDICT_TRAFFIC_COUNT];
+	size_t count = crossing->host ? kinds_of(crossing, is_safe(crossing, flow), kinds) : 0;
+
+	for (size_t i = 0; i < count; i++) {
+		enum verdict_answer answer = verdicts_judge_host(engine->verdicts, crossing->host->name, kinds[i],
+			crossing->direction, flow);
+
+		if (answer == VERDICT_DENIED || (answer == VERDICT_ALLOWED && is_final(crossing, kinds[i])))
+			return answer == VERDICT_ALLOWED;
+	}
+	return true;
+}
+
+/* By the rules. False: nothing is judged. */
+static bool crossing_why(const struct policy_engine *engine, const struct crossing *crossing, const struct verdict_flow *flow,
+	struct verdict_why *ret)
+{
+	enum verdict_traffic kinds[VERDICT_TRAFFIC_COUNT];
+	size_t count = crossing->host ? kinds_of(crossing, is_safe(crossing, flow), kinds) : 0;
+
+	for (size_t i = 0; i < count; i++) {
+		verdicts_why_host(engine->verdicts, crossing->host->name, kinds[i], crossing->direction, flow, ret);
+		if (ret->reason != VERDICT_UNDECIDED && (!ret->allow || is_final(crossing, kinds[i])))
+			break;
+	}
+	return count > 0;
+}
+
+/* -- both -- */
+
 bool policy_engine_allow(const struct policy_engine *engine, const struct netpol_probe *probe, enum netpol_side side)
 {
+	struct crossing crossing = crossing_of(engine, probe, side);
 	const struct endpoint *endpoint = judged(probe, side);
 	struct verdict_flow flow = flow_of(probe);
+	enum policy_direction direction = side == NETPOL_EGRESS ? POLICY_EGRESS : POLICY_INGRESS;
 
-	return !endpoint || verdicts_allow(engine->verdicts, endpoint->namespace, endpoint->name,
-				    side == NETPOL_EGRESS ? POLICY_EGRESS : POLICY_INGRESS, &flow);
+	return (!endpoint || verdicts_allow(engine->verdicts, endpoint->namespace, endpoint->name, direction, &flow)) &&
+	       crossing_allows(engine, &crossing, &flow);
 }
 
 bool policy_engine_why(const struct policy_engine *engine, const struct netpol_probe *probe, enum netpol_side side,
 	struct verdict_why *ret)
 {
+	struct crossing crossing = crossing_of(engine, probe, side);
 	const struct endpoint *endpoint = judged(probe, side);
 	struct verdict_flow flow = flow_of(probe);
+	struct verdict_why host;
+	bool crosses = crossing_why(engine, &crossing, &flow, &host);
 
-	if (!endpoint)
-		return false;
-	verdicts_why(engine->verdicts, endpoint->namespace, endpoint->name,
-		side == NETPOL_EGRESS ? POLICY_EGRESS : POLICY_INGRESS, &flow, ret);
-	return true;
+	if (endpoint)
+		verdicts_why(engine->verdicts, endpoint->namespace, endpoint->name,
+			side == NETPOL_EGRESS ? POLICY_EGRESS : POLICY_INGRESS, &flow, ret);
+	if (crosses && (!endpoint || (ret->allow && !host.allow)))
+		*ret = host;
+	return endpoint || crosses;
 }

@@ -233,6 +233,7 @@ struct endpoint *endpoint_new(struct endpoint_pool *pool, const struct endpoint_
 	memcpy(endpoint->name, parts->name, len);
 	memcpy(endpoint->addr, parts->addr, sizeof(endpoint->addr));
 	endpoint->host_network = parts->host_network;
+	endpoint->host = parts->host;
 	endpoint->namespace = share_text(pool, parts->namespace);
 	endpoint->service_account = share_text(pool, parts->service_account);
 	endpoint->node = share_text(pool, parts->node);
@@ -262,7 +263,7 @@ bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 {
 	return a->namespace == b->namespace && a->service_account == b->service_account && a->node == b->node &&
 	       a->shape == b->shape && addrs_equal(a->addr, FAMILY_COUNT, b->addr, FAMILY_COUNT) &&
-	       a->allowed_sources == b->allowed_sources && a->host_network == b->host_network &&
+	       a->allowed_sources == b->allowed_sources && a->host_network == b->host_network && a->host == b->host &&
 	       strcmp(a->name, b->name) == 0;
 }
 
@@ -292,11 +293,11 @@ const char *endpoint_label(const void *endpoint_labels, const char *key)
 		const char *rest = key + strlen(builtin);
 
 		if (strcmp(rest, "namespace") == 0)
-			return endpoint->namespace;
+			return endpoint->host ? NULL : endpoint->namespace;
 		if (strcmp(rest, "serviceaccount") == 0)
 			return if_any(endpoint->service_account);
 		if (strcmp(rest, "orchestrator") == 0)
-			return "k8s";
+			return endpoint->host ? NULL : "k8s";
 	}
 	return labels_get(endpoint->shape->labels, key);
 }

@@ -31,6 +31,7 @@ struct endpoint {
 	const struct prefix *allowed_sources;           /* allowedSourcePrefixes; shared */
 	uint16_t allowed_source_count;
 	bool host_network; /* never a subject, never selected: its traffic is its node's */
+	bool host;         /* addresses of a host endpoint: no pod, of no namespace */
 	char name[];
 };
 
@@ -48,7 +49,7 @@ struct endpoint_parts {
 	struct addr addr[FAMILY_COUNT];
 	const struct prefix *allowed_sources;
 	size_t allowed_source_count;
-	bool host_network;
+	bool host_network, host;
 };
 struct endpoint *endpoint_new(struct endpoint_pool *pool, const struct endpoint_parts *parts); /* null without memory */
 void endpoint_free(struct endpoint_pool *pool, struct endpoint **endpoint);

@@ -18,6 +18,7 @@ struct felix felix_defaults(void)
 		.mtu_iface_pattern = "^((en|wl|ww|sl|ib)[Pcopsvx].*|(eth|wlan|wwan).*)",
 		.interface_prefix = "cali",
 		.nat_exclusions = NAT_EXCLUDE_POOLS,
+		.failsafes = {failsafes_default(POLICY_INGRESS), failsafes_default(POLICY_EGRESS)},
 	};
 }
 
@@ -52,5 +53,6 @@ static bool same_family(const struct felix *a, const struct felix *b, int f)
 bool felix_equal(const struct felix *a, const struct felix *b)
 {
 	return same_tunnels(a, b) && same_routes(a, b) && same_nat(a, b) && same_family(a, b, FAMILY_4) &&
-	       same_family(a, b, FAMILY_6);
+	       same_family(a, b, FAMILY_6) && failsafes_equal(&a->failsafes[POLICY_INGRESS], &b->failsafes[POLICY_INGRESS]) &&
+	       failsafes_equal(&a->failsafes[POLICY_EGRESS], &b->failsafes[POLICY_EGRESS]);
 }

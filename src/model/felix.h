@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/addr.h"
+#include "model/failsafe.h"
 
 #include <stddef.h>
 
@@ -37,6 +38,7 @@ struct felix {
 	char nat_iface_filter[64];            /* iptablesNATOutgoingInterfaceFilter; "": every interface */
 	struct prefix externals[FELIX_EXTERNALS_MAX]; /* externalNodesList */
 	size_t external_count;
+	struct failsafes failsafes[POLICY_DIRECTION_COUNT]; /* failsafeInboundHostPorts, failsafeOutboundHostPorts */
 };
 
 /* Calico's defaults. */

@@ -38,6 +38,7 @@ enum kind {
 	KIND_TIER,
 	KIND_NETWORK_SET,
 	KIND_GLOBAL_NETWORK_SET,
+	KIND_HOST_ENDPOINT,
 	/* Kubernetes' own. In a directory they are manifests like the others. */
 	KIND_NODE,
 	KIND_NAMESPACE,

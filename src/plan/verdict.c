@@ -348,7 +348,7 @@ int verdicts_attach(struct verdicts *v, const char *namespace, const char *name,
 	return 0;
 }
 
-static void free_attached(struct verdicts *v, struct attached *attached)
+void verdict_attached_free(struct verdicts *v, struct attached *attached)
 {
 	for (size_t i = 0; i < attached->policy_count; i++)
 		attached->policies[i]->uses--;
@@ -373,7 +373,7 @@ void verdicts_detach(struct verdicts *v, const char *namespace, const char *name
 	}
 	/* Policies that are in no use any more let go of what was compiled. */
 	v->policies_due = true;
-	free_attached(v, attached);
+	verdict_attached_free(v, attached);
 }
 
 bool verdicts_tables(const struct verdicts *v, const char *namespace, const char *name,
@@ -433,7 +433,7 @@ static void free_tables(struct verdicts *v)
 	struct list *list, *next_list;
 
 	while (v->attached)
-		free_attached(v, v->attached);
+		verdict_attached_free(v, v->attached);
 	while (v->tables)
 		verdict_free_table(v, v->tables);
 	HASH_ITER(hh, v->pairs, pair, next_pair) {
@@ -467,6 +467,9 @@ void verdicts_free(struct verdicts *v)
 	free_labels(&v->namespaces);
 	free_labels(&v->service_accounts);
 	free_members(v);
+	while (v->hosts)
+		verdict_host_free(v, v->hosts);
+	endpoint_pool_free(v->pool);
 	while (v->classes)
 		verdict_class_free(v, v->classes);
 	free(v->ranges);

@@ -22,6 +22,7 @@
 
 #include "base/err.h"
 #include "model/endpoint.h"
+#include "model/host_endpoint.h"
 #include "model/policy.h"
 
 #include <stdint.h>
@@ -46,6 +47,10 @@ int verdicts_put_namespace(struct verdicts *verdicts, const char *name, const st
 void verdicts_remove_namespace(struct verdicts *verdicts, const char *name);
 int verdicts_put_service_account(struct verdicts *verdicts, const char *namespace, const char *name, const struct labels *labels);
 void verdicts_remove_service_account(struct verdicts *verdicts, const char *namespace, const char *name);
+
+/* As peers under their addresses, those of all nodes. */
+int verdicts_put_host(struct verdicts *verdicts, const struct host_endpoint *host);
+void verdicts_remove_host(struct verdicts *verdicts, const char *name); /* detached, too */
 
 /* A node's addresses: wherever a prefix holds the first of them of a family, the others of that family count as held, too:
  * tunnel addresses are the node (DESIGN.md decision 4). own: this node. Copied. */
@@ -73,6 +78,27 @@ void verdicts_detach(struct verdicts *verdicts, const char *namespace, const cha
 /* After verdicts_update. tables of an endpoint, by enum policy_direction. False: not attached. */
 bool verdicts_tables(const struct verdicts *verdicts, const char *namespace, const char *name, uint64_t tables[static POLICY_DIRECTION_COUNT]);
 
+/* -- attached host endpoints (reference/calico.md 7.6, 7.10) -- */
+
+enum verdict_traffic {
+	VERDICT_LOCAL,     /* of the node itself */
+	VERDICT_FORWARD,   /* what the node passes on: policies with applyOnForward alone */
+	VERDICT_PRE_DNAT,  /* what comes in, before it is translated: ingress alone */
+	VERDICT_UNTRACKED, /* before connections are tracked: every packet, in both directions */
+	VERDICT_TRAFFIC_COUNT
+};
+/* -ENOENT: it is not known. */
+int verdicts_attach_host(struct verdicts *verdicts, const char *name);
+void verdicts_detach_host(struct verdicts *verdicts, const char *name);
+struct verdict_host_tables {
+	uint64_t tables[VERDICT_TRAFFIC_COUNT][POLICY_DIRECTION_COUNT]; /* 0: nothing is said; passes, or is left to what follows */
+	/* A rule asks for addresses of the host endpoint's own side, of which this traffic has more than one: its policy denies in
+	 * that direction. The first such policy, or null. */
+	const struct policy *unsettled;
+};
+/* After verdicts_update. False: not attached. */
+bool verdicts_host_tables(const struct verdicts *verdicts, const char *name, struct verdict_host_tables *ret);
+
 /* -- tables -- */
 
 /* The values of bpf/policy_layout.h, which plan/ does not see; plane/ asserts that they are the same. */
@@ -86,6 +112,7 @@ enum verdict_bit {
 	VERDICT_ALLOW = 1, /* POLICY_VERDICT_ALLOW */
 	VERDICT_NEXT = 2,  /* POLICY_VERDICT_NEXT */
 	VERDICT_LOG = 4,   /* POLICY_VERDICT_LOG */
+	VERDICT_ON = 8,    /* POLICY_VERDICT_ON */
 };
 
 struct verdict_address { /* class 0 and flags 0: goes */
@@ -153,6 +180,11 @@ struct verdict_flow {
 bool verdicts_allow(const struct verdicts *verdicts, const char *namespace, const char *name, enum policy_direction direction,
 	const struct verdict_flow *flow);
 
+/* The same for a host endpoint; failsafe ports are not looked at. VERDICT_LEFT: before translation or tracking, no policy has decided. */
+enum verdict_answer { VERDICT_DENIED, VERDICT_ALLOWED, VERDICT_LEFT };
+enum verdict_answer verdicts_judge_host(const struct verdicts *verdicts, const char *name, enum verdict_traffic traffic,
+	enum policy_direction direction, const struct verdict_flow *flow);
+
 /* What decides, by walking the rules themselves. Borrowed. */
 enum verdict_reason {
 	VERDICT_RULE,     /* rule of policy */
@@ -161,6 +193,8 @@ enum verdict_reason {
 	VERDICT_PASSED,   /* policies apply, and all tiers let it through to the profile, which allows */
 	VERDICT_TROUBLE,  /* policy could not be understood */
 	VERDICT_UNKNOWN,  /* the endpoint is not known */
+	VERDICT_PROFILE,  /* of a host endpoint: no tier decides, and it has no profile that allows */
+	VERDICT_UNDECIDED, /* VERDICT_LEFT */
 };
 struct verdict_why {
 	bool allow;
@@ -171,6 +205,15 @@ struct verdict_why {
 };
 void verdicts_why(const struct verdicts *verdicts, const char *namespace, const char *name, enum policy_direction direction,
 	const struct verdict_flow *flow, struct verdict_why *ret);
+/* The policies of a tier that apply to an endpoint in this direction, in order: at most max of them into ret, borrowed. Returns
+ * how many there are. */
+size_t verdicts_applied(const struct verdicts *verdicts, const char *namespace, const char *name, enum policy_direction direction,
+	const char *tier, const struct policy **ret, size_t max);
+/* Whose node's address it is, and a set that holds it; borrowed, or null. */
+const char *verdicts_node_at(const struct verdicts *verdicts, const struct addr *addr);
+const struct network_set *verdicts_set_at(const struct verdicts *verdicts, const struct addr *addr);
+void verdicts_why_host(const struct verdicts *verdicts, const char *name, enum verdict_traffic traffic,
+	enum policy_direction direction, const struct verdict_flow *flow, struct verdict_why *ret);
 /* Who lives there: "namespace/name" of an endpoint (several share an address only while one is leaving), or null. */
 const struct endpoint *verdicts_endpoint_at(const struct verdicts *verdicts, const struct addr *addr);
 

@@ -373,6 +373,7 @@ static void end_tier(struct pieces *pieces, bool denies)
 static void paint_all(const struct flattening *f, struct pieces *pieces, bool src, const struct region *const *regions,
 	size_t count)
 {
+	static const uint32_t end_bits[] = {[END_ALLOW] = VERDICT_ALLOW, [END_DENY] = 0, [END_LEFT] = VERDICT_ON};
 	size_t done = 0;
 
 	for (uint32_t tier = 0; tier < f->table->tier_count; tier++) {
@@ -382,7 +383,7 @@ static void paint_all(const struct flattening *f, struct pieces *pieces, bool sr
 	}
 	for (size_t i = 0; i < pieces->count; i++)
 		if (pieces->items[i].paint == PAINT_OPEN) {
-			pieces->items[i].bits |= VERDICT_ALLOW;
+			pieces->items[i].bits |= end_bits[f->table->end];
 			pieces->items[i].paint = PAINT_DECIDED;
 		}
 }

@@ -4,6 +4,7 @@
  *
  *   verdict.c         endpoints and what they inherit; what is put in makes things due
  *   verdict_world.c   all else that is put in
+ *   verdict_hosts.c   host endpoints: as peers, and attached
  *   verdict_groups.c  endpoints of the same labels, and which atoms (distinct selectors) select them
  *   verdict_trie.c    prefixes that something is said about
  *   verdict_peers.c   peers, their terms, atoms: interned, alive while a table refers to them
@@ -194,10 +195,29 @@ struct policy_record {
 	bool fresh;  /* attached endpoints have not been matched against it */
 };
 
+/* What an attached one is judged for: pods, or one of a host endpoint's kinds of traffic. */
+enum scope { SCOPE_POD, SCOPE_LOCAL, SCOPE_FORWARD, SCOPE_PRE_DNAT, SCOPE_UNTRACKED, SCOPE_COUNT };
+static inline enum scope verdict_scope(enum verdict_traffic traffic)
+{
+	return (enum scope)(SCOPE_LOCAL + (int)traffic);
+}
+
+struct host_record {
+	UT_hash_handle hh; /* by name */
+	const struct host_endpoint *host;
+	struct endpoint **faces; /* one for two addresses, of both families; at least one */
+	size_t face_count;
+};
+
+/* What becomes of that which no tier decides. */
+enum table_end { END_ALLOW, END_DENY, END_LEFT };
+
 struct table;
 struct attached {
 	UT_hash_handle hh;
-	char *key; /* "namespace/name" */
+	char *key; /* "namespace/name"; of a host endpoint see verdict_hosts.c */
+	enum scope scope;
+	struct host_record *host; /* null: a pod */
 	struct addr addr[FAMILY_COUNT];
 	struct member *member; /* null: not known */
 	struct policy_record **policies; /* that apply, in any order */
@@ -363,6 +383,7 @@ struct table {
 	uint64_t number;
 	size_t refs; /* of endpoints */
 	enum policy_direction direction;
+	enum table_end end;
 	bool fresh;
 	struct table_rule *rules;
 	size_t rule_count, rule_room;
@@ -385,7 +406,17 @@ void verdict_drop_compiled(struct verdicts *v, struct policy_record *record);
 struct policy_record **verdict_ordered(const struct verdicts *v, struct policy_record *const *policies, size_t count,
 	enum policy_direction direction, size_t *ret_count);
 bool verdict_same_tier(const struct policy *a, const struct policy *b);
-bool verdict_applies(const struct policy *policy, const struct endpoint_labels *labels);
+bool verdict_applies(const struct policy *policy, enum scope scope, const struct endpoint_labels *labels);
+/* -- hosts -- */
+
+void verdict_host_free(struct verdicts *v, struct host_record *record);
+void verdict_attached_free(struct verdicts *v, struct attached *attached);
+struct attached *verdict_host_attached(const struct verdicts *v, const char *name, enum scope scope);
+enum table_end verdict_end(enum scope scope, const struct host_endpoint *host); /* host null: a pod's */
+/* Does the policy ask what all addresses of the own side do not answer alike? */
+bool verdict_is_unsettled(const struct verdicts *v, const struct policy *policy, enum scope scope, const struct host_record *host,
+	enum policy_direction direction);
+
 const struct tier *verdict_tier(const struct verdicts *v, const char *name, bool *ret_missing);
 
 /* -- lists and pairs -- */
@@ -441,6 +472,8 @@ struct verdicts {
 	struct label_record *namespaces, *service_accounts;
 	struct service_record *services;
 	struct node_record *nodes;
+	struct host_record *hosts;
+	struct endpoint_pool *pool; /* of their faces; null: there was none yet */
 	struct net *ranges;
 	size_t range_count;
 	struct member **buckets;

@@ -48,30 +48,48 @@ static const struct list_entry *entry_of(const struct list *list, uint8_t protoc
 	return best;
 }
 
-bool verdicts_allow(const struct verdicts *v, const char *namespace, const char *name, enum policy_direction direction,
-	const struct verdict_flow *flow)
+/* enum verdict_bit; a look-up that finds nothing denies. */
+static uint32_t bits_of(const struct verdicts *v, const struct table *table, const struct verdict_flow *flow)
 {
-	const struct attached *attached = verdict_attached_find(v, namespace, name);
-	const struct addr *remote = direction == POLICY_INGRESS ? &flow->src : &flow->dst;
-	const struct list_entry *entry;
-	const struct list *list;
+	const struct addr *remote = table->direction == POLICY_INGRESS ? &flow->src : &flow->dst;
+	const struct list *list = list_of(v, table->number, class_of(v, remote));
+	const struct list_entry *entry = entry_of(list, flow->protocol, flow->dport);
 
-	if (!attached)
-		return false;
-	if (!attached->tables[direction])
-		return true;
-	list = list_of(v, attached->tables[direction]->number, class_of(v, remote));
-	entry = entry_of(list, flow->protocol, flow->dport);
 	if (entry && entry->bits & VERDICT_NEXT) {
 		HASH_FIND(hh, v->lists, &entry->next, sizeof(entry->next), list);
 		entry = entry_of(list, flow->protocol, flow->sport);
 	}
-	return entry && entry->bits & VERDICT_ALLOW;
+	return entry ? entry->bits : 0;
+}
+
+bool verdicts_allow(const struct verdicts *v, const char *namespace, const char *name, enum policy_direction direction,
+	const struct verdict_flow *flow)
+{
+	const struct attached *attached = verdict_attached_find(v, namespace, name);
+
+	return attached && (!attached->tables[direction] || bits_of(v, attached->tables[direction], flow) & VERDICT_ALLOW);
+}
+
+enum verdict_answer verdicts_judge_host(const struct verdicts *v, const char *name, enum verdict_traffic traffic,
+	enum policy_direction direction, const struct verdict_flow *flow)
+{
+	const struct attached *attached = verdict_host_attached(v, name, verdict_scope(traffic));
+	uint32_t bits;
+
+	if (!attached)
+		return VERDICT_DENIED;
+	if (!attached->tables[direction])
+		return traffic == VERDICT_LOCAL || traffic == VERDICT_FORWARD ? VERDICT_ALLOWED : VERDICT_LEFT;
+	bits = bits_of(v, attached->tables[direction], flow);
+	return bits & VERDICT_ALLOW ? VERDICT_ALLOWED : bits & VERDICT_ON ? VERDICT_LEFT : VERDICT_DENIED;
 }
 
 const struct endpoint *verdicts_endpoint_at(const struct verdicts *v, const struct addr *addr)
 {
 	const struct spot *spot = verdict_host_find(v, addr);
+	const struct member *member = spot ? spot->member : NULL;
 
-	return spot && spot->member ? spot->member->endpoint : NULL;
+	while (member && member->endpoint->host)
+		member = member->beside[family_index(addr_family(addr))];
+	return member ? member->endpoint : NULL;
 }

@@ -94,9 +94,23 @@ bool verdict_same_tier(const struct policy *a, const struct policy *b)
 /* -- which -- */
 
 /* Policies before connection tracking or translation are about hosts' interfaces. */
-bool verdict_applies(const struct policy *policy, const struct endpoint_labels *labels)
+static bool is_about(const struct policy *policy, enum scope scope)
 {
-	return !policy->staged && !policy->do_not_track && !policy->pre_dnat && !labels->endpoint->host_network &&
+	switch (scope) {
+	case SCOPE_PRE_DNAT:
+		return policy->pre_dnat;
+	case SCOPE_UNTRACKED:
+		return policy->do_not_track;
+	case SCOPE_FORWARD:
+		return policy->apply_on_forward && !policy->pre_dnat && !policy->do_not_track;
+	default:
+		return !policy->pre_dnat && !policy->do_not_track;
+	}
+}
+
+bool verdict_applies(const struct policy *policy, enum scope scope, const struct endpoint_labels *labels)
+{
+	return !policy->staged && is_about(policy, scope) && !labels->endpoint->host_network &&
 	       selector_matches(policy->selector, endpoint_label, labels);
 }
 
@@ -128,14 +142,14 @@ static void match_one(struct verdicts *v, struct attached *attached, struct poli
 		while (attached->policy_count)
 			attached->policies[--attached->policy_count]->uses--;
 		for (struct policy_record *p = v->policies; p && attached->member; p = p->hh.next)
-			if (verdict_applies(p->policy, &labels))
+			if (verdict_applies(p->policy, attached->scope, &labels))
 				add_policy(attached, p);
 		attached->table_due = v->tables_due = true;
 		attached->due = false;
 		return;
 	}
 	for (size_t i = 0; i < count && attached->member; i++) {
-		bool was = drop_policy(attached, fresh[i]), is = verdict_applies(fresh[i]->policy, &labels);
+		bool was = drop_policy(attached, fresh[i]), is = verdict_applies(fresh[i]->policy, attached->scope, &labels);
 
 		if (is)
 			add_policy(attached, fresh[i]);

@@ -248,6 +248,8 @@ static void identify(const struct verdicts *v, struct table *table)
 	buf_add_str(&bytes, "table");
 	verdict_add_number(&bytes, table->direction, 1);
 	verdict_add_number(&bytes, table->tier_count, 4);
+	if (table->end != END_ALLOW)
+		buf_add_str(&bytes, table->end == END_DENY ? "else denied" : "else left");
 	for (size_t i = 0; i < table->tier_count; i++)
 		verdict_add_number(&bytes, table->tier_denies[i], 1);
 	for (size_t i = 0; i < table->rule_count; i++)
@@ -342,11 +344,30 @@ void verdict_free_table(struct verdicts *v, struct table *table)
 	table_done(table);
 }
 
+static bool entity_asks(const struct policy_entity *own)
+{
+	return own->term_count || has_names(own->ports, own->port_count) || has_names(own->not_ports, own->not_port_count);
+}
+
+static bool asks_own_side(const struct policy *policy)
+{
+	for (int d = 0; d < POLICY_DIRECTION_COUNT; d++)
+		for (size_t i = 0; i < policy->rule_count[d]; i++)
+			if (entity_asks(own_of(&policy->rules[d][i], d)))
+				return true;
+	return false;
+}
+
 /* -- endpoints -- */
 
 static void add_policy(struct verdicts *v, struct table *table, const struct attached *attached, struct policy_record *record)
 {
-	if (record->policy->denies[table->direction]) {
+	bool unsettled;
+
+	v->sides_asked |= attached->host && asks_own_side(record->policy);
+	unsettled = attached->host && verdict_is_unsettled(v, record->policy, attached->scope, attached->host, table->direction);
+
+	if (unsettled || record->policy->denies[table->direction]) {
 		add_deny(table);
 		return;
 	}
@@ -363,16 +384,18 @@ static void add_policy(struct verdicts *v, struct table *table, const struct att
 	}
 }
 
-static bool tier_denies(const struct verdicts *v, const struct policy *policy)
+/* Policies before translation or tracking leave to those behind them what they do not decide (7.6). */
+static bool tier_denies(const struct verdicts *v, const struct policy *policy, enum table_end end)
 {
 	bool missing;
 	const struct tier *tier = verdict_tier(v, policy->tier, &missing);
 
-	return !tier || !tier->default_pass;
+	return end != END_LEFT && (!tier || !tier->default_pass);
 }
 
 static struct table *make_table(struct verdicts *v, const struct attached *attached, enum policy_direction direction)
 {
+	enum table_end end = verdict_end(attached->scope, attached->host ? attached->host->host : NULL);
 	struct table *table;
 	struct policy_record **records;
 	size_t count;
@@ -380,17 +403,18 @@ static struct table *make_table(struct verdicts *v, const struct attached *attac
 	if (attached->member && attached->member->endpoint->host_network)
 		return NULL;
 	records = verdict_ordered(v, attached->policies, attached->policy_count, direction, &count);
-	if (attached->member && !count) {
+	if (attached->member && !count && end != END_DENY) {
 		free(records);
 		return NULL;
 	}
 	table = verdict_need(calloc(1, sizeof(*table)));
 	table->direction = direction;
+	table->end = end;
 	if (!attached->member)
 		add_tier(table, true); /* nothing is known about it, so nothing passes */
 	for (size_t i = 0; i < count; i++) {
 		if (!i || !verdict_same_tier(records[i - 1]->policy, records[i]->policy))
-			add_tier(table, tier_denies(v, records[i]->policy));
+			add_tier(table, tier_denies(v, records[i]->policy, end));
 		add_policy(v, table, attached, records[i]);
 	}
 	free(records);
@@ -401,6 +425,8 @@ static struct table *make_table(struct verdicts *v, const struct attached *attac
 
 /* Tables made in this update for a set of policies, if no endpoint's own side matters to them. */
 struct made {
+	enum scope scope;
+	enum table_end end;
 	struct policy_record **policies; /* sorted by address */
 	size_t count;
 	struct table *tables[POLICY_DIRECTION_COUNT];
@@ -409,20 +435,6 @@ struct made_list {
 	struct made *items;
 	size_t count, room;
 };
-
-static bool entity_asks(const struct policy_entity *own)
-{
-	return own->term_count || has_names(own->ports, own->port_count) || has_names(own->not_ports, own->not_port_count);
-}
-
-static bool asks_own_side(const struct policy *policy)
-{
-	for (int d = 0; d < POLICY_DIRECTION_COUNT; d++)
-		for (size_t i = 0; i < policy->rule_count[d]; i++)
-			if (entity_asks(own_of(&policy->rules[d][i], d)))
-				return true;
-	return false;
-}
 
 static int compare_addresses(const void *a, const void *b)
 {
@@ -434,11 +446,14 @@ static int compare_addresses(const void *a, const void *b)
 /* Their order means nothing. */
 static const struct made *find_made(const struct made_list *list, struct attached *attached)
 {
+	enum table_end end = verdict_end(attached->scope, attached->host ? attached->host->host : NULL);
+
 	if (!attached->member || attached->member->endpoint->host_network || !attached->policy_count)
 		return NULL;
 	qsort(attached->policies, attached->policy_count, sizeof(struct policy_record *), compare_addresses);
 	for (size_t i = 0; i < list->count; i++)
-		if (list->items[i].count == attached->policy_count &&
+		if (list->items[i].scope == attached->scope && list->items[i].end == end &&
+			list->items[i].count == attached->policy_count &&
 			memcmp(list->items[i].policies, attached->policies,
 				attached->policy_count * sizeof(struct policy_record *)) == 0)
 			return &list->items[i];
@@ -447,7 +462,8 @@ static const struct made *find_made(const struct made_list *list, struct attache
 
 static void keep_made(struct made_list *list, const struct attached *attached, struct table *const *tables)
 {
-	struct made made = {.count = attached->policy_count};
+	struct made made = {.scope = attached->scope, .count = attached->policy_count,
+		.end = verdict_end(attached->scope, attached->host ? attached->host->host : NULL)};
 
 	if (!attached->member || attached->member->endpoint->host_network || !attached->policy_count)
 		return;

@@ -262,43 +262,132 @@ static bool judge_policy(const struct verdicts *v, const struct policy *policy, 
 	return false;
 }
 
-static void judge(const struct verdicts *v, struct policy_record *const *policies, size_t count, const struct endpoint *own,
+/* What is judged: an endpoint, in a scope. */
+struct subject {
+	const struct endpoint *own;
+	enum scope scope;
+	const struct host_record *host; /* null: a pod */
+};
+
+static bool is_unsettled(const struct verdicts *v, const struct subject *subject, const struct policy *policy,
+	enum policy_direction direction)
+{
+	return subject->host && verdict_is_unsettled(v, policy, subject->scope, subject->host, direction);
+}
+
+static void end_of_tiers(enum table_end end, bool any, struct verdict_why *ret)
+{
+	static const enum verdict_reason reasons[] = {[END_ALLOW] = VERDICT_PASSED, [END_DENY] = VERDICT_PROFILE,
+		[END_LEFT] = VERDICT_UNDECIDED};
+
+	*ret = (struct verdict_why){.allow = end == END_ALLOW, .reason = end == END_ALLOW && !any ? VERDICT_OPEN : reasons[end]};
+}
+
+static void judge(const struct verdicts *v, struct policy_record *const *policies, size_t count, const struct subject *subject,
 	enum policy_direction direction, const struct verdict_flow *flow, struct verdict_why *ret)
 {
+	enum table_end table_end = verdict_end(subject->scope, subject->host ? subject->host->host : NULL);
+
 	for (size_t i = 0, end; i < count; i = end) {
 		bool pass = false, missing;
 		const struct tier *tier = verdict_tier(v, policies[i]->policy->tier, &missing);
 
 		ret->tier = tier;
-		for (end = i; end < count && verdict_same_tier(policies[i]->policy, policies[end]->policy); end++)
-			if (!pass && judge_policy(v, policies[end]->policy, own, direction, flow, &pass, ret))
+		for (end = i; end < count && verdict_same_tier(policies[i]->policy, policies[end]->policy); end++) {
+			const struct policy *policy = policies[end]->policy;
+
+			if (!pass && is_unsettled(v, subject, policy, direction)) {
+				*ret = (struct verdict_why){false, VERDICT_TROUBLE, tier, policy, NULL};
 				return;
-		if (!pass && (!tier || !tier->default_pass)) {
+			}
+			if (!pass && judge_policy(v, policy, subject->own, direction, flow, &pass, ret))
+				return;
+		}
+		if (!pass && table_end != END_LEFT && (!tier || !tier->default_pass)) {
 			*ret = (struct verdict_why){false, VERDICT_TIER_END, tier, policies[i]->policy, NULL};
 			return;
 		}
 	}
-	*ret = (struct verdict_why){true, count ? VERDICT_PASSED : VERDICT_OPEN, NULL, NULL, NULL};
+	end_of_tiers(table_end, count, ret);
+}
+
+/* What applies to it, in order. The caller frees it. */
+static struct policy_record **ordered_for(const struct verdicts *v, const struct subject *subject, enum policy_direction direction,
+	size_t *ret_count)
+{
+	struct policy_record **policies = verdict_need(calloc(HASH_COUNT(v->policies) + 1, sizeof(*policies))), **ordered;
+	struct endpoint_labels labels = verdict_labels(v, subject->own);
+	size_t count = 0;
+
+	for (struct policy_record *p = v->policies; p; p = p->hh.next)
+		if (verdict_applies(p->policy, subject->scope, &labels))
+			policies[count++] = p;
+	ordered = verdict_ordered(v, policies, count, direction, ret_count);
+	free(policies);
+	return ordered;
+}
+
+static void why(const struct verdicts *v, const struct subject *subject, enum policy_direction direction,
+	const struct verdict_flow *flow, struct verdict_why *ret)
+{
+	size_t count;
+	struct policy_record **ordered = ordered_for(v, subject, direction, &count);
+
+	judge(v, ordered, count, subject, direction, flow, ret);
+	free(ordered);
 }
 
 void verdicts_why(const struct verdicts *v, const char *namespace, const char *name, enum policy_direction direction,
 	const struct verdict_flow *flow, struct verdict_why *ret)
 {
 	const struct member *m = verdict_member_find(v, namespace, name);
-	struct policy_record **policies, **ordered;
-	struct endpoint_labels labels;
-	size_t count = 0, ordered_count;
 
 	*ret = (struct verdict_why){.reason = VERDICT_UNKNOWN};
+	if (m)
+		why(v, &(struct subject){.own = m->endpoint}, direction, flow, ret);
+}
+
+void verdicts_why_host(const struct verdicts *v, const char *name, enum verdict_traffic traffic,
+	enum policy_direction direction, const struct verdict_flow *flow, struct verdict_why *ret)
+{
+	const struct host_record *host;
+
+	HASH_FIND_STR(v->hosts, name, host);
+	*ret = (struct verdict_why){.reason = VERDICT_UNKNOWN};
+	if (host)
+		why(v, &(struct subject){host->faces[0], verdict_scope(traffic), host}, direction, flow, ret);
+}
+
+size_t verdicts_applied(const struct verdicts *v, const char *namespace, const char *name, enum policy_direction direction,
+	const char *tier, const struct policy **ret, size_t max)
+{
+	const struct member *m = verdict_member_find(v, namespace, name);
+	struct policy_record **ordered;
+	size_t count, found = 0;
+
 	if (!m)
-		return;
-	labels = verdict_labels(v, m->endpoint);
-	policies = verdict_need(calloc(HASH_COUNT(v->policies) + 1, sizeof(*policies)));
-	for (struct policy_record *p = v->policies; p; p = p->hh.next)
-		if (verdict_applies(p->policy, &labels))
-			policies[count++] = p;
-	ordered = verdict_ordered(v, policies, count, direction, &ordered_count);
-	judge(v, ordered, ordered_count, m->endpoint, direction, flow, ret);
-	free(policies);
+		return 0;
+	ordered = ordered_for(v, &(struct subject){.own = m->endpoint}, direction, &count);
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(ordered[i]->policy->tier, tier) == 0 && found++ < max)
+			ret[found - 1] = ordered[i]->policy;
 	free(ordered);
+	return found;
+}
+
+const char *verdicts_node_at(const struct verdicts *v, const struct addr *addr)
+{
+	for (const struct node_record *node = v->nodes; node; node = node->hh.next)
+		for (size_t i = 0; i < node->addr_count; i++)
+			if (addr_equal(&node->addrs[i], addr))
+				return node->name;
+	return NULL;
+}
+
+const struct network_set *verdicts_set_at(const struct verdicts *v, const struct addr *addr)
+{
+	for (const struct set_record *s = v->sets; s; s = s->hh.next)
+		if (prefixes_hold(s->set->nets, s->set->net_count, addr))
+			return s->set;
+	return NULL;
 }

@@ -190,6 +190,73 @@ static int take_externals(const struct parameter *p, const struct calico_at *at,
 	return 1;
 }
 
+/* -- failsafe ports -- */
+
+/* Of a raw text: "tcp:22", "tcp:10.0.0.0/8:22", or "22", which is TCP. */
+static json_t *failsafe_of(const char *text)
+{
+	const char *last = strrchr(text, ':'), *first = strchr(text, ':');
+	json_t *entry = json_pack("{s:I}", "port", (json_int_t)strtoll(last ? last + 1 : text, NULL, 10));
+
+	if (first)
+		json_object_set_new(entry, "protocol", json_stringn(text, (size_t)(first - text)));
+	if (first != last)
+		json_object_set_new(entry, "net", json_stringn(first + 1, (size_t)(last - first - 1)));
+	return entry;
+}
+
+static int take_failsafe(const struct calico_at *at, struct failsafe *ret)
+{
+	static const char *const names[] = {"TCP", "UDP", "SCTP", NULL};
+	static const uint8_t numbers[] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP};
+	struct failsafe one = {0};
+	int choice = 0, rc;
+
+	if (!json_is_object(at->json))
+		return calico_wrong(at, NULL, "an object with protocol and port");
+	rc = calico_choice_any_case(at, "protocol", names, &choice);
+	if (rc >= 0)
+		rc = calico_u16(at, "port", 1, UINT16_MAX, &one.port);
+	if (rc == 0)
+		rc = calico_wrong(at, "port", "a number of 1 to 65535");
+	if (rc > 0)
+		rc = calico_prefix_or_addr(at, "net", &one.net);
+	if (rc < 0)
+		return rc;
+	one.protocol = numbers[choice];
+	one.net = prefix_masked(&one.net);
+	*ret = one;
+	return 1;
+}
+
+/* Entries stand for themselves: a bad one must not close the others. */
+static int take_failsafes(const struct parameter *p, const struct calico_at *at, const char *key, struct felix *felix)
+{
+	struct failsafes *all = member(p, felix);
+	const json_t *list, *entry;
+	int rc = calico_list(at, key, &list);
+	size_t i;
+
+	if (rc <= 0)
+		return rc;
+	all->count = 0;
+	json_array_foreach((json_t *)list, i, entry) {
+		_cleanup_(json_cleanup) json_t *made = json_is_string(entry) ? failsafe_of(json_string_value(entry)) : NULL;
+		struct err err = ERR_INIT;
+		struct calico_at item;
+
+		calico_item(at, key, i, made ? made : entry, &item);
+		item.err = &err;
+		if (all->count == FAILSAFES_MAX)
+			calico_wrong(&item, NULL, "no entry behind the first %d", FAILSAFES_MAX);
+		else if (take_failsafe(&item, &all->items[all->count]) == 1)
+			all->count++;
+		if (err.code)
+			calico_remark_ignored(at, &err);
+	}
+	return 1;
+}
+
 /* -- the parameters -- */
 
 #define MEMBER(field) .offset = offsetof(struct felix, field), .size = sizeof(((struct felix *)0)->field)
@@ -230,6 +297,8 @@ static const struct parameter parameters[] = {
 	{"natOutgoingExclusions", take_choice, RAW_TEXT, MEMBER(nat_exclusions), .choices = exclusions},
 	{"iptablesNATOutgoingInterfaceFilter", take_string, RAW_TEXT, MEMBER(nat_iface_filter), .choices = in_interface},
 	{"externalNodesList", take_externals, RAW_LIST, MEMBER(externals)},
+	{"failsafeInboundHostPorts", take_failsafes, RAW_LIST, MEMBER(failsafes[POLICY_INGRESS])},
+	{"failsafeOutboundHostPorts", take_failsafes, RAW_LIST, MEMBER(failsafes[POLICY_EGRESS])},
 };
 
 /* "None": explicitly nothing, where nothing else can be said with the value. */
@@ -244,6 +313,8 @@ static bool take_none(const struct parameter *p, const json_t *value, struct fel
 		felix->nat_port_min = felix->nat_port_max = 0;
 	else if (p->take == take_externals)
 		felix->external_count = 0;
+	else if (p->take == take_failsafes)
+		((struct failsafes *)member(p, felix))->count = 0;
 	else if (p->take == take_addr || ((p->take == take_string || p->take == take_number) && p->min == 0))
 		memcpy(member(p, felix), (const char *)&nothing + p->offset, p->size);
 	else

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "model/endpoint.h"
+#include "model/host_endpoint.h"
 #include "model/policy.h"
 #include "resources/resources.h"
 
@@ -31,6 +32,10 @@ int tier_parse(const json_t *object, const struct calico_remarks *remarks, struc
 /* NetworkSet, and GlobalNetworkSet. Remarked: entries that are no CIDR. */
 int network_set_parse(const json_t *object, bool global, const struct calico_remarks *remarks, struct network_set **ret,
 	struct err *err);
+
+/* Refused: no node, neither interface nor addresses, and whatever cannot be understood: one that is not there has no policy, and
+ * its interfaces are as open as they were. Remarked: profiles that are not known, which deny. */
+int host_endpoint_parse(const json_t *object, const struct calico_remarks *remarks, struct host_endpoint **ret, struct err *err);
 
 /* A Pod of core/v1. Its addresses are status.podIPs, or podIP, or what the CNI plugin wrote into annotations; one that
  * has ended, or is on the host's network, has none. Refused: no name or namespace. Remarked: addresses that are none,

@@ -72,6 +72,9 @@ void policy_world_free(struct policy_world **at)
 	for (size_t i = 0; i < world->set_count; i++)
 		network_set_free(&world->sets[i]);
 	free(world->sets);
+	for (size_t i = 0; i < world->host_count; i++)
+		host_endpoint_free(&world->hosts[i]);
+	free(world->hosts);
 	for (size_t i = 0; i < world->endpoint_count; i++)
 		endpoint_free(world->pool, &world->endpoints[i]);
 	free(world->endpoints);
@@ -136,6 +139,27 @@ bool policy_world_node_has(const struct policy_world *world, size_t node, const 
 		if (addr_equal(&world->nodes[node].addrs[i], addr))
 			return true;
 	return false;
+}
+
+static bool is_of_all(const struct host_endpoint *host)
+{
+	return host->interface && strcmp(host->interface, HOST_ENDPOINT_ALL) == 0;
+}
+
+const struct host_endpoint *policy_world_host(const struct policy_world *world, size_t node)
+{
+	const struct host_endpoint *best = NULL;
+
+	for (size_t i = 0; node < world->node_count && i < world->host_count; i++) {
+		const struct host_endpoint *host = world->hosts[i];
+
+		if (strcmp(host->node, world->nodes[node].name) != 0)
+			continue;
+		if (!best || is_of_all(host) < is_of_all(best) ||
+			(is_of_all(host) == is_of_all(best) && strcmp(host->name, best->name) < 0))
+			best = host;
+	}
+	return best;
 }
 
 /* The first address of each family is the one that others send to. */
@@ -215,10 +239,21 @@ static int refuse_doubles(const struct policy_world *world, struct err *err)
 	return 0;
 }
 
+static int refuse_double_hosts(const struct policy_world *world, struct err *err)
+{
+	for (size_t i = 0; i < world->host_count; i++)
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(world->hosts[i]->name, world->hosts[j]->name) == 0)
+				return err_set(err, -EINVAL, "HostEndpoint %s is there twice", world->hosts[i]->name);
+	return 0;
+}
+
 int policy_world_finish(struct policy_world *world, struct err *err)
 {
 	int rc = refuse_doubles(world, err);
 
+	if (rc == 0)
+		rc = refuse_double_hosts(world, err);
 	for (size_t i = 0; i < world->node_count && rc == 0; i++)
 		rc = add_node_end(world, i, err);
 	for (size_t i = 0; i < world->endpoint_count && rc == 0; i++)

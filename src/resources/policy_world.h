@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/hash.h"
 #include "model/endpoint.h"
+#include "model/host_endpoint.h"
 #include "model/policy.h"
 #include "resources/resources.h"
 
@@ -50,6 +51,8 @@ struct policy_world {
 	size_t tier_count;
 	struct network_set **sets;
 	size_t set_count;
+	struct host_endpoint **hosts;
+	size_t host_count;
 	struct endpoint **endpoints;
 	size_t endpoint_count;
 	struct policy_owner *namespaces, *accounts;
@@ -74,5 +77,8 @@ int policy_world_add_external(struct policy_world *world, const char *name, cons
 int policy_world_finish(struct policy_world *world, struct err *err);
 
 const struct policy_end *policy_world_end(const struct policy_world *world, const char *name); /* null: nobody */
+/* Which host endpoint is about what the node exchanges with others: by interfaceName or addresses, the first by name; else
+ * the first of all of its interfaces (reference/calico.md 7.10). Null: none. */
+const struct host_endpoint *policy_world_host(const struct policy_world *world, size_t node);
 /* Is the address one of the node's? node: as in struct policy_end. */
 bool policy_world_node_has(const struct policy_world *world, size_t node, const struct addr *addr);

@@ -118,6 +118,21 @@ static int add_global_set(struct policy_world *world, const json_t *object, cons
 
 /* -- who policy is about -- */
 
+static int add_host(struct policy_world *world, const json_t *object, const struct calico_remarks *remarks, struct err *err)
+{
+	struct host_endpoint *host = NULL, **place;
+	int rc = host_endpoint_parse(object, remarks, &host, err);
+
+	if (rc < 0)
+		return rc;
+	if (ADD(world->hosts, world->host_count, &place) < 0) {
+		host_endpoint_free(&host);
+		return -ENOMEM;
+	}
+	*place = host;
+	return 0;
+}
+
 static int add_pod(struct policy_world *world, const json_t *object, const struct calico_remarks *remarks, struct err *err)
 {
 	struct endpoint *endpoint = NULL, **place;
@@ -294,6 +309,7 @@ static const struct {
 	{V3, "Tier", add_tier},
 	{V3, "NetworkSet", add_set},
 	{V3, "GlobalNetworkSet", add_global_set},
+	{V3, "HostEndpoint", add_host},
 	{CORE, "Pod", add_pod},
 	{CORE, "Namespace", add_namespace},
 	{CORE, "ServiceAccount", add_account},

@@ -143,6 +143,23 @@ static void try_set(const json_t *object, bool global)
 		FUZZ_CHECK(prefix_compare(&set->nets[i - 1], &set->nets[i]) < 0);
 }
 
+static void try_host(const json_t *object)
+{
+	_cleanup_(host_endpoint_free) struct host_endpoint *host = NULL, *again = NULL;
+	struct err err = ERR_INIT;
+
+	if (host_endpoint_parse(object, &remarks, &host, &err) < 0) {
+		check_line(err.text);
+		return;
+	}
+	FUZZ_CHECK(host_endpoint_parse(object, NULL, &again, NULL) == 0 && host_endpoint_equal(host, again));
+	FUZZ_CHECK(*host->name && *host->node && host->labels && (host->interface || host->addr_count));
+	for (size_t i = 1; i < host->addr_count; i++)
+		FUZZ_CHECK(addr_compare(&host->addrs[i - 1], &host->addrs[i]) < 0);
+	for (size_t i = 0; i < host->port_count; i++)
+		FUZZ_CHECK(*host->ports[i].name && host->ports[i].port && host->ports[i].protocol);
+}
+
 static void try_pod(const json_t *object)
 {
 	struct endpoint_pool *pool = endpoint_pool_new();
@@ -186,6 +203,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_tier(object);
 	try_set(object, false);
 	try_set(object, true);
+	try_host(object);
 	try_pod(object);
 	try_labels(object);
 	return 0;

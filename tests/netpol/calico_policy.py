@@ -101,8 +101,9 @@ class CalicoPolicy:
             first, _, last = wanted.partition(":")
             return int(first) <= port <= int(last or first)
         pod = self.world.by_ip.get(address)
-        return pod is not None and any(name == wanted and w.PROTOCOLS[protocol] == flow.protocol and number == port
-                                       for name, protocol, number in pod.ports)
+        named = [(item["name"], item["protocol"], item["port"]) for ips, _, ports in self.world.hosts if address in ips for item in ports]
+        return any(name == wanted and w.PROTOCOLS[protocol] == flow.protocol and number == port
+                   for name, protocol, number in (pod.ports if pod else []) + named)
 
     def service_matches(self, service, address, port, flow, destination):
         for raw in self.world.objects:

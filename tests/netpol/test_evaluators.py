@@ -42,7 +42,7 @@ def test_cyclonus():
         assert differences(case, evaluator.evaluate) == []
 
 
-@pytest.mark.parametrize("name, count", [("kubernetes", 48), ("cluster", 99), ("calico", 70)])
+@pytest.mark.parametrize("name, count", [("kubernetes", 48), ("cluster", 99), ("calico", 70), ("hosts", 20)])
 def test_our_own_cases(name, count):
     """What was written down by hand."""
     cases = write.SETS[name]()

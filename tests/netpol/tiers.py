@@ -6,6 +6,7 @@ import math
 import calico_policy
 import cluster_policy
 import evaluator
+import host
 import world as w
 
 BUILT_IN = {"default": (1000000.0, "Deny"), "kube-admin": (1000.0, "Pass"), "kube-baseline": (10000000.0, "Pass")}
@@ -75,4 +76,10 @@ def evaluate(raw, probes):
     world.extend()
     mine = policies(world)
     ranked = tier_order(world, {policy.tier for policy in mine})
-    return [w.judge(world, probe, lambda *args: side(ranked, mine, *args)) for probe in probes]
+    of_pods = [policy for policy in mine if host.is_about(policy, "local")]
+    answers = [w.judge(world, probe, lambda *args: side(ranked, of_pods, *args)) for probe in probes]
+    for probe, found in zip(probes, answers, strict=True):
+        for direction in ("egress", "ingress"):
+            if not host.passes(world, ranked, mine, probe, direction):
+                found[direction] = found["expected"] = "deny"
+    return answers

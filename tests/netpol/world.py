@@ -51,6 +51,10 @@ class World:
                       self.labels(raw["metadata"].get("labels") or {}, raw["metadata"].get("namespace"), None))
                      for raw in self.objects if raw["kind"] in ("NetworkSet", "GlobalNetworkSet")]
 
+        self.hosts = [([ipaddress.ip_address(ip) for ip in raw["spec"].get("expectedIPs") or []],
+                       self.labels(raw["metadata"].get("labels") or {}, None, None), raw["spec"].get("ports") or [])
+                      for raw in self.objects if raw["kind"] == "HostEndpoint"]
+
     def labels(self, own, namespace, account):
         """As selectors see them. Nobody can say of himself where he is."""
         found = {key: value for key, value in own.items() if not key.startswith(("pcns.", "pcsa.")) and key not in
@@ -68,10 +72,11 @@ class World:
         return self.labels(pod.labels, pod.namespace, pod.account)
 
     def labels_at(self, address):
-        """Of the pod that has it, and of each network set that holds it."""
+        """Of the pod that has it, and of each network set that holds it, and each host endpoint."""
         pod = self.by_ip.get(address)
         return ([self.labels_of(pod)] if pod else []) + \
-            [labels for nets, labels in self.sets if any(address in net for net in nets)]
+            [labels for nets, labels in self.sets if any(address in net for net in nets)] + \
+            [labels for ips, labels, _ in self.hosts if address in ips]
 
 
 class Flow:

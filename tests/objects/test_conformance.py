@@ -390,6 +390,7 @@ POLICY_KINDS = [
     ("Tier", None, {"order": 5, "defaultAction": "Pass"}, {"order": 6, "defaultAction": "Pass"}),
     ("NetworkSet", "default", {"nets": ["10.0.0.0/8"]}, {"nets": ["2001:db8::/32"]}),
     ("GlobalNetworkSet", None, {"nets": ["10.0.0.0/8"]}, {"nets": []}),
+    ("HostEndpoint", None, {"node": "a", "interfaceName": "*", "expectedIPs": ["192.0.2.1"]}, {"node": "a", "interfaceName": "eth0"}),
     ("ClusterNetworkPolicy", None, {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}},
      {"tier": "Baseline", "priority": 1, "subject": {"namespaces": {}}}),
 ]

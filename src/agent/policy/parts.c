@@ -196,6 +196,37 @@ static void remove_set(struct policer *policer, const char *key, const void *obj
 	verdicts_remove_set(policer->verdicts, set->namespace, set->name);
 }
 
+/* -- host endpoints -- */
+
+static int read_host(struct policer *policer, const json_t *object, void **ret, struct err *err)
+{
+	int rc = host_endpoint_parse(object, NULL, (struct host_endpoint **)ret, err);
+
+	return rc < 0 ? rc : 1;
+}
+
+static bool hosts_equal(const void *a, const void *b)
+{
+	return host_endpoint_equal(a, b);
+}
+
+static void free_host(struct policer *policer, void *object)
+{
+	struct host_endpoint *host = object;
+
+	host_endpoint_free(&host);
+}
+
+static int put_host(struct policer *policer, const char *key, const void *object, const void *old)
+{
+	return verdicts_put_host(policer->verdicts, object);
+}
+
+static void remove_host(struct policer *policer, const char *key, const void *object)
+{
+	verdicts_remove_host(policer->verdicts, ((const struct host_endpoint *)object)->name);
+}
+
 /* -- whose labels pods inherit -- */
 
 static int read_namespace(struct policer *policer, const json_t *object, void **ret, struct err *err)
@@ -570,6 +601,7 @@ const struct world_traits world_traits[WORLD_PART_COUNT] = {
 	[WORLD_GLOBAL_POLICIES] = {KIND_GLOBAL_NETWORK_POLICY, POLICIES(read_global)},
 	[WORLD_SETS] = {KIND_NETWORK_SET, SETS(read_set)},
 	[WORLD_GLOBAL_SETS] = {KIND_GLOBAL_NETWORK_SET, SETS(read_global_set)},
+	[WORLD_HOSTS] = {KIND_HOST_ENDPOINT, read_host, hosts_equal, free_host, put_host, remove_host, drop_fields},
 	[WORLD_NAMESPACES] = {KIND_NAMESPACE, read_namespace, all_labels_equal, free_labels, put_namespace, remove_namespace, drop_owner},
 	[WORLD_NODES] = {KIND_NODE, read_node, nodes_equal, free_node, put_node, remove_node, drop_node},
 	[WORLD_LOCAL_PODS] = {KIND_POD, read_local_pod, endpoints_equal, free_endpoint, put_local_pod, remove_local_pod, drop_pod},

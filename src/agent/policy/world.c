@@ -92,14 +92,18 @@ static int take(struct world *world, const char *key, void *object)
 
 static bool is_of_people(const struct world *world)
 {
-	return world->part <= WORLD_GLOBAL_SETS;
+	return world->part <= WORLD_HOSTS;
 }
 
 static const char *trouble_of(const struct world *world, const struct world_item *item)
 {
+	static const char not_enforced[] = "rules may select it as a peer, but what this node itself sends and receives is not judged yet";
 	bool is_policy = world->part >= WORLD_NETWORK_POLICIES && world->part <= WORLD_GLOBAL_POLICIES;
 	const char *trouble = is_policy && item ? ((const struct policy *)item->object)->trouble : NULL;
 
+	if (world->part == WORLD_HOSTS && item &&
+		strcmp(((const struct host_endpoint *)item->object)->node, world->policer->agent->options.node_name) == 0)
+		return not_enforced;
 	return trouble ? trouble : "";
 }
 

@@ -64,14 +64,20 @@ def same_family(a, b):
     return [(x, y) for x in a for y in b if ipaddress.ip_address(x).version == ipaddress.ip_address(y).version]
 
 
-def probes(state, lines, flows):
-    """Every pair with a pod, over each family that both have."""
+def own_node(state, sender, receiver):
+    nodes = {f"{pod['namespace']}/{pod['name']}": f"node:{pod['node']}" for pod in state["pods"]}
+    return nodes.get(sender) == receiver or nodes.get(receiver) == sender
+
+
+def probes(state, lines, flows, nodes=False):
+    """Every pair with a pod, over each family that both have; with nodes, too, if they are wanted."""
     everybody = [(f"{pod['namespace']}/{pod['name']}", pod["ips"]) for pod in state["pods"]] + \
-        [(f"external:{item['name']}", item["ips"]) for item in state["externals"]]
+        [(f"external:{item['name']}", item["ips"]) for item in state["externals"]] + \
+        [(f"node:{item['name']}", item["ips"]) for item in state["nodes"] if nodes]
     found = []
     for sender, sources in everybody:
         for receiver, targets in everybody:
-            if sender.startswith("external:") and receiver.startswith("external:"):
+            if (sender.startswith("external:") and receiver.startswith("external:")) or own_node(state, sender, receiver):
                 continue
             for source, target in same_family(sources, targets) if sender != receiver else [(ip, ip) for ip in sources]:
                 for flow in flows:
@@ -93,11 +99,11 @@ def probe(number, ends, ips, flow, lines):
              "expected": "allow" if own else verdict(lines, *ends, flow), "kind": kind, "flow": flow}]
 
 
-def case(name, state, policies, lines, flows=("TCP/80",)):
+def case(name, state, policies, lines, flows=("TCP/80",), nodes=False):
     state = {**state, "policies": policies}
     family, _, title = name.partition(": ")
     return {"schema": "npcase/1", "id": name, "family": family, "title": title, "tags": [], **state,
-            "probes": probes(state, lines, flows)}
+            "probes": probes(state, lines, flows, nodes)}
 
 
 def sequence(name, steps):

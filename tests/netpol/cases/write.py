@@ -11,10 +11,12 @@ sys.path.insert(0, str(HERE))
 
 import calico  # noqa: E402
 import cluster  # noqa: E402
+import hosts  # noqa: E402
 import kubernetes_e2e  # noqa: E402
 import refused  # noqa: E402
 
-SETS = {"kubernetes": kubernetes_e2e.cases, "cluster": cluster.cases, "calico": calico.cases, "refused": refused.cases}
+SETS = {"kubernetes": kubernetes_e2e.cases, "cluster": cluster.cases, "calico": calico.cases, "refused": refused.cases,
+        "hosts": hosts.cases}
 
 
 def write(name, out):

@@ -162,6 +162,17 @@ static void add_tristate(struct buf *out, const char *word, enum tristate state)
 		buf_printf(out, "  %s %s\n", word, state == TRISTATE_YES ? "yes" : "no");
 }
 
+static void add_failsafes(struct buf *out, int direction, const struct failsafes *all)
+{
+	buf_printf(out, "  failsafe %s:", direction == POLICY_INGRESS ? "in" : "out");
+	for (size_t i = 0; i < all->count; i++) {
+		buf_printf(out, " %u/%u", all->items[i].protocol, all->items[i].port);
+		if (prefix_is_set(&all->items[i].net))
+			add_prefix(out, " of ", &all->items[i].net);
+	}
+	buf_add_str(out, "\n");
+}
+
 void text_felix(struct buf *out, const struct felix *felix)
 {
 	struct felix usual = felix_defaults();
@@ -192,6 +203,9 @@ void text_felix(struct buf *out, const struct felix *felix)
 	if (felix->nat_iface_filter[0])
 		buf_printf(out, "  nat interfaces %s\n", felix->nat_iface_filter);
 	add_prefixes(out, "  externals", felix->externals, felix->external_count);
+	for (int d = 0; d < POLICY_DIRECTION_COUNT; d++)
+		if (!failsafes_equal(&felix->failsafes[d], &usual.failsafes[d]))
+			add_failsafes(out, d, &felix->failsafes[d]);
 }
 
 /* -- BGP -- */

@@ -132,6 +132,20 @@ void text_network_set(struct buf *out, const struct network_set *set)
 	text_labels(out, set->labels);
 }
 
+void text_host_endpoint(struct buf *out, const struct host_endpoint *host)
+{
+	char text[ADDR_TEXT_MAX];
+
+	buf_printf(out, "host %s: %s of %s,%s", host->name, host->interface ? host->interface : "by address", host->node,
+		host->open ? " open," : "");
+	for (size_t i = 0; i < host->addr_count; i++)
+		buf_printf(out, " %s", addr_format(&host->addrs[i], text));
+	buf_add_str(out, "\n");
+	for (size_t i = 0; i < host->port_count; i++)
+		buf_printf(out, "  port %s %u/%u\n", host->ports[i].name, host->ports[i].port, host->ports[i].protocol);
+	text_labels(out, host->labels);
+}
+
 void text_endpoint(struct buf *out, const struct endpoint *endpoint)
 {
 	char text[ADDR_TEXT_MAX];

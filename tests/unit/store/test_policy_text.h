@@ -11,5 +11,6 @@
 void text_policy(struct buf *out, const struct policy *policy);
 void text_tier(struct buf *out, const struct tier *tier);
 void text_network_set(struct buf *out, const struct network_set *set);
+void text_host_endpoint(struct buf *out, const struct host_endpoint *host);
 void text_endpoint(struct buf *out, const struct endpoint *endpoint);
 void text_labels(struct buf *out, const struct labels *labels);
