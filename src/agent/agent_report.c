@@ -209,6 +209,29 @@ static void begin_bgp_routes(void *ctx, struct http_request *request)
 	buf_free(&answer.body);
 }
 
+/* -- policy -- */
+
+static void get_drops(void *ctx, struct http_answer *answer)
+{
+	struct agent *agent = ctx;
+
+	answer_json(answer, json_pack("{s:o, s:o}", "drops", policer_drops(agent->policer), "policy", policer_status(agent->policer)));
+}
+
+static void begin_drops(void *ctx, struct http_request *request)
+{
+	struct agent *agent = ctx;
+
+	policer_watch_drops(agent->policer, request);
+}
+
+static void begin_explain(void *ctx, struct http_request *request)
+{
+	struct agent *agent = ctx;
+
+	policer_explain(agent->policer, request);
+}
+
 const struct http_route agent_health_routes[] = {
 	{"/healthz", get_healthz},
 	{"/readyz", get_readyz},
@@ -228,5 +251,8 @@ const struct http_route agent_control_routes[] = {
 	{"/v1/ipam/release", .begin = agent_ipam_release, .post = true},
 	{"/v1/bgp/status", get_bgp_status},
 	{"/v1/bgp/routes", .begin = begin_bgp_routes},
+	{"/v1/policy/drops", get_drops},
+	{"/v1/policy/drops/watch", .begin = begin_drops},
+	{"/v1/policy/explain", .begin = begin_explain},
 	{NULL, NULL},
 };

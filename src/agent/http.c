@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
@@ -69,6 +70,79 @@ char *http_query(const struct http_request *opaque, const char *key)
 	evhttp_clear_headers(&values);
 	return found;
 }
+
+/* -- answers without an end -- */
+
+struct http_stream {
+	struct evhttp_request *request;
+	struct evbuffer *piece;
+	void (*gone)(void *ctx);
+	void *ctx;
+};
+
+static void stream_free(struct http_stream *stream)
+{
+	evbuffer_free(stream->piece);
+	free(stream);
+}
+
+/* A client that went away has left its request behind, to be freed by us; a server that is being freed frees it itself. */
+static void on_stream_closed(struct evhttp_connection *connection, void *ctx)
+{
+	struct http_stream *stream = ctx;
+
+	evhttp_connection_set_closecb(connection, NULL, NULL);
+	if (!evhttp_request_get_connection(stream->request))
+		evhttp_send_reply_end(stream->request);
+	stream->gone(stream->ctx);
+	stream_free(stream);
+}
+
+struct http_stream *http_stream_new(struct http_request *opaque, const char *content_type, void (*gone)(void *ctx), void *ctx)
+{
+	struct evhttp_request *request = (struct evhttp_request *)opaque;
+	struct evhttp_connection *connection = evhttp_request_get_connection(request);
+	struct http_stream *stream = calloc(1, sizeof(*stream));
+
+	if (stream)
+		stream->piece = evbuffer_new();
+	if (!connection || !stream || !stream->piece) {
+		evhttp_send_error(request, HTTP_INTERNAL, NULL);
+		free(stream);
+		return NULL;
+	}
+	stream->request = request;
+	stream->gone = gone;
+	stream->ctx = ctx;
+	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", content_type);
+	evhttp_add_header(evhttp_request_get_output_headers(request), "Connection", "close");
+	evhttp_connection_set_closecb(connection, on_stream_closed, stream);
+	evhttp_send_reply_start(request, HTTP_OK, NULL);
+	/* It may be silent for long; what it still sends is not read beyond this. */
+	bufferevent_set_timeouts(evhttp_connection_get_bufferevent(connection), NULL, NULL);
+	bufferevent_setwatermark(evhttp_connection_get_bufferevent(connection), EV_READ, 0, HTTP_HEADERS_MAX);
+	return stream;
+}
+
+bool http_stream_send(struct http_stream *stream, const void *data, size_t len)
+{
+	struct evhttp_connection *connection = evhttp_request_get_connection(stream->request);
+	struct evbuffer *waiting = bufferevent_get_output(evhttp_connection_get_bufferevent(connection));
+
+	if (evbuffer_get_length(waiting) + len > HTTP_STREAM_BACKLOG || evbuffer_add(stream->piece, data, len) < 0)
+		return false;
+	evhttp_send_reply_chunk(stream->request, stream->piece);
+	return true;
+}
+
+void http_stream_end(struct http_stream *stream)
+{
+	evhttp_connection_set_closecb(evhttp_request_get_connection(stream->request), NULL, NULL);
+	evhttp_send_reply_end(stream->request);
+	stream_free(stream);
+}
+
+/* -- the server -- */
 
 static void on_request(struct evhttp_request *request, void *ctx)
 {

@@ -37,6 +37,18 @@ char *http_query(const struct http_request *request, const char *key);
 /* Sends and frees; also when nobody waits for it any more. answer's body stays the caller's. */
 void http_reply(struct http_request *request, const struct http_answer *answer);
 
+/* An answer without an end, sent in pieces as they come. Whoever reads too slowly is not waited for: nothing more is kept for it
+ * than HTTP_STREAM_BACKLOG bytes. */
+struct http_stream;
+#define HTTP_STREAM_BACKLOG ((size_t)256 << 10)
+
+/* Takes the request over, in place of http_reply. gone: the client went away, or the server is being freed; the stream is not
+ * valid any more. Null without memory: the request is answered. */
+struct http_stream *http_stream_new(struct http_request *request, const char *content_type, void (*gone)(void *ctx), void *ctx);
+/* False: the client has too much before it already, and nothing was sent. */
+bool http_stream_send(struct http_stream *stream, const void *data, size_t len);
+void http_stream_end(struct http_stream *stream); /* gone is not called */
+
 /* routes: closed by a null path; must outlive the server. ip: a literal address, "" = all of both families. */
 int http_listen_tcp(struct event_base *base, const char *ip, uint16_t port, const struct http_route *routes, void *ctx,
 	struct http_server **ret, struct err *err);

@@ -203,4 +203,5 @@ struct policy_event {
 	__u8 protocol, bits; /* enum policy_verdict_bit, when it was judged */
 	__u16 length; /* of the packet, bytes */
 	__u64 table, class, list; /* 0 where it did not come to that */
+	struct packet_addr peer; /* whom the judgement was about; all zero where it did not come to that */
 };

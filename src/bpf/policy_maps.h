@@ -139,6 +139,7 @@ static __noinline int tell(struct __sk_buff *skb, const struct scene *scene, __u
 	event->table = scene->table;
 	event->class = scene->class;
 	event->list = scene->list;
+	event->peer = scene->peer;
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }

@@ -22,6 +22,15 @@ struct client_request {
 };
 int client_ask(const char *socket_path, const struct client_request *request, json_t **ret, struct err *err);
 
+/* A value of a query, encoded, behind what path already says. */
+struct buf;
+void client_add_query(struct buf *path, const char *value);
+
+/* Follows what the agent tells in lines, as long as line returns 1; 0 ends it. 0, or why it ended otherwise; it does so when the
+ * agent ends. */
+int client_follow(const char *socket_path, const char *path, int (*line)(void *ctx, const char *text, size_t len), void *ctx,
+	struct err *err);
+
 /* What a verb that only shows does: asks, then prints as JSON (-o json) or by print. Returns the exit status. */
 struct ctl;
 int client_show(const struct ctl *ctl, const char *path, int (*print)(const json_t *json));

@@ -32,6 +32,7 @@ int ctl_cleanup(const struct ctl *ctl);
 int ctl_bpffs(const struct ctl *ctl);
 int ctl_bgp(const struct ctl *ctl);
 int ctl_policy(const struct ctl *ctl);
+int ctl_drops(const struct ctl *ctl);
 
 /* "tullectl: ..." on stderr; returns CTL_USAGE or CTL_FAILED as given. */
 int ctl_fail(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

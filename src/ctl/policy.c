@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tullectl policy: who may reach whom, and why, without an agent and without root.
+ * tullectl policy: who may reach whom, and why, without an agent and without root, or by what the agent knows.
  */
 #include "ctl/policy.h"
 
@@ -8,7 +8,7 @@
 
 static const char usage[] =
 	"usage: tullectl policy eval [--out=DIR] [--compare] FILE..., "
-	"tullectl policy explain FROM TO PROTOCOL[/PORT] --file=CASE|--directory=PATH, or tullectl policy lint FILE...";
+	"tullectl policy explain FROM TO PROTOCOL[/PORT] [--file=CASE|--directory=PATH], or tullectl policy lint FILE...";
 
 bool policy_flag(const struct ctl *ctl, int *at, const char *flag, const char **ret)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the words of "tullectl policy" share: the verdict engine over a whole world (resources/policy_world.h), files,
- * and policies in words for people.
+ * What the words of "tullectl policy" share: the verdict engine over a whole world (resources/policy_world.h),
+ * and files.
  *
  * Life cycle of an engine: policy_engine_new; policy_engine_load as often as there are worlds; policy_engine_free before the
  * last world.
@@ -10,12 +10,16 @@
 
 #include "base/buf.h"
 #include "ctl/ctl.h"
+#include "plan/policy_words.h"
 #include "plan/verdict.h"
 #include "resources/netpol_case.h"
 
 int policy_eval(const struct ctl *ctl);
 int policy_explain(const struct ctl *ctl);
 int policy_lint(const struct ctl *ctl);
+
+/* What explain has found, as policy_flow.c prints it; exit status. */
+int policy_show_flows(const struct ctl *ctl, const json_t *answer);
 
 /* -- flags -- */
 
@@ -45,9 +49,3 @@ int policy_read_manifests(const char *path, struct policy_world *world, struct e
 int policy_read_directory(const char *path, struct policy_world *world, struct err *err);
 /* Tells on stderr what a policy says that could not be understood, or has no effect. */
 extern const struct calico_remarks policy_remarks_on_stderr;
-
-/* -- words -- */
-
-void policy_words_name(const struct policy *policy, struct buf *text);                      /* "NetworkPolicy north/db" */
-void policy_words_entity(const struct policy_entity *entity, const char *side, struct buf *text); /* "from role == \"db\"", or nothing */
-void policy_words_rule(const struct policy_rule *rule, struct buf *text);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tullectl policy explain: may FROM reach TO, and which tier, policy, rule and selector say so, on each side.
+ * tullectl policy explain: may FROM reach TO, and which tier, policy, rule and selector say so, on each side. In the world of
+ * files, or by the agent's own.
  */
 #include "ctl/policy.h"
 
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "ctl/client.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +15,7 @@
 #include <strings.h>
 
 static const char usage[] =
-	"usage: tullectl policy explain FROM TO PROTOCOL[/PORT] --file=CASE [--step=N] | --directory=PATH";
+	"usage: tullectl policy explain FROM TO PROTOCOL[/PORT] [--file=CASE [--step=N] | --directory=PATH]";
 
 struct question {
 	const char *word[3]; /* from, to, protocol and port */
@@ -95,7 +97,7 @@ static int parse(const struct ctl *ctl, struct question *question)
 			return ctl_fail(CTL_USAGE, "%s", usage);
 		question->word[words++] = ctl->argv[i];
 	}
-	if (words < ARRAY_SIZE(question->word) || !question->file == !question->directory)
+	if (words < ARRAY_SIZE(question->word) || (question->file && question->directory))
 		return ctl_fail(CTL_USAGE, "%s", usage);
 	return parse_protocol(question);
 }
@@ -190,51 +192,6 @@ static int find_end(const struct policy_world *world, const char *word, struct p
 
 /* -- the answer, as JSON; what is printed for people is read from it -- */
 
-static json_t *text_of(struct buf *text)
-{
-	json_t *json = json_string(buf_text(text));
-
-	buf_free(text);
-	return json;
-}
-
-static json_t *name_json(const struct policy *policy)
-{
-	struct buf text = BUF_INIT(4096);
-
-	policy_words_name(policy, &text);
-	return text_of(&text);
-}
-
-static json_t *rule_json(const struct policy_rule *rule)
-{
-	struct buf text = BUF_INIT(1 << 20);
-
-	policy_words_rule(rule, &text);
-	return text_of(&text);
-}
-
-static void add_policy(json_t *json, const struct verdict_why *why)
-{
-	json_object_set_new(json, "tier", json_string(why->tier ? why->tier->name : why->policy->tier));
-	json_object_set_new(json, "policy", name_json(why->policy));
-	json_object_set_new(json, "selector", json_string(selector_text(why->policy->selector)));
-	if (why->policy->trouble && why->reason == VERDICT_TROUBLE)
-		json_object_set_new(json, "trouble", json_string(why->policy->trouble));
-	if (!why->rule)
-		return;
-	json_object_set_new(json, "rule", json_string(why->rule->name));
-	json_object_set_new(json, "says", rule_json(why->rule));
-}
-
-static const char *reason_of(const struct verdict_why *why)
-{
-	static const char *const reasons[] = {[VERDICT_RULE] = "rule", [VERDICT_TIER_END] = "tier-end", [VERDICT_OPEN] = "no-policy",
-		[VERDICT_PASSED] = "passed", [VERDICT_TROUBLE] = "trouble", [VERDICT_UNKNOWN] = "unknown"};
-
-	return reasons[why->reason];
-}
-
 static json_t *side_json(const struct policy_engine *engine, const struct netpol_probe *probe, enum netpol_side side)
 {
 	const struct policy_end *end = side == NETPOL_EGRESS ? probe->from : probe->to;
@@ -244,9 +201,8 @@ static json_t *side_json(const struct policy_engine *engine, const struct netpol
 	if (!policy_engine_why(engine, probe, side, &why))
 		return json_pack("{s:s, s:b, s:s}", "of", end->name, "allowed", true, "reason",
 			probe->from == probe->to ? "self" : probe->exempt ? "own-node" : "no-pod");
-	json = json_pack("{s:s, s:b, s:s}", "of", end->name, "allowed", why.allow, "reason", reason_of(&why));
-	if (json && why.policy)
-		add_policy(json, &why);
+	json = policy_words_why(&why);
+	json_object_set_new(json, "of", json_string(end->name));
 	return json;
 }
 
@@ -299,103 +255,50 @@ static json_t *answer(const struct place *place, const struct question *question
 	return flows;
 }
 
-/* -- for people -- */
+/* -- or of the agent -- */
 
-static const char *member(const json_t *json, const char *key)
+static int ask_agent(const struct ctl *ctl, const struct question *question)
 {
-	const char *text = json_string_value(json_object_get(json, key));
+	_cleanup_(buf_free) struct buf path = BUF_INIT(8192);
+	_cleanup_(json_cleanup) json_t *answer = NULL;
+	struct err err = ERR_INIT;
 
-	return text ? text : "";
+	buf_add_str(&path, "/v1/policy/explain?from=");
+	client_add_query(&path, question->word[0]);
+	buf_add_str(&path, "&to=");
+	client_add_query(&path, question->word[1]);
+	buf_printf(&path, "&protocol=%u&port=%u", question->protocol, question->port);
+	if (path.error)
+		return ctl_fail(CTL_USAGE, "FROM and TO: expected names of pods or nodes, or addresses");
+	if (client_get(ctl->socket_path, buf_text(&path), &answer, &err) < 0)
+		return ctl_fail(CTL_FAILED, "%s", err_text(&err));
+	return policy_show_flows(ctl, answer);
 }
 
-static void print_policy(const json_t *side)
+static int ask_files(const struct ctl *ctl, const struct question *question)
 {
-	const char *reason = member(side, "reason");
+	_cleanup_(close_place) struct place place = {0};
+	_cleanup_free_ struct policy_end *made_from = NULL, *made_to = NULL;
+	_cleanup_(json_cleanup) json_t *whole = NULL;
+	const struct policy_end *from, *to;
+	int status = open_place(question, &place);
 
-	printf("    tier %s, %s", member(side, "tier"), member(side, "policy"));
-	if (strcmp(reason, "rule") == 0)
-		printf(", %s: %s\n", member(side, "rule"), member(side, "says"));
-	else if (strcmp(reason, "tier-end") == 0)
-		printf(": it applies, and no rule of its tier matches\n");
-	else if (strcmp(reason, "trouble") == 0)
-		printf(" could not be understood: %s\n", member(side, "trouble"));
-	else
-		printf("\n");
-	printf("    which applies to %s\n", member(side, "selector"));
-}
-
-static void print_side(const json_t *flow, const char *key)
-{
-	static const struct {
-		const char *reason, *text;
-	} texts[] = {{"self", "a pod always reaches itself"}, {"own-node", "a pod and its own node always reach each other"},
-		{"no-pod", "not a pod that policy is about"}, {"no-policy", "no policy applies"},
-		{"passed", "all tiers pass it on"}, {"unknown", "the pod is not known"}};
-	const json_t *side = json_object_get(flow, key);
-
-	printf("  %s of %s: %s\n", key, member(side, "of"), json_is_true(json_object_get(side, "allowed")) ? "allowed" : "denied");
-	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-		if (strcmp(member(side, "reason"), texts[i].reason) == 0)
-			printf("    %s\n", texts[i].text);
-	if (json_object_get(side, "policy"))
-		print_policy(side);
-}
-
-static void print_flow(const json_t *flow)
-{
-	const json_t *path = json_object_get(flow, "path"), *step;
-	size_t i;
-
-	printf("%s (%s) -> %s (%s), %s", member(flow, "from"), member(flow, "from_ip"), member(flow, "to"), member(flow, "to_ip"),
-		member(flow, "protocol"));
-	if (strncmp(member(flow, "protocol"), "ICMP", 4) == 0)
-		printf(" type %lld", json_integer_value(json_object_get(flow, "port")));
-	else if (json_integer_value(json_object_get(flow, "port")))
-		printf(" port %lld", json_integer_value(json_object_get(flow, "port")));
-	printf(": %s\n", json_is_true(json_object_get(flow, "allowed")) ? "allowed" : "denied");
-	print_side(flow, "egress");
-	print_side(flow, "ingress");
-	printf("  path:");
-	json_array_foreach(path, i, step)
-		printf("%s %s", i ? " ->" : "", json_string_value(step));
-	putchar('\n');
-}
-
-static int show(const struct ctl *ctl, json_t *flows)
-{
-	_cleanup_(json_cleanup) json_t *whole = json_pack("{s:o}", "flows", flows);
-	const json_t *flow;
-	size_t i;
-
-	if (!whole)
-		return ctl_fail(CTL_FAILED, "out of memory");
-	if (json_array_size(flows) == 0)
-		return ctl_fail(CTL_USAGE, "both ends have no address of a family in common");
-	if (ctl->json) {
-		json_dumpf(whole, stdout, JSON_INDENT(2));
-		putchar('\n');
-		return CTL_OK;
-	}
-	json_array_foreach(flows, i, flow)
-		print_flow(flow);
-	return CTL_OK;
+	if (status == CTL_OK)
+		status = find_end(place.world, question->word[0], &made_from, &from);
+	if (status == CTL_OK)
+		status = find_end(place.world, question->word[1], &made_to, &to);
+	if (status != CTL_OK)
+		return status;
+	whole = json_pack("{s:o}", "flows", answer(&place, question, from, to));
+	return policy_show_flows(ctl, whole);
 }
 
 int policy_explain(const struct ctl *ctl)
 {
-	_cleanup_(close_place) struct place place = {0};
-	_cleanup_free_ struct policy_end *made_from = NULL, *made_to = NULL;
-	const struct policy_end *from, *to;
 	struct question question = {0};
 	int status = parse(ctl, &question);
 
-	if (status == CTL_OK)
-		status = open_place(&question, &place);
-	if (status == CTL_OK)
-		status = find_end(place.world, question.word[0], &made_from, &from);
-	if (status == CTL_OK)
-		status = find_end(place.world, question.word[1], &made_to, &to);
-	if (status == CTL_OK)
-		status = show(ctl, answer(&place, &question, from, to));
-	return status;
+	if (status != CTL_OK)
+		return status;
+	return question.file || question.directory ? ask_files(ctl, &question) : ask_agent(ctl, &question);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ctl/policy.h"
+#include "plan/policy_words.h"
 
 #include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 
 #define NETS_SHOWN 4 /* of a list */
 
@@ -80,18 +81,23 @@ void policy_words_entity(const struct policy_entity *entity, const char *side, s
 	}
 }
 
-static void add_protocol(const struct policy_rule *rule, struct buf *text)
+const char *policy_words_protocol(uint8_t protocol)
 {
 	static const char *const names[256] = {[IPPROTO_ICMP] = "ICMP", [IPPROTO_TCP] = "TCP", [IPPROTO_UDP] = "UDP",
 		[IPPROTO_ICMPV6] = "ICMPv6", [IPPROTO_SCTP] = "SCTP", [IPPROTO_UDPLITE] = "UDPLite"};
 
+	return names[protocol];
+}
+
+static void add_protocol(const struct policy_rule *rule, struct buf *text)
+{
 	if (rule->family)
 		buf_add_str(text, rule->family == AF_INET ? " IPv4" : " IPv6");
 	if (rule->protocol_sense == POLICY_ANY)
 		return;
 	buf_add_str(text, rule->protocol_sense == POLICY_IS ? " " : " not ");
-	if (names[rule->protocol])
-		buf_add_str(text, names[rule->protocol]);
+	if (policy_words_protocol(rule->protocol))
+		buf_add_str(text, policy_words_protocol(rule->protocol));
 	else
 		buf_printf(text, "protocol %u", rule->protocol);
 }
@@ -111,4 +117,104 @@ void policy_words_rule(const struct policy_rule *rule, struct buf *text)
 		}
 	policy_words_entity(&rule->source, "from", text);
 	policy_words_entity(&rule->destination, "to", text);
+}
+
+/* -- what decides, as JSON -- */
+
+static json_t *text_of(struct buf *text)
+{
+	json_t *json = json_string(buf_text(text));
+
+	buf_free(text);
+	return json;
+}
+
+static json_t *name_json(const struct policy *policy)
+{
+	struct buf text = BUF_INIT(4096);
+
+	policy_words_name(policy, &text);
+	return text_of(&text);
+}
+
+static json_t *rule_json(const struct policy_rule *rule)
+{
+	struct buf text = BUF_INIT(1 << 20);
+
+	policy_words_rule(rule, &text);
+	return text_of(&text);
+}
+
+static void add_policy(json_t *json, const struct verdict_why *why)
+{
+	json_object_set_new(json, "tier", json_string(why->tier ? why->tier->name : why->policy->tier));
+	json_object_set_new(json, "policy", name_json(why->policy));
+	json_object_set_new(json, "selector", json_string(selector_text(why->policy->selector)));
+	if (why->policy->trouble && why->reason == VERDICT_TROUBLE)
+		json_object_set_new(json, "trouble", json_string(why->policy->trouble));
+	if (!why->rule)
+		return;
+	json_object_set_new(json, "rule", json_string(why->rule->name));
+	json_object_set_new(json, "says", rule_json(why->rule));
+}
+
+json_t *policy_words_why(const struct verdict_why *why)
+{
+	static const char *const reasons[] = {[VERDICT_RULE] = "rule", [VERDICT_TIER_END] = "tier-end", [VERDICT_OPEN] = "no-policy",
+		[VERDICT_PASSED] = "passed", [VERDICT_TROUBLE] = "trouble", [VERDICT_UNKNOWN] = "unknown",
+		[VERDICT_PROFILE] = "profile", [VERDICT_UNDECIDED] = "undecided"};
+	json_t *json = json_pack("{s:b, s:s}", "allowed", why->allow, "reason", reasons[why->reason]);
+
+	if (json && why->policy)
+		add_policy(json, why);
+	return json;
+}
+
+/* -- and back, for a screen -- */
+
+static const char *member(const json_t *json, const char *key)
+{
+	const char *text = json_string_value(json_object_get(json, key));
+
+	return text ? text : "";
+}
+
+/* Those that apply, of the tier whose end it is; where nobody has asked for them, the first. */
+static void add_applied(const json_t *side, struct buf *text)
+{
+	const json_t *names = json_object_get(side, "policies"), *name;
+	size_t i;
+
+	if (!json_array_size(names))
+		buf_add_str(text, member(side, "policy"));
+	json_array_foreach(names, i, name)
+		buf_printf(text, "%s%s", i ? ", " : "", json_string_value(name));
+}
+
+void policy_words_side(const json_t *side, struct buf *text)
+{
+	static const struct {
+		const char *reason, *text;
+	} texts[] = {{"self", "a pod always reaches itself"}, {"own-node", "a pod and its own node always reach each other"},
+		{"no-pod", "not a pod that policy is about"}, {"no-policy", "no policy applies"},
+		{"passed", "all tiers pass it on"}, {"unknown", "the pod is not known"},
+		{"profile", "no tier decides, and no profile allows it"}, {"undecided", "left to what comes later"}};
+	const char *reason = member(side, "reason");
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
+		if (strcmp(reason, texts[i].reason) == 0)
+			buf_add_str(text, texts[i].text);
+	if (!json_object_get(side, "policy"))
+		return;
+	buf_printf(text, "tier %s, ", member(side, "tier"));
+	if (strcmp(reason, "tier-end") == 0) {
+		buf_add_str(text, "denied by default, for no rule matches of what applies: ");
+		add_applied(side, text);
+		return;
+	}
+	buf_add_str(text, member(side, "policy"));
+	if (strcmp(reason, "rule") == 0)
+		buf_printf(text, ", %s: %s", member(side, "rule"), member(side, "says"));
+	else if (strcmp(reason, "trouble") == 0)
+		buf_printf(text, " could not be understood: %s", member(side, "trouble"));
 }

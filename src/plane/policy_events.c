@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define EVENTS_PER_POLL 1024 /* the loop has others to serve */
+#define EVENTS_PER_POLL 256 /* the loop has others to serve */
 
 static int on_event(void *ctx, void *data, size_t size)
 {

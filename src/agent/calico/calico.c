@@ -243,6 +243,22 @@ int calico_ranges(const struct calico *calico, struct prefix **ret, size_t *ret_
 	return 0;
 }
 
+/* iptables ends a pattern with +, nft with *. */
+static bool is_filtered(const char *filter, const char *device)
+{
+	size_t len = strcspn(filter, "+*");
+
+	return *filter && (strncmp(filter, device, len) != 0 || (!filter[len] && device[len]));
+}
+
+bool calico_masquerades(const struct calico *calico, const struct addr *src, const struct addr *dst, bool node, const char *device)
+{
+	const struct ippool *pool = calico->pools ? pools_find(calico->pools, src) : NULL;
+
+	return pool && pool->nat_outgoing && !pools_find(calico->pools, dst) && !is_filtered(calico->felix.nat_iface_filter, device) &&
+		!(node && calico->felix.nat_exclusions == NAT_EXCLUDE_POOLS_AND_HOSTS);
+}
+
 static const char *because(struct calico *calico, const char *what)
 {
 	const char *problem = problems_any(calico->agent->problems, "store");

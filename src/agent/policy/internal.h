@@ -136,7 +136,12 @@ struct policer {
 	struct policy_nft_input nft;
 
 	uint64_t passes, failures, last_pass_us;
-	struct log_limit told; /* lines of Log rules */
+
+	/* events.c, drops.c */
+	struct event *rest;     /* events are not looked at meanwhile */
+	int64_t turn_ends_us;   /* those that come later are not looked at closely any more */
+	struct log_limit told;  /* lines of Log rules */
+	struct drops *drops;    /* null: nobody watches */
 };
 
 /* -- policer.c -- */
@@ -177,6 +182,31 @@ void local_free(struct policer *policer);
 /* -- events.c -- */
 /* As policy_plane_options.event. */
 void policer_event(void *ctx, const struct policy_event *event);
+int events_begin(struct policer *policer);
+void events_end(struct policer *policer);
+
+/* -- drops.c -- */
+void drops_event(struct policer *policer, const struct policy_event *event);
+void drops_end(struct policer *policer); /* whoever watches is told that it is over */
+
+/* -- who.c -- */
+/* Who has an address, as far as this agent knows. Borrowed from the engine. */
+struct who {
+	const char *kind; /* "pod", "node", "network-set", "pod-address" (of a pod that is not known here), "outside" */
+	const char *namespace, *name; /* null: none */
+};
+void who_at(const struct policer *policer, const struct addr *addr, struct who *ret);
+json_t *who_json(const struct who *who, const struct addr *addr); /* {"kind", "name", "ip"} */
+const struct local_pod *who_has_interface(const struct policer *policer, uint32_t ifindex);
+
+/* -- explain.c -- */
+/* policy_words_why, and the policies that apply where none of them allows it. */
+json_t *explain_why(const struct policer *policer, const char *namespace, const char *name, enum policy_direction direction,
+	const struct verdict_flow *flow);
+
+/* -- near.c -- */
+/* Known pods with names like word, "a/b, c/d"; nothing: none. */
+void near_names(const struct policer *policer, const char *word, struct buf *text);
 
 /* -- places.c -- */
 void places_follow(struct policer *policer);

@@ -221,7 +221,8 @@ static void let_go(struct policer *policer)
 	event_release(&policer->dirty);
 	event_release(&policer->retry);
 	event_release(&policer->upkeep);
-	event_release(&policer->events);
+	drops_end(policer);
+	events_end(policer);
 	if (policer->verdicts)
 		verdicts_free(policer->verdicts);
 	policer->verdicts = NULL; /* it borrows from all that follows */
@@ -297,13 +298,6 @@ static void probe_all(struct policer *policer)
 
 /* -- life -- */
 
-static void on_events(evutil_socket_t fd, short what, void *ctx)
-{
-	struct policer *policer = ctx;
-
-	policy_plane_poll(policer->plane);
-}
-
 static int open_plane(struct policer *policer, struct err *err)
 {
 	const struct options *options = &policer->agent->options;
@@ -325,21 +319,17 @@ static int open_parts(struct policer *policer, struct err *err)
 {
 	const struct timeval upkeep = {.tv_sec = UPKEEP_S};
 	struct event_base *base = policer->agent->base;
-	int fd, rc = open_plane(policer, err);
+	int rc = open_plane(policer, err);
 
 	if (rc < 0)
 		return rc;
-	fd = policy_plane_event_fd(policer->plane);
 	policer->endpoints = endpoint_pool_new();
 	policer->dirty = event_new(base, -1, 0, on_dirty, policer);
 	policer->retry = event_new(base, -1, 0, on_retry, policer);
 	policer->upkeep = event_new(base, -1, EV_PERSIST, on_upkeep, policer);
-	policer->events = fd >= 0 ? event_new(base, fd, EV_READ | EV_PERSIST, on_events, policer) : NULL;
-	if (!policer->endpoints || !policer->dirty || !policer->retry || !policer->upkeep || (fd >= 0 && !policer->events) ||
+	if (!policer->endpoints || !policer->dirty || !policer->retry || !policer->upkeep || events_begin(policer) < 0 ||
 		verdicts_new(&policer->verdicts) < 0)
 		return err_set(err, -ENOMEM, "policy: out of memory");
-	if (policer->events)
-		event_add(policer->events, NULL);
 	event_add(policer->upkeep, &upkeep);
 	return 0;
 }
@@ -399,7 +389,6 @@ int policer_new(struct agent *agent, struct objects *objects, bool kubernetes, s
 	policer->agent = agent;
 	policer->objects = objects;
 	policer->kubernetes = kubernetes;
-	policer->told = (struct log_limit)LOG_LIMIT(20, 1000);
 	for (int i = 0; i < WORLD_PART_COUNT; i++)
 		policer->world[i] = (struct world){.policer = policer, .part = i};
 	rc = decide(policer, err);

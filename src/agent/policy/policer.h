@@ -3,7 +3,8 @@
  * Policy in the agent: watches what policies are made of, feeds the verdict engine (plan/verdict.h), brings its tables into
  * the kernel (plane/policy.h) and holds each ADD back until the pod's own tables are there. The same for both dialects.
  * Parts: policer.c (life cycle, the pass), world.c (watches), parts.c (what is watched, and how it is read), pods.c (pods of
- * this node, the gate), places.c (interfaces, nodes, ranges), report.c (status, metrics).
+ * this node, the gate), places.c (interfaces, nodes, ranges), report.c (status, metrics), events.c and drops.c (what the programs
+ * tell), explain.c and who.c (why).
  *
  * Life cycle: policer_new when the store has said what it speaks; policer_follow after each pass of the agent; everything else
  * comes from the loop. policer_free leaves the kernel as it is: what was in force stays.
@@ -19,6 +20,7 @@ struct agent;
 struct attach_request;
 struct buf;
 struct objects;
+struct http_request;
 struct policer;
 
 /* objects: of the store, or null where it has none; stays the caller's and outlives it. kubernetes: pods are objects there, or
@@ -42,3 +44,11 @@ const struct policy_nft_input *policer_nft(struct policer *policer);
 /* For "tullectl status": a new object. policer may be null. */
 json_t *policer_status(const struct policer *policer);
 void policer_metrics(const struct policer *policer, struct buf *buf);
+
+/* For "tullectl drops" (drops.c): packets and bytes by reason, a new list; and a stream that ends when the client goes away.
+ * Answers the request. policer may be null. */
+json_t *policer_drops(const struct policer *policer);
+void policer_watch_drops(struct policer *policer, struct http_request *request);
+size_t policer_watchers(const struct policer *policer);
+/* For "tullectl policy explain" (explain.c). Answers the request. policer may be null. */
+void policer_explain(struct policer *policer, struct http_request *request);

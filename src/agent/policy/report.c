@@ -61,6 +61,7 @@ json_t *policer_status(const struct policer *policer)
 	json_object_set_new(json, "addresses", json_integer((json_int_t)stats.addresses));
 	json_object_set_new(json, "exits", json_exits(policer));
 	json_object_set_new(json, "packets", json_counts(policer));
+	json_object_set_new(json, "watchers", json_integer((json_int_t)policer_watchers(policer)));
 	return json;
 }
 
