@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tullelab import CommandError, KubeLab, until
 from tullelab.address import families, url_host
+from tullelab.kube_control import DIR, program
 from tullelab.kube_deploy import NAME, NAMESPACE
 from tullelab.kube_images import ECHO
 from tullelab.netconf import build
@@ -162,6 +163,27 @@ def switch_backend(lab, backend: str, timeout: float = 60) -> None:
     for node in lab.nodes:
         until(lambda: Eyes(node).status()["backend"] == backend, f"{node.name} has taken the backend {backend}", timeout, 0.2,
               detail=lambda: lab.kubectl("-n", NAMESPACE, "logs", "-l", AGENTS, "--prefix", check=False).stdout[-2000:])
+
+
+def switch_proxy(lab, mode: str) -> None:
+    """As an operator does it: stop, clean up what the old mode left, start.  Nothing, if it is the mode already."""
+    if lab.kube_proxy == mode:
+        return
+    lab.kube_proxy = mode
+    for node in lab.nodes:
+        node.proxy.stop()
+        node.run([program("kube-proxy"), f"--config={DIR}/proxy.json", "--cleanup"])
+        node.write(f"{DIR}/proxy.json", json.dumps(node.proxy_configuration()))
+        node.proxy_start()
+        for kind in ("nftables", "iptables"):
+            until(lambda: has_rules(node, kind) == (kind == mode), f"{node.name}: rules of kube-proxy's mode {mode} alone", 20, 0.1)
+
+
+def has_rules(node, mode: str) -> bool:
+    """Whether kube-proxy's rules of that mode are there."""
+    if mode == "nftables":
+        return "table ip kube-proxy" in node.run(["nft", "list", "tables"]).stdout
+    return "KUBE-SERVICES" in node.run(["iptables-save", "-t", "nat"]).stdout
 
 
 def wait_talk(lab, source, target, timeout: float = 20) -> None:

@@ -6,9 +6,8 @@ import ipaddress
 import json
 
 import pytest
-from cluster_talk import agent_lives, check_everything, check_pods, http, make_cast, switch_backend, versions, wait_talk
+from cluster_talk import agent_lives, check_everything, check_pods, http, make_cast, switch_backend, switch_proxy, versions, wait_talk
 from tullelab import KubeLab, until
-from tullelab.kube_control import DIR, program
 from tullelab.kube_images import ECHO
 
 DEVICES = {"vxlan": "flannel.1", "host-gw": "eth0", "udp": "flannel0"}
@@ -74,25 +73,6 @@ def test_the_api_server_from_a_pod(lab, typed):
         assert '"code": 403' in lab.pod_exec(pod.name, "sh", "-c", script)
 
 
-def switch_proxy(lab, mode: str) -> None:
-    """As an operator does it: stop, clean up what the old mode left, start."""
-    lab.kube_proxy = mode
-    for node in lab.nodes:
-        node.proxy.stop()
-        node.run([program("kube-proxy"), f"--config={DIR}/proxy.json", "--cleanup"])
-        node.write(f"{DIR}/proxy.json", json.dumps(node.proxy_configuration()))
-        node.proxy_start()
-        for kind in ("nftables", "iptables"):
-            until(lambda: has_rules(node, kind) == (kind == mode), f"{node.name}: rules of kube-proxy's mode {mode} alone", 20, 0.1)
-
-
-def has_rules(node, mode: str) -> bool:
-    """Whether kube-proxy's rules of that mode are there."""
-    if mode == "nftables":
-        return "table ip kube-proxy" in node.run(["nft", "list", "tables"]).stdout
-    return "KUBE-SERVICES" in node.run(["iptables-save", "-t", "nat"]).stdout
-
-
 def fresh_pods(lab, backend: str) -> None:
     """Pods that are made now talk to each other and to the older ones."""
     names = [f"{backend}-{node.index}" for node in lab.nodes]
@@ -109,8 +89,7 @@ def fresh_pods(lab, backend: str) -> None:
                                            ("iptables", "udp"), ("iptables", "host-gw"), ("iptables", "vxlan")])
 def test_everything(lab, cast, mode, backend):
     lives = agent_lives(lab)
-    if not has_rules(lab.nodes[0], mode):
-        switch_proxy(lab, mode)
+    switch_proxy(lab, mode)
     switch_backend(lab, backend)
     wait_talk(lab, cast.near, cast.far)
     check_everything(lab, cast)
