@@ -26,5 +26,9 @@ void lint_pairs(struct lint *lint);
 
 /* Does a match whatever b matches? False also where that cannot be told. */
 bool lint_rule_covers(const struct policy_rule *a, const struct policy_rule *b);
+/* Where the parts of the rule that begins at this one end. */
+size_t lint_rule_end(const struct policy *policy, int direction, size_t at);
+/* Rules of which each covers one or more of the parts, so that all are covered, by what is not Log: the first of them; or null. */
+const struct policy_rule *lint_covering(const struct policy_rule *rules, size_t count, const struct policy_rule *written, size_t parts);
 /* It says nothing at all about who and what. */
 bool lint_rule_is_unconditional(const struct policy_rule *rule);

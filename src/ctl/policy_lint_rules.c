@@ -32,17 +32,23 @@ static bool all_inside(const struct prefix *inner, size_t inner_count, const str
 	return true;
 }
 
+/* outer selects whatever inner does; null: nothing is asked for. */
+static bool selects_more(const struct selector *outer, const struct selector *inner)
+{
+	return outer && inner && selector_covers(outer, inner);
+}
+
 static bool term_covers(const struct policy_term *a, const struct policy_term *b)
 {
-	if (a->selector && !same_selector(a->selector, b->selector))
+	if (a->selector && !selects_more(a->selector, b->selector))
 		return false;
-	if (a->not_selector && !same_selector(a->not_selector, b->not_selector))
+	/* What a leaves out, b leaves out too. */
+	if (a->not_selector && !selects_more(b->not_selector, a->not_selector))
 		return false;
 	if (a->service_name && (!same_text(a->service_name, b->service_name) || !same_text(a->service_namespace, b->service_namespace)))
 		return false;
 	if (a->net_count && (!b->net_count || !all_inside(b->nets, b->net_count, a->nets, a->net_count)))
 		return false;
-	/* What a leaves out, b leaves out too. */
 	return all_inside(a->not_nets, a->not_net_count, b->not_nets, b->not_net_count);
 }
 
@@ -80,9 +86,20 @@ static bool ports_among(const struct policy_ports *inner, size_t inner_count, co
 	return true;
 }
 
+/* What a name means depends on whom the entity is about: what is left out by a name can be compared only where nobody is named. */
+static bool leaves_out_by_name(const struct policy_entity *entity)
+{
+	for (size_t i = 0; i < entity->not_port_count; i++)
+		if (entity->not_ports[i].name)
+			return true;
+	return false;
+}
+
 static bool entity_covers(const struct policy_entity *a, const struct policy_entity *b)
 {
 	if (a->port_count && (!b->port_count || !ports_among(b->ports, b->port_count, a->ports, a->port_count)))
+		return false;
+	if (leaves_out_by_name(a) && (a->term_count || b->term_count))
 		return false;
 	return ports_among(a->not_ports, a->not_port_count, b->not_ports, b->not_port_count) && terms_cover(a, b);
 }
@@ -92,10 +109,16 @@ static bool icmp_covers(const struct policy_icmp *a, const struct policy_icmp *b
 	return a->sense == POLICY_ANY || (a->sense == b->sense && a->type == b->type && a->code == b->code);
 }
 
+static bool protocol_covers(const struct policy_rule *a, const struct policy_rule *b)
+{
+	if (a->protocol_sense == POLICY_IS_NOT && b->protocol_sense == POLICY_IS)
+		return a->protocol != b->protocol;
+	return a->protocol_sense == POLICY_ANY || (a->protocol_sense == b->protocol_sense && a->protocol == b->protocol);
+}
+
 bool lint_rule_covers(const struct policy_rule *a, const struct policy_rule *b)
 {
-	return (a->family == 0 || a->family == b->family) &&
-	       (a->protocol_sense == POLICY_ANY || (a->protocol_sense == b->protocol_sense && a->protocol == b->protocol)) &&
+	return (a->family == 0 || a->family == b->family) && protocol_covers(a, b) &&
 	       icmp_covers(&a->icmp[0], &b->icmp[0]) && icmp_covers(&a->icmp[1], &b->icmp[1]) &&
 	       entity_covers(&a->source, &b->source) && entity_covers(&a->destination, &b->destination);
 }
@@ -157,21 +180,49 @@ static const char *contradiction(const struct policy_rule *rule)
 
 /* -- rules behind others -- */
 
-static void lint_rule(struct lint *lint, size_t index, const struct policy_rule *rules, size_t at)
+/* A rule for each protocol was one when it was written: they have one name, and what is said holds for all of them. */
+size_t lint_rule_end(const struct policy *policy, int d, size_t at)
 {
-	const struct policy *policy = lint->world->policies[index];
-	const struct policy_rule *rule = &rules[at];
-	const char *why = contradiction(rule);
+	const struct policy_rule *rules = policy->rules[d];
+	size_t end = at + 1;
 
-	if (why)
-		lint_tell(lint, lint->origin[index], policy, rule->name, "never-matches", "can never match: %s", why);
-	for (size_t i = 0; i < at; i++) {
-		if (rules[i].action == POLICY_LOG || strcmp(rules[i].name, rule->name) == 0 || !lint_rule_covers(&rules[i], rule))
-			continue;
-		lint_tell(lint, lint->origin[index], policy, rule->name, "never-reached", "makes no difference: %s, which comes before, matches all of it",
-			rules[i].name);
-		return;
+	while (end < policy->rule_count[d] && strcmp(rules[end].name, rules[at].name) == 0)
+		end++;
+	return end;
+}
+
+static const struct policy_rule *covering(const struct policy_rule *rules, size_t count, const struct policy_rule *rule)
+{
+	for (size_t i = 0; i < count; i++)
+		if (rules[i].action != POLICY_LOG && lint_rule_covers(&rules[i], rule))
+			return &rules[i];
+	return NULL;
+}
+
+const struct policy_rule *lint_covering(const struct policy_rule *rules, size_t count, const struct policy_rule *written, size_t parts)
+{
+	const struct policy_rule *first = NULL;
+
+	for (size_t i = 0; i < parts; i++) {
+		const struct policy_rule *found = covering(rules, count, &written[i]);
+
+		if (!found)
+			return NULL;
+		first = first ? first : found;
 	}
+	return first;
+}
+
+static const char *common_contradiction(const struct policy_rule *written, size_t parts)
+{
+	const char *why = NULL;
+
+	for (size_t i = 0; i < parts; i++) {
+		why = contradiction(&written[i]);
+		if (!why)
+			return NULL;
+	}
+	return why;
 }
 
 void lint_rules(struct lint *lint, size_t index)
@@ -179,8 +230,19 @@ void lint_rules(struct lint *lint, size_t index)
 	const struct policy *policy = lint->world->policies[index];
 
 	for (int d = 0; d < POLICY_DIRECTION_COUNT; d++)
-		for (size_t i = 0; i < policy->rule_count[d]; i++)
-			lint_rule(lint, index, policy->rules[d], i);
+		for (size_t at = 0, end; at < policy->rule_count[d]; at = end) {
+			const struct policy_rule *rules = policy->rules[d], *before;
+			const char *why;
+
+			end = lint_rule_end(policy, d, at);
+			why = common_contradiction(&rules[at], end - at);
+			before = lint_covering(rules, at, &rules[at], end - at);
+			if (why)
+				lint_tell(lint, lint->origin[index], policy, rules[at].name, "never-matches", "can never match: %s", why);
+			if (before)
+				lint_tell(lint, lint->origin[index], policy, rules[at].name, "never-reached",
+					"makes no difference: %s, which comes before, matches all of it", before->name);
+		}
 }
 
 /* -- selectors that select nothing -- */

@@ -54,6 +54,8 @@ bool selector_is_all(const struct selector *selector);
 /* A label and its value without which it cannot match, one after the other from index 0 on; false: no more are known. For
  * indexes. */
 bool selector_requires(const struct selector *selector, size_t index, const char **ret_key, const char **ret_value);
+/* Does outer match whatever inner matches? False also where that is not proved. */
+bool selector_covers(const struct selector *outer, const struct selector *inner);
 /* Does global() occur? It is true here; whoever knows namespaces rewrites it before (7.3), pools must not have it. */
 bool selector_has_global(const struct selector *selector);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A selector's text as a tree, and the tree's canonical text (reference/calico.md 7.4). Used by selector.c only, which
- * turns the tree into something faster and throws it away.
+ * A selector's text as a tree, and the tree's canonical text (reference/calico.md 7.4). Used by selector.c,
+ * which turns the tree into something faster and throws it away, and selector_covers.c.
  *
  * Life cycle: selector_tree_parse fills a zeroed tree, selector_tree_done empties it; texts and values may be taken out
  * before.

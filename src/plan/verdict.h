@@ -205,6 +205,8 @@ struct verdict_why {
 };
 void verdicts_why(const struct verdicts *verdicts, const char *namespace, const char *name, enum policy_direction direction,
 	const struct verdict_flow *flow, struct verdict_why *ret);
+/* Which of two policies of one tier comes first: below 0, a. */
+int verdicts_compare(const struct policy *a, const struct policy *b);
 /* The policies of a tier that apply to an endpoint in this direction, in order: at most max of them into ret, borrowed. Returns
  * how many there are. */
 size_t verdicts_applied(const struct verdicts *verdicts, const char *namespace, const char *name, enum policy_direction direction,

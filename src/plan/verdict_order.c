@@ -53,6 +53,13 @@ static int compare_names(const struct policy *a, const struct policy *b)
 	return order;
 }
 
+int verdicts_compare(const struct policy *a, const struct policy *b)
+{
+	if (a->order != b->order)
+		return a->order < b->order ? -1 : 1;
+	return compare_names(a, b);
+}
+
 static int compare_policies(const void *a, const void *b, void *ctx)
 {
 	const struct policy *x = (*(struct policy_record *const *)a)->policy, *y = (*(struct policy_record *const *)b)->policy;
@@ -67,9 +74,7 @@ static int compare_policies(const void *a, const void *b, void *ctx)
 			return p.order < q.order ? -1 : 1;
 		return order;
 	}
-	if (x->order != y->order)
-		return x->order < y->order ? -1 : 1;
-	return compare_names(x, y);
+	return verdicts_compare(x, y);
 }
 
 struct policy_record **verdict_ordered(const struct verdicts *v, struct policy_record *const *policies, size_t count,

@@ -191,6 +191,60 @@ def test_policies_that_shadow_each_other(tmp_path):
     assert lint(tmp_path, *twins) == [("NetworkPolicy shop/b", "ingress", "shadowed")]
 
 
+def test_a_rule_of_which_a_part_is_left(tmp_path):
+    """TCP of the second is the first's, UDP is not."""
+    policy = table.netpol("shop", "p", ingress=[{"ports": [{"protocol": "TCP", "port": 80}]},
+                                                {"ports": [{"protocol": "TCP", "port": 80}, {"protocol": "UDP", "port": 80}]}])
+    assert lint(tmp_path, policy, status=0) == []
+
+
+def test_a_narrower_selector_behind_a_wider_one(tmp_path):
+    policy = calico.local(ingress=[calico.rule("Deny", {"selector": "app == 'web'"}), calico.allow({"selector": "app == 'web' && hot == 'yes'"}),
+                                   calico.allow({"selector": "hot == 'yes'"})])
+    assert [(place, kind) for _, place, kind in lint(tmp_path, policy)] == [("ingress[1]", "never-reached")]
+
+
+WIDE, NARROW = "app == 'web'", "app == 'web' && hot == 'yes'"
+
+
+@pytest.mark.parametrize("first, second, found", [
+    # what decides everything for more pods
+    ((WIDE, [calico.rule("Deny")]), (NARROW, [calico.allow()]), [("ingress", "shadowed")]),
+    ((NARROW, [calico.rule("Deny")]), (WIDE, [calico.allow()]), []),
+    ((WIDE, [calico.rule("Pass")]), (NARROW, [calico.allow()]), [("ingress", "shadowed")]),
+    ((WIDE, [calico.rule("Log")]), (NARROW, [calico.allow()]), []),
+    # one rule that an earlier policy has decided
+    ((WIDE, [calico.rule("Deny", protocol="TCP")]), (NARROW, [calico.allow(protocol="TCP"), calico.allow(protocol="UDP")]),
+     [("ingress[0]", "never-reached")]),
+    ((WIDE, [calico.rule("Deny", notProtocol="UDP")]), (NARROW, [calico.allow(protocol="TCP")]), [("ingress[0]", "never-reached")]),
+    ((WIDE, [calico.rule("Deny", notProtocol="TCP")]), (NARROW, [calico.allow(protocol="TCP")]), []),
+    ((NARROW, [calico.rule("Deny", protocol="TCP")]), (WIDE, [calico.allow(protocol="TCP")]), []),
+    ((WIDE, [calico.rule("Deny", {"notSelector": NARROW})]), (NARROW, [calico.allow({"notSelector": WIDE})]), [("ingress[0]", "never-reached")]),
+    ((WIDE, [calico.rule("Deny", {"notSelector": WIDE})]), (NARROW, [calico.allow({"notSelector": NARROW})]), []),
+])
+def test_policies_of_contained_selectors(first, second, found, tmp_path):
+    policies = [calico.everywhere(name, order=order, selector=selector, ingress=rules)
+                for name, order, (selector, rules) in (("first", 1, first), ("second", 2, second))]
+    assert [(place, kind) for _, place, kind in lint(tmp_path, *policies, status=1 if found else 0)] == found
+
+
+def test_what_a_later_one_allows_anyway(tmp_path):
+    """Unless somebody between them denies it."""
+    narrow = calico.everywhere("narrow", order=1, selector=NARROW, ingress=[calico.allow(protocol="TCP")])
+    between = calico.everywhere("between", order=2, selector=WIDE, ingress=[calico.rule("Deny", {"nets": ["10.9.0.0/16"]})])
+    wide = calico.everywhere("wide", order=3, selector=WIDE, ingress=[calico.allow()])
+    assert lint(tmp_path, narrow, wide) == [("GlobalNetworkPolicy narrow", "ingress", "shadowed")]
+    assert lint(tmp_path, narrow, between, wide, status=0) == []
+
+
+@pytest.mark.parametrize("default, rules, found", [("Deny", [calico.allow(protocol="TCP")], True), ("Pass", [calico.allow(protocol="TCP")], False),
+                                                   ("Pass", [calico.allow()], True), ("Deny", [calico.rule("Pass", protocol="TCP")], False)])
+def test_tiers_that_are_never_reached(default, rules, found, tmp_path):
+    policies = [calico.tier("early", 1, default), calico.everywhere("first", tier="early", selector=WIDE, ingress=rules),
+                calico.everywhere("second", selector=NARROW, ingress=[calico.allow(protocol="UDP")])]
+    assert lint(tmp_path, *policies, status=1 if found else 0) == ([("GlobalNetworkPolicy second", "ingress", "shadowed")] if found else [])
+
+
 def test_directions_that_it_does_not_have(tmp_path):
     policy = table.netpol("shop", "p", ingress=[{}])
     policy["spec"]["egress"] = [{}]

@@ -202,8 +202,9 @@ static json_t *drop_json(const struct policer *policer, const struct drop *drop)
 {
 	const struct policy_event *event = drop->event;
 	const struct policy_count *count = &policer->drops->counts[event->reason];
-	json_t *json = json_pack("{s:o, s:s, s:s, s:s, s:i}", "time", time_json(event->time), "reason", count->name, "means", count->text,
-		"direction", drop->from_pod ? "egress" : "ingress", "bytes", event->length);
+	json_t *why = why_of(policer, drop);
+	json_t *json = json_pack("{s:o, s:s, s:s, s:s, s:i, s:o}", "time", time_json(event->time), "reason", count->name, "means", count->text,
+		"direction", drop->from_pod ? "egress" : "ingress", "bytes", event->length, "why", why ? why : json_null());
 
 	if (!json)
 		return NULL;
@@ -213,7 +214,6 @@ static json_t *drop_json(const struct policer *policer, const struct drop *drop)
 		add_protocol(json, event);
 	json_object_set_new(json, "from", end_json(&drop->from, &drop->src, event, event->sport));
 	json_object_set_new(json, "to", end_json(&drop->to, &drop->dst, event, event->dport));
-	json_object_set_new(json, "why", why_of(policer, drop));
 	return json;
 }
 
