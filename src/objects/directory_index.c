@@ -31,10 +31,19 @@ struct manifest_file *index_file_get(struct objects_directory *directory, const 
 	return file;
 }
 
-void index_file_trouble(struct manifest_file *file, const char *text)
+void index_file_trouble(struct objects_directory *directory, struct manifest_file *file, const char *text)
 {
+	directory->troubled -= file->trouble != NULL;
 	free(file->trouble);
 	file->trouble = *text ? strdup(text) : NULL;
+	directory->troubled += file->trouble != NULL;
+}
+
+void index_file_missing(struct objects_directory *directory, struct manifest_file *file, int64_t since_ms)
+{
+	directory->missing -= file->missing_ms != 0;
+	file->missing_ms = since_ms;
+	directory->missing += file->missing_ms != 0;
 }
 
 /* What people put there comes before what Tulle wrote itself; else by name. */
@@ -88,6 +97,19 @@ static void touch(struct objects_directory *directory, struct entry *entry)
 	LL_PREPEND2(directory->touched, entry, next_touched);
 }
 
+static void count_claims(struct objects_directory *directory, struct entry *entry)
+{
+	bool doubled = entry->claims && entry->claims->next;
+
+	if (doubled == entry->doubled)
+		return;
+	entry->doubled = doubled;
+	if (doubled)
+		DL_APPEND2(directory->doubles, entry, prev_double, next_double);
+	else
+		DL_DELETE2(directory->doubles, entry, prev_double, next_double);
+}
+
 struct entry *index_next_touched(struct objects_directory *directory)
 {
 	struct entry *entry = directory->touched;
@@ -120,6 +142,7 @@ static void drop_claims(struct objects_directory *directory, struct manifest_fil
 		struct claim *claim = &file->claims[i];
 
 		DL_DELETE(claim->entry->claims, claim);
+		count_claims(directory, claim->entry);
 		touch(directory, claim->entry);
 		json_decref(claim->object);
 	}
@@ -153,6 +176,7 @@ static void add_claim(struct objects_directory *directory, struct manifest_file 
 	object->object = NULL;
 	set_version(file, claim->object);
 	DL_INSERT_INORDER(entry->claims, claim, claim_order);
+	count_claims(directory, entry);
 	file->count++;
 	touch(directory, entry);
 }
@@ -170,8 +194,9 @@ void index_file_take(struct objects_directory *directory, struct manifest_file *
 void index_file_forget(struct objects_directory *directory, struct manifest_file *file)
 {
 	drop_claims(directory, file);
+	index_file_trouble(directory, file, "");
+	index_file_missing(directory, file, 0);
 	HASH_DEL(directory->files, file);
-	free(file->trouble);
 	free(file);
 }
 

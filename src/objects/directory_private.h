@@ -51,9 +51,10 @@ struct entry {
 	UT_hash_handle hh;
 	struct entry *next_touched;
 	enum kind kind;
+	struct entry *prev_double, *next_double;
 	struct claim *claims;
 	json_t *shown; /* what the watches were told; null: nothing */
-	bool touched;
+	bool touched, doubled;
 	char key[];
 };
 
@@ -79,6 +80,8 @@ struct objects_directory {
 	struct manifest_file *files;
 	struct entry *entries;
 	struct entry *touched;
+	struct entry *doubles;   /* entries with several claims */
+	size_t troubled, missing; /* files */
 
 	struct directory_watch *watches;
 	unsigned delivering;     /* watches are kept until this is 0 */
@@ -107,7 +110,8 @@ struct manifest_file *index_file_get(struct objects_directory *directory, const 
 /* The file holds this now; manifest is emptied. The objects' versions are set. */
 void index_file_take(struct objects_directory *directory, struct manifest_file *file, struct manifest *manifest);
 void index_file_forget(struct objects_directory *directory, struct manifest_file *file);
-void index_file_trouble(struct manifest_file *file, const char *text); /* "" ends it */
+void index_file_trouble(struct objects_directory *directory, struct manifest_file *file, const char *text); /* "" ends it */
+void index_file_missing(struct objects_directory *directory, struct manifest_file *file, int64_t since_ms); /* 0: it is there */
 struct entry *index_entry_find(struct objects_directory *directory, enum kind kind, const char *namespace,
 	const char *name);
 struct entry *index_next_touched(struct objects_directory *directory);

@@ -74,16 +74,16 @@ static void take_text(struct objects_directory *directory, struct manifest_file 
 
 	file->digest = directory_file_digest(buf);
 	if (!buf->len && file->count) { /* as it is while somebody begins to write it */
-		index_file_trouble(file,
+		index_file_trouble(directory, file,
 			"the file is empty: what it held stays in force until the file is filled or removed");
 		return;
 	}
 	if (manifest_parse(buf_text(buf), buf->len, file->path, &manifest, &err) < 0) {
 		/* What it held before stays in force. */
-		index_file_trouble(file, err_text(&err));
+		index_file_trouble(directory, file, err_text(&err));
 		return;
 	}
-	index_file_trouble(file, "");
+	index_file_trouble(directory, file, "");
 	add_ages(directory, file->path, &manifest);
 	index_file_take(directory, file, &manifest);
 }
@@ -113,7 +113,7 @@ static void file_gone(struct objects_directory *directory, struct manifest_file 
 		return;
 	}
 	if (!file->missing_ms)
-		file->missing_ms = now;
+		index_file_missing(directory, file, now);
 	settle_soon(directory);
 }
 
@@ -133,10 +133,10 @@ static void read_file(struct objects_directory *directory, const char *path, boo
 	if (!file)
 		return;
 	file->seen = true;
-	file->missing_ms = 0;
+	index_file_missing(directory, file, 0);
 	if (rc < 0) {
 		file->digest = 0;
-		index_file_trouble(file, err_text(&err));
+		index_file_trouble(directory, file, err_text(&err));
 	} else if (file->digest != directory_file_digest(&buf)) {
 		take_text(directory, file, &buf);
 	}
@@ -350,6 +350,8 @@ static void look_for_missing(struct objects_directory *directory)
 {
 	struct manifest_file *file, *next;
 
+	if (!directory->missing)
+		return;
 	HASH_ITER(hh, directory->files, file, next)
 		if (file->missing_ms)
 			read_file(directory, file->path, true);

@@ -212,12 +212,12 @@ void watch_tell_stories(struct objects_directory *directory)
 	deliver_begin(directory);
 	if (directory->trouble)
 		tell_story(directory, KIND_COUNT, "", directory->trouble);
-	for (struct manifest_file *file = directory->files; file; file = file->hh.next)
+	/* Of very many files and objects few have one, and this is called often. */
+	for (struct manifest_file *file = directory->troubled ? directory->files : NULL; file; file = file->hh.next)
 		if (file->trouble)
 			tell_story(directory, KIND_COUNT, file->path, file->trouble);
-	for (struct entry *entry = directory->entries; entry; entry = entry->hh.next)
-		if (entry->claims && entry->claims->next)
-			tell_doubles(directory, entry);
+	for (struct entry *entry = directory->doubles; entry; entry = entry->next_double)
+		tell_doubles(directory, entry);
 	tell_lock(directory);
 	end_old_stories(directory);
 	deliver_end(directory);
