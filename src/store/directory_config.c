@@ -2,6 +2,7 @@
 #include "store/directory_private.h"
 
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "flannel/flannel.h"
 #include "objects/directory_file.h"
 
@@ -10,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #define NET_CONF "net-conf.json"
 #define CNI_CONF "cni-conf.json"
@@ -64,18 +67,107 @@ static void offer(struct scan *scan, struct found *found, char *text, const char
 	free(text);
 }
 
+/* -- other manifests lie here, too: they are not ours to judge, nor to read whenever one of them changes -- */
+
+struct other_file {
+	UT_hash_handle hh;
+	struct stat st;
+	bool seen; /* in the scan under way */
+	char name[];
+};
+
+static struct other_file *find_other(const struct directory *dir, const char *name)
+{
+	struct other_file *other;
+
+	HASH_FIND_STR(dir->others, name, other);
+	return other;
+}
+
+static bool is_same(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool is_known(struct directory *dir, const char *name, const struct stat *st)
+{
+	struct other_file *other = find_other(dir, name);
+
+	if (!other || other->st.st_ino != st->st_ino || other->st.st_dev != st->st_dev || other->st.st_size != st->st_size ||
+		!is_same(&other->st.st_mtim, &st->st_mtim) || !is_same(&other->st.st_ctim, &st->st_ctim))
+		return false;
+	other->seen = true;
+	return true;
+}
+
+/* st is older than what was read. Of a file that has only just changed the next change may show the same times. */
+static void remember(struct directory *dir, const char *name, const struct stat *st)
+{
+	struct other_file *other = find_other(dir, name);
+	time_t age = time(NULL) - st->st_ctim.tv_sec;
+	size_t len = strlen(name);
+
+	if (age < 2)
+		return;
+	if (!other) {
+		other = calloc(1, sizeof(*other) + len + 1);
+		if (!other)
+			return;
+		memcpy(other->name, name, len + 1);
+		HASH_ADD_KEYPTR(hh, dir->others, other->name, len, other);
+	}
+	other->st = *st;
+	other->seen = true;
+}
+
+static void forget_unseen(struct directory *dir)
+{
+	struct other_file *other, *next;
+
+	HASH_ITER(hh, dir->others, other, next) {
+		bool gone = !other->seen;
+
+		other->seen = false;
+		if (!gone)
+			continue;
+		HASH_DEL(dir->others, other);
+		free(other);
+	}
+}
+
+/* 1: it may hold a part of the configuration, and is in buf. */
+static int read_candidate(struct directory *dir, const char *name, struct buf *buf, struct err *err)
+{
+	char path[PATH_MAX + NAME_MAX + 2];
+	struct stat st;
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/%s", dir->path, name);
+	if (stat(path, &st) < 0)
+		st = (struct stat){0};
+	else if (is_known(dir, name, &st))
+		return 0;
+	rc = directory_file_read(dir->path, name, true, buf, err);
+	if (rc < 0 || strstr(buf_text(buf), "ConfigMap"))
+		return rc < 0 ? rc : 1;
+	if (st.st_ino)
+		remember(dir, name, &st);
+	return 0;
+}
+
+/* -- files -- */
+
 static void read_manifest(struct scan *scan, const char *name)
 {
 	_cleanup_(buf_free) struct buf buf = BUF_INIT(DIRECTORY_FILE_MAX);
 	struct err err = ERR_INIT;
 	char *net = NULL, *cni = NULL;
-	int rc = directory_file_read(scan->dir->path, name, true, &buf, &err);
+	int rc = read_candidate(scan->dir, name, &buf, &err);
 
-	if (rc == -ENOENT)
+	if (rc == -ENOENT || rc == 0)
 		return;
-	/* Other manifests lie here, too; they are not ours to judge. */
-	if (rc == 0 && !strstr(buf_text(&buf), "ConfigMap"))
-		return;
+	if (rc > 0)
+		rc = 0;
 	if (rc == 0)
 		rc = flannel_manifest_parse(buf_text(&buf), buf.len, name, &net, &cni, &err);
 	if (rc < 0 && rc != -ENOENT)
@@ -126,6 +218,7 @@ static void read_all(struct scan *scan)
 		free(names[i]);
 	}
 	free(names);
+	forget_unseen(scan->dir);
 	read_plain(scan, &scan->net, scan->dir->net_conf);
 	read_plain(scan, &scan->cni, CNI_CONF);
 }
@@ -214,6 +307,7 @@ void directory_config_done(struct directory *dir)
 	for (size_t i = 0; i < dir->troubled_count; i++)
 		free(dir->troubled[i]);
 	free(dir->troubled);
+	forget_unseen(dir);
 	free(dir->config_said);
 	free(dir->cni_said);
 }

@@ -37,6 +37,7 @@ struct directory {
 	bool had_config;
 	char **troubled;   /* files of the configuration with a problem told */
 	size_t troubled_count;
+	struct other_file *others; /* manifests without a part of it, not to be read again until they change */
 
 	/* The write under way. */
 	enum directory_write write;

@@ -450,6 +450,39 @@ static void manifests_hold_the_configuration(void **state)
 	assert_null(node_story(a, "b.yaml"));
 }
 
+#define ALMOST "apiVersion: v1\nkind: ConfigMax\n"
+
+/* A manifest that is old and holds nothing of ours is not read again until it changes; then it is. */
+static void a_manifest_of_others_becomes_ours(void **state)
+{
+	struct world *world = *state;
+	time_t old = time(NULL) + 3;
+	char path[128];
+	struct node *a;
+	int fd;
+
+	put(world, "b.yaml", MANIFEST("10.3.0.0/16"));
+	put(world, "other.yaml", MANIFEST("10.4.0.0/16"));
+	snprintf(path, sizeof(path), "%s/other.yaml", world->path);
+	fd = open(path, O_WRONLY);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, ALMOST, strlen(ALMOST), 0), strlen(ALMOST));
+	a = start(world, 1);
+	WAIT(world->base, a->acquired == 1);
+	assert_int_equal(a->problems, 0);
+	WAIT(world->base, time(NULL) > old);
+	put(world, "a.yml", MANIFEST("10.5.0.0/16"));
+	WAIT(world->base, node_story(a, "b.yaml"));
+	drop(world, "a.yml");
+	WAIT(world->base, !node_story(a, "b.yaml"));
+	assert_null(node_story(a, "other.yaml"));
+	/* in place, and as large as it was */
+	assert_int_equal(pwrite(fd, MANIFEST("10.4.0.0/16"), strlen(ALMOST), 0), strlen(ALMOST));
+	close(fd);
+	WAIT(world->base, node_story(a, "other.yaml"));
+	assert_non_null(strstr(node_story(a, "other.yaml"), "b.yaml"));
+}
+
 /* What kubelet mounts: net-conf.json -> ..data/net-conf.json, ..data -> ..1, replaced by a rename. */
 static void a_mounted_configmap_is_followed(void **state)
 {
@@ -610,6 +643,7 @@ int main(void)
 		TEST(guards_of_the_transport),
 		TEST(half_written_files_are_awaited),
 		TEST(manifests_hold_the_configuration),
+		TEST(a_manifest_of_others_becomes_ours),
 		TEST(a_mounted_configmap_is_followed),
 		TEST(the_lock_is_waited_for),
 		TEST(the_directory_may_vanish),
