@@ -408,6 +408,13 @@ static void drops_are_told_while_somebody_watches(void **state)
 	assert_int_equal(events[1].reason, POLICY_COUNT_INGRESS);
 	assert_int_equal(events[1].direction, 0);
 	assert_int_equal(events[1].class, CLASS_GOOD);
+	for (size_t i = 0; i < 2; i++)
+		assert_memory_equal(&events[i].peer, i ? &events[i].src : &events[i].dst, sizeof(events[i].peer));
+	now = bed_state(*state);
+	now.watch = 0;
+	bed_set_state(*state, now);
+	FROM(.dst = BAD, .tcp = SYN) DROPPED(EGRESS);
+	assert_int_equal(bed_events(*state, events, 4), 0);
 }
 
 static void log_rules_tell_of_both_verdicts(void **state)
