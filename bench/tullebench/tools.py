@@ -5,7 +5,11 @@ import pathlib
 import platform
 import subprocess
 
+from tullelab.lab import build_directory
+
 _where = {}
+LIBRARIES = ("-ljansson", "-lpcre2-8", "-lcrypto", "-lm")
+ENGINE = ("plan/libverdict.a", "plan/libplan.a", "model/libmodel.a", "base/libbase.a")
 
 
 def build(root: pathlib.Path) -> None:
@@ -17,6 +21,16 @@ def build(root: pathlib.Path) -> None:
         if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
             subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-D_GNU_SOURCE", str(source), "-o", str(binary)], check=True)
         _where[name] = str(binary)
+
+
+def build_engine() -> str:
+    """verdict_bench, with the very libraries that the agent was made of."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    binary = root / "build/bench/verdict_bench"
+    libraries = [f"{build_directory()}/src/{name}" for name in ENGINE]
+    flags = ["-O2", "-Wall", "-Wextra", "-std=gnu17", "-D_GNU_SOURCE", f"-I{root}/src"]
+    subprocess.run(["gcc", *flags, str(root / "bench/verdict_bench.c"), *libraries, *LIBRARIES, "-o", str(binary)], check=True)
+    return str(binary)
 
 
 def path(name: str) -> str:
