@@ -157,7 +157,8 @@ class World:
 
 
 def counters(netns: str) -> dict:
-    """What the network stack of a namespace has received since it was made; both families."""
+    """What the network stack of a namespace has received since it was made: TCP's segments and connections, of both families, and datagrams
+    of each."""
     def read():
         with open("/proc/thread-self/net/snmp", encoding="ascii") as four, open("/proc/thread-self/net/snmp6", encoding="ascii") as six:
             return four.read().splitlines(), six.read().splitlines()
@@ -165,6 +166,5 @@ def counters(netns: str) -> dict:
     found = {line.split()[0]: int(line.split()[1]) for line in six}
     for names, values in zip(four[::2], four[1::2]):
         found |= {names.split(":")[0] + name: int(value) for name, value in zip(names.split()[1:], values.split()[1:])}
-    datagrams = sum(found[family + what] for family in ("Udp", "Udp6") for what in ("InDatagrams", "NoPorts", "InErrors"))
-    return {"TCP": found["TcpInSegs"], "UDP": datagrams, "accepted": found["TcpPassiveOpens"]}
-
+    datagrams = {family.upper(): sum(found[family + what] for what in ("InDatagrams", "NoPorts", "InErrors")) for family in ("Udp", "Udp6")}
+    return {"TCP": found["TcpInSegs"], "accepted": found["TcpPassiveOpens"], **datagrams}
