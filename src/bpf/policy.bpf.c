@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
  *
- * Policy: who may talk to whom (docs/policy.md). Three hooks, one verdict routine.
+ * Policy: who may talk to whom (docs/policy.md). Four hooks, one verdict routine.
  *
  *   policy_from_pod  tc ingress of the host side of a pod's interface
  *   policy_to_pod    tc egress of it
  *   policy_exit      tc egress of uplinks and tunnel devices
+ *   policy_from_net  tc ingress of those that have a host endpoint
  *
  * Egress to an address that may still be translated is not judged where the packet comes from the pod: the packet is
  * marked, and the verdict falls where it leaves this node or enters another pod.
  */
+#include "policy_host.h"
 #include "policy_pending.h"
 #include "policy_recall.h"
 #include "policy_source.h"
@@ -177,18 +179,6 @@ static __always_inline int came_from_it(const struct __sk_buff *skb)
 	return skb->ingress_ifindex == skb->ifindex;
 }
 
-/* This node's own packets are marked; others that come from its address were masqueraded. True: peer is who it was. */
-static __noinline int find_masqueraded(struct __sk_buff *skb, struct scene *scene)
-{
-	struct conntrack ct = {};
-
-	if (!conntrack_find(skb, &scene->packet, 1, &ct) || ct.is_reply)
-		return 0;
-	scene->peer = ct.src;
-	scene->peer_port = ct.sport;
-	return 1;
-}
-
 static __noinline int open_to_pod(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
 	const struct policy_state *now)
 {
@@ -246,6 +236,15 @@ static __always_inline int is_discovery(const struct packet *packet)
 		packet->type <= ICMP6_REDIRECT;
 }
 
+/* What was left to whoever knows where the packet goes: a pod's egress, and what is forwarded by host endpoints. */
+static __noinline int judge_marked(struct __sk_buff *skb, struct scene *scene, const struct policy_state *now)
+{
+	__u32 crosses = 0;
+	int reason = judge_crossing(skb, scene, &crosses);
+
+	return reason == OK ? judge_pending(skb, scene, now, crosses ? OK : POLICY_COUNT_EGRESS) : reason;
+}
+
 /* The sender has been judged: the scene is the receiver's again. */
 static __always_inline void receive(struct scene *scene, __u32 ifindex)
 {
@@ -272,14 +271,13 @@ static __always_inline int to_pod(struct __sk_buff *skb, struct scene *scene, co
 		return skb->mark & now->mark_host ? OK : check_error(skb, scene, pod, 0);
 	if (skb->mark & now->mark_pending) {
 		scene->side = SIDE_EXIT;
-		reason = judge_pending(skb, scene, now);
+		reason = judge_marked(skb, scene, now);
 		if (reason != OK)
 			return reason;
 		receive(scene, skb->ifindex);
 	}
-	if ((is_own(pod, &packet->src) && came_from_it(skb)) || !(pod->table[0] | pod->table[1]))
-		return OK;
-	reason = judge_to_pod(skb, scene, pod, now);
+	if (!(is_own(pod, &packet->src) && came_from_it(skb)) && pod->table[0] | pod->table[1])
+		reason = judge_to_pod(skb, scene, pod, now);
 	if (reason == OK && packet->fragment == FRAGMENT_FIRST)
 		reason = remember_fragment(scene, skb->ifindex, 0);
 	return reason;
@@ -307,7 +305,9 @@ int policy_to_pod(struct __sk_buff *skb)
 
 /* -- where packets leave -- */
 
-static __always_inline int leave(struct __sk_buff *skb, struct scene *scene, const struct policy_state *now)
+/* host null: it is not this node's own. */
+static __always_inline int leave(struct __sk_buff *skb, struct scene *scene, const struct policy_state *now,
+	const struct policy_host *host)
 {
 	__u32 pending;
 	int reason = parse(skb, &scene->packet);
@@ -317,7 +317,7 @@ static __always_inline int leave(struct __sk_buff *skb, struct scene *scene, con
 	scene->now = now_short();
 	if (scene->packet.fragment == FRAGMENT_LATER)
 		return find_fragment(scene, skb->ifindex, &pending);
-	reason = judge_pending(skb, scene, now);
+	reason = host ? judge_own(skb, scene, host) : judge_marked(skb, scene, now);
 	if (reason == OK && scene->packet.fragment == FRAGMENT_FIRST)
 		reason = remember_fragment(scene, skb->ifindex, 0);
 	return reason;
@@ -327,17 +327,46 @@ SEC("tc")
 int policy_exit(struct __sk_buff *skb)
 {
 	struct policy_state *now = get_state();
-	struct scene scene = {.side = SIDE_EXIT};
+	struct scene scene = {.ifindex = skb->ifindex, .side = SIDE_EXIT};
+	struct policy_host *host = NULL;
 	int reason;
 
 	if (!now)
 		return TC_ACT_SHOT;
 	if (!(skb->mark & now->mark_pending))
 		return PASS;
-	reason = leave(skb, &scene, now);
+	/* This node's own: nothing but a host endpoint's policy judges it. */
+	if (skb->mark & now->mark_host)
+		host = find_host(skb->ifindex);
+	reason = host || !(skb->mark & now->mark_host) ? leave(skb, &scene, now, host) : OK;
 	if (reason != OK)
 		return drop(skb, &scene, now, reason);
 	skb->mark &= ~now->mark_pending;
+	return PASS;
+}
+
+/* -- by host endpoints -- */
+
+SEC("tc")
+int policy_from_net(struct __sk_buff *skb)
+{
+	struct policy_state *now = get_state();
+	struct policy_host *host = find_host(skb->ifindex);
+	struct scene scene = {.ifindex = skb->ifindex, .side = SIDE_TO_POD};
+	__u32 both, denied;
+
+	if (!now || !host || (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6)))
+		return PASS;
+	both = now->mark_pending | now->mark_host;
+	/* Of fragments the first one counts: netfilter puts them together before it looks. */
+	if (parse(skb, &scene.packet) != OK)
+		denied = both;
+	else if (scene.packet.icmp == ICMP_LINK || scene.packet.fragment == FRAGMENT_LATER)
+		denied = 0;
+	else
+		denied = judge_incoming(skb, &scene, host, now);
+	if (denied || skb->mark & both)
+		skb->mark = (skb->mark & ~both) | denied;
 	return PASS;
 }
 

@@ -8,6 +8,7 @@
  *   ports      trie   (list, protocol, port) -> verdict
  *   endpoints  hash   interface index -> a pod of this node
  *   locals     hash   address -> interface index (u32) of the pod of this node that has it
+ *   hosts      hash   interface index -> a host endpoint of this node
  *   sources    trie   (interface index, address) -> u32 0: what else a pod may send from (allowedSourcePrefixes)
  *   flows      LRU    flows that have been judged
  *   fragments  LRU    first fragments that have been judged
@@ -21,7 +22,8 @@
  * the epoch, then removes what is stale: at no moment does a packet meet half a change.
  *
  * Programs: policy_from_pod (tc ingress of a pod's interface), policy_to_pod (its tc egress), policy_exit (tc egress of
- * devices by which packets leave, with Ethernet header or without). What passes is TC_ACT_UNSPEC, so that programs and
+ * devices by which packets leave, with Ethernet header or without), policy_from_net (tc ingress of those that have a host
+ * endpoint). What passes is TC_ACT_UNSPEC, so that programs and
  * filters behind them still run (that of a pod that is being closed, the carrier's).
  *
  * Judging one side of a new flow: class = addresses[remote]; list = pairs[table, class], else pairs[table, 0]; verdict =
@@ -42,6 +44,7 @@
 #define POLICY_ENDPOINTS_MAX 16384
 #define POLICY_LOCALS_MAX (2 * POLICY_ENDPOINTS_MAX)
 #define POLICY_SOURCES_MAX 65536
+#define POLICY_HOSTS_MAX 4096
 #define POLICY_FLOWS_MAX 65536 /* unless the agent chooses another size before it loads */
 #define POLICY_FRAGMENTS_MAX 8192
 #define POLICY_EVENTS_BYTES (256 * 1024)
@@ -77,6 +80,7 @@ enum policy_verdict_bit {
 	POLICY_VERDICT_ALLOW = 1, /* otherwise: denied */
 	POLICY_VERDICT_NEXT = 2,  /* list next says it, by the source's port */
 	POLICY_VERDICT_LOG = 4,   /* a Log rule came before */
+	POLICY_VERDICT_ON = 8,    /* of what is judged early: left to what judges later */
 };
 
 struct policy_verdict {
@@ -98,6 +102,14 @@ struct policy_endpoint {
 	__u16 flags; /* enum policy_endpoint_flag */
 	__u32 serial; /* another one for each pod: flows of a former pod of this interface or address mean nothing */
 	__u32 zero;
+};
+
+/* As enum verdict_traffic. */
+enum policy_traffic { POLICY_TRAFFIC_LOCAL, POLICY_TRAFFIC_FORWARD, POLICY_TRAFFIC_PRE_DNAT, POLICY_TRAFFIC_UNTRACKED, POLICY_TRAFFIC_MAX };
+
+/* A table 0: nothing is said, everything passes or is left to what judges later. */
+struct policy_host {
+	__u64 table[POLICY_TRAFFIC_MAX][2]; /* ingress, egress */
 };
 
 struct policy_source {
@@ -183,7 +195,8 @@ struct policy_state {
 	X(PROTOCOL, "protocol", "neither IP nor ARP")                                                        \
 	X(RELATED, "related", "ICMP error for a flow that is not known")                                     \
 	X(UNCONFIRMED, "unconfirmed", "reply to a flow whose egress has not been judged")                    \
-	X(FLOWS_FULL, "flows_full", "the table of flows could not take it")
+	X(FLOWS_FULL, "flows_full", "the table of flows could not take it")                                   \
+	X(HOST, "host", "denied by policy of a host endpoint")
 
 enum policy_count_index {
 #define X(id, name, text) POLICY_COUNT_##id,

@@ -61,6 +61,14 @@ struct {
 } sources SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, POLICY_HOSTS_MAX);
+	__type(key, __u32);
+	__type(value, struct policy_host);
+} hosts SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, POLICY_FLOWS_MAX);
 	__type(key, struct policy_flow_key);

@@ -113,15 +113,15 @@ static __always_inline int judge_sender(struct __sk_buff *skb, struct scene *sce
 	return judge(skb, scene, &question);
 }
 
-/* OK: the flow is confirmed, and replies pass. */
-static __noinline int judge_pending(struct __sk_buff *skb, struct scene *scene, const struct policy_state *now)
+/* OK: the flow is confirmed, and replies pass. otherwise: what becomes of packets that no pod of this node has sent. */
+static __noinline int judge_pending(struct __sk_buff *skb, struct scene *scene, const struct policy_state *now, int otherwise)
 {
 	struct policy_endpoint *pod = find_sender(skb, scene);
 	__u32 flags = POLICY_FLOW_FROM_POD;
 	struct policy_flow *flow;
 
 	if (!pod)
-		return POLICY_COUNT_EGRESS;
+		return otherwise;
 	scene->peer = scene->packet.dst;
 	scene->peer_port = scene->packet.dport;
 	flow = find_flow(&scene->key, pod->serial, scene->now);

@@ -57,3 +57,15 @@ static __noinline int recall(struct __sk_buff *skb, struct scene *scene, const s
 		return NOT_RECALLED;
 	return from_pod ? POLICY_COUNT_INGRESS : POLICY_COUNT_EGRESS;
 }
+
+/* This node's own packets are marked; others that come from its address were masqueraded. True: peer is who it was. */
+static __noinline int find_masqueraded(struct __sk_buff *skb, struct scene *scene)
+{
+	struct conntrack ct = {};
+
+	if (!conntrack_find(skb, &scene->packet, 1, &ct) || ct.is_reply)
+		return 0;
+	scene->peer = ct.src;
+	scene->peer_port = ct.sport;
+	return 1;
+}

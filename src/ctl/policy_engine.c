@@ -316,10 +316,10 @@ static size_t kinds_of(const struct crossing *crossing, bool safe, enum verdict_
 	return count;
 }
 
-/* What is allowed before translation may go to the node itself; what is forwarded is judged once more. */
+/* What is allowed early may go to the node itself; what is forwarded is judged once more. */
 static bool is_final(const struct crossing *crossing, enum verdict_traffic kind)
 {
-	return kind != VERDICT_PRE_DNAT || !crossing->forwarded;
+	return kind == VERDICT_LOCAL || kind == VERDICT_FORWARD || !crossing->forwarded;
 }
 
 static bool crossing_allows(const struct policy_engine *engine, const struct crossing *crossing, const struct verdict_flow *flow)

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "model/failsafe.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -20,7 +21,12 @@ struct policy_nft_input {
 	/* What the names of pods' interfaces begin with: "tul", "cali". */
 	const char *const *pods;
 	size_t pod_count;
+	/* Interfaces of host endpoints, as exits; none: nothing is said about them. A name that nft could misread is as if it had none. */
+	const char *const *hosts;
+	size_t host_count;
+	struct failsafes failsafes[POLICY_DIRECTION_COUNT];
+	uint16_t tunnel_port; /* UDP, between nodes; 0: none */
 };
 
-/* Appends three chains. 0 or -ENOMEM. */
+/* Appends three chains, and three more where there are host endpoints. 0 or -ENOMEM. */
 int policy_nft_add(struct buf *nft, const struct policy_nft_input *input);

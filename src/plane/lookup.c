@@ -108,6 +108,7 @@ int link_parse(const struct nlmsghdr *msg, struct plane_link *ret)
 	link.flags = info->ifi_flags;
 	link.mtu = attr_u32(attrs[IFLA_MTU], 0);
 	link.lower = attr_u32(attrs[IFLA_LINK], 0);
+	link.master = attr_u32(attrs[IFLA_MASTER], 0);
 	attr_text(attrs[IFLA_IFNAME], link.name, sizeof(link.name));
 	if (attrs[IFLA_ADDRESS] && mnl_attr_get_payload_len(attrs[IFLA_ADDRESS]) == sizeof(link.mac))
 		memcpy(link.mac.b, mnl_attr_get_payload(attrs[IFLA_ADDRESS]), sizeof(link.mac));

@@ -95,6 +95,7 @@ struct plane_link {
 	uint32_t mtu;
 	struct mac mac;
 	uint32_t lower;  /* index of the lower device, 0 = none */
+	uint32_t master; /* index of the bridge or bond that it is in, 0 = none */
 	struct addr local; /* vxlan: source of outer packets; unset otherwise */
 };
 

@@ -66,6 +66,20 @@ int policy_plane_guard_exit(struct policy_plane *plane, uint32_t ifindex, struct
 int policy_plane_release_exit(struct policy_plane *plane, uint32_t ifindex, struct err *err);
 bool policy_plane_check_exit(const struct policy_plane *plane, uint32_t ifindex);
 
+/* -- host endpoints -- */
+
+struct policy_host_port {
+	uint32_t ifindex;
+	struct policy_host host;
+};
+/* All of them: others are host endpoints no more. Their tables are there; the nft table of the plan has to name the same
+ * interfaces. */
+int policy_plane_set_hosts(struct policy_plane *plane, const struct policy_host_port *hosts, size_t count, struct err *err);
+/* It has its program. */
+bool policy_plane_check_host(const struct policy_plane *plane, uint32_t ifindex);
+/* Those that the kernel has: an earlier process may have left them. The array is the caller's. */
+int policy_plane_list_hosts(struct policy_plane *plane, uint32_t **ret, size_t *ret_count, struct err *err);
+
 /* -- tables -- */
 
 /* New entries, in the change's order up to its addresses. Then the caller puts the pods whose tables changed, and calls the

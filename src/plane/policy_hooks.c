@@ -20,7 +20,7 @@
 #define VERIFIER_LOG_SIZE (64 * 1024)
 #define LEAVING_A_CALL 4 /* pins that are looked at while something else is done */
 
-enum role { ROLE_FROM, ROLE_TO, ROLE_EXIT, ROLE_COUNT };
+enum role { ROLE_FROM, ROLE_TO, ROLE_EXIT, ROLE_NET, ROLE_COUNT };
 
 static const struct {
 	const char *name;
@@ -29,6 +29,7 @@ static const struct {
 	[ROLE_FROM] = {"from", HOOK_INGRESS},
 	[ROLE_TO] = {"to", HOOK_EGRESS},
 	[ROLE_EXIT] = {"exit", HOOK_EGRESS},
+	[ROLE_NET] = {"net", HOOK_INGRESS},
 };
 
 /* One of the places, with the path that hook.pin points to. */
@@ -40,7 +41,7 @@ struct place {
 
 static void place_init(const struct policy_plane *plane, uint32_t ifindex, enum role role, struct place *ret)
 {
-	*ret = (struct place){.role = role, .hook = {.kind = role == ROLE_EXIT ? plane->exit_kind : plane->pod_kind,
+	*ret = (struct place){.role = role, .hook = {.kind = role >= ROLE_EXIT ? plane->exit_kind : plane->pod_kind,
 		.ifindex = ifindex, .point = roles[role].point, .first = true}};
 	snprintf(ret->pin, sizeof(ret->pin), "%s/%u-%s", plane->links_dir, ifindex, roles[role].name);
 	ret->hook.pin = ret->pin;
@@ -123,6 +124,7 @@ static int program_for(const struct policy_plane *plane, enum role role)
 		[ROLE_FROM] = plane->programs->progs.policy_from_pod,
 		[ROLE_TO] = plane->programs->progs.policy_to_pod,
 		[ROLE_EXIT] = plane->programs->progs.policy_exit,
+		[ROLE_NET] = plane->programs->progs.policy_from_net,
 	};
 
 	return bpf_program__fd(programs[role]);
@@ -389,4 +391,22 @@ int policy_plane_release_exit(struct policy_plane *plane, uint32_t ifindex, stru
 
 	place_init(plane, ifindex, ROLE_EXIT, &place);
 	return detach(&place, err);
+}
+
+int policy_hooks_guard_host(struct policy_plane *plane, uint32_t ifindex, struct err *err)
+{
+	return guard(plane, ifindex, ROLE_NET, ROLE_NET, err);
+}
+
+int policy_hooks_release_host(struct policy_plane *plane, uint32_t ifindex, struct err *err)
+{
+	struct place place;
+
+	place_init(plane, ifindex, ROLE_NET, &place);
+	return detach(&place, err);
+}
+
+bool policy_plane_check_host(const struct policy_plane *plane, uint32_t ifindex)
+{
+	return has_all(plane, ifindex, ROLE_NET, ROLE_NET);
 }

@@ -6,6 +6,7 @@
  *   policy_maps.c    the pinned maps
  *   policy_tables.c  addresses, pairs and ports: apply and compare
  *   policy_pods.c    endpoints, locals and sources
+ *   policy_hosts.c   host endpoints
  *   policy_hooks.c   programs, and where they are attached
  *   policy_events.c  the ring buffer
  */
@@ -31,6 +32,7 @@ enum policy_map {
 	POLICY_MAP_COUNTS,
 	POLICY_MAP_STATE,
 	POLICY_MAP_EVENTS,
+	POLICY_MAP_HOSTS,
 	POLICY_MAP_COUNT,
 };
 
@@ -102,6 +104,9 @@ void policy_hooks_done(struct policy_plane *plane);
 /* Puts our programs into the place of all that are attached, and forgets interfaces that are gone. */
 int policy_hooks_update_all(struct policy_plane *plane, struct err *err);
 int policy_hooks_update_pod(struct policy_plane *plane, uint32_t ifindex, struct err *err);
+/* The program of host endpoints. */
+int policy_hooks_guard_host(struct policy_plane *plane, uint32_t ifindex, struct err *err);
+int policy_hooks_release_host(struct policy_plane *plane, uint32_t ifindex, struct err *err);
 bool policy_hooks_any(const struct policy_plane *plane);
 void policy_hooks_sweep(struct policy_plane *plane); /* pins of interfaces that are gone */
 void policy_hooks_leave(struct policy_plane *plane, uint32_t ifindex);

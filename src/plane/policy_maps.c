@@ -30,6 +30,8 @@ static const struct map_shape shapes[POLICY_MAP_COUNT] = {
 	[POLICY_MAP_COUNTS] = {"counts", BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(uint32_t), sizeof(struct packet_count),
 		POLICY_COUNT_MAX, 0},
 	[POLICY_MAP_STATE] = {"state", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(struct policy_state), 1, 0},
+	[POLICY_MAP_HOSTS] = {"hosts", BPF_MAP_TYPE_HASH, sizeof(uint32_t), sizeof(struct policy_host), POLICY_HOSTS_MAX,
+		BPF_F_NO_PREALLOC},
 	[POLICY_MAP_EVENTS] = {"events", BPF_MAP_TYPE_RINGBUF, 0, 0, POLICY_EVENTS_BYTES, 0},
 };
 

@@ -18,7 +18,7 @@
 _Static_assert((int)VERDICT_ADDRESS_OWN == (int)POLICY_ADDRESS_OWN && (int)VERDICT_ADDRESS_FINAL == (int)POLICY_ADDRESS_FINAL,
 	"flags of addresses");
 _Static_assert((int)VERDICT_ALLOW == (int)POLICY_VERDICT_ALLOW && (int)VERDICT_NEXT == (int)POLICY_VERDICT_NEXT &&
-	(int)VERDICT_LOG == (int)POLICY_VERDICT_LOG, "bits of verdicts");
+	(int)VERDICT_LOG == (int)POLICY_VERDICT_LOG && (int)VERDICT_ON == (int)POLICY_VERDICT_ON, "bits of verdicts");
 
 /* -- entries -- */
 

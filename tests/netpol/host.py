@@ -78,8 +78,10 @@ def judge(ranked, policies, host, direction, forwarded, flow):
     safe = (flow.protocol, flow.dport) in FAILSAFES[direction]
     if not safe and not host.everywhere and host.interface:
         word = answer(ranked, policies, host, "untracked", direction, flow)
-        if word:
+        if word and not forwarded:
             return word == "allow"
+        if word:  # what is allowed early and forwarded is judged once more
+            return word == "allow" and answer(ranked, policies, host, "forward", direction, flow) != "deny"
     if not safe and direction == "ingress":
         word = answer(ranked, policies, host, "prednat", direction, flow)
         if word == "deny" or (word == "allow" and not forwarded):

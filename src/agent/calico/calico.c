@@ -229,6 +229,11 @@ bool calico_is_kubernetes(const struct calico *calico)
 	return calico->kube;
 }
 
+const struct felix *calico_felix(const struct calico *calico)
+{
+	return &calico->felix;
+}
+
 int calico_ranges(const struct calico *calico, struct prefix **ret, size_t *ret_count)
 {
 	size_t count = calico->pools ? calico->pools->count : 0;

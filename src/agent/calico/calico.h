@@ -42,6 +42,9 @@ bool calico_is_kubernetes(const struct calico *calico);
 /* The CIDRs of all pools, malloc'ed; none while they have not been read. 0 or -ENOMEM. */
 struct prefix;
 int calico_ranges(const struct calico *calico, struct prefix **ret, size_t *ret_count);
+/* What FelixConfiguration says; Calico's defaults while it has not been read. */
+struct felix;
+const struct felix *calico_felix(const struct calico *calico);
 /* Does a pod that has src go to dst, which may be a node's, by another address, this node's (natOutgoing)? */
 struct addr;
 bool calico_masquerades(const struct calico *calico, const struct addr *src, const struct addr *dst, bool node, const char *device);

@@ -93,6 +93,13 @@ struct lease_node {
 	char name[];
 };
 
+/* An interface that has a host endpoint. */
+struct host_place {
+	uint32_t index;
+	char link[IFNAMSIZ];
+	char *host; /* null: an earlier agent put one there, and it is not known yet which */
+};
+
 struct exit_link {
 	uint32_t index;
 	char name[IFNAMSIZ];
@@ -134,6 +141,14 @@ struct policer {
 	const char **exit_names;
 	size_t exit_count;
 	struct policy_nft_input nft;
+
+	/* hosts.c */
+	struct host_place *hosts;
+	const char **host_names; /* of their interfaces */
+	size_t host_count;
+	struct policy_host_port *host_ports; /* as the kernel was told */
+	size_t host_port_count;
+	bool hosts_due; /* to be told again */
 
 	uint64_t passes, failures, last_pass_us;
 
@@ -208,7 +223,20 @@ json_t *explain_why(const struct policer *policer, const char *namespace, const 
 /* Known pods with names like word, "a/b, c/d"; nothing: none. */
 void near_names(const struct policer *policer, const char *word, struct buf *text);
 
+/* -- hosts.c -- */
+void hosts_begin(struct policer *policer);
+void hosts_end(struct policer *policer);
+void hosts_follow(struct policer *policer, const struct plane_link *links, size_t link_count, const struct plane_addr *addrs,
+	size_t addr_count);
+/* After local_put: all, or if they have changed. */
+int hosts_put(struct policer *policer, bool all, struct err *err);
+/* As local_check. */
+size_t hosts_check(struct policer *policer);
+void hosts_nft(struct policer *policer, struct policy_nft_input *ret);
+
 /* -- places.c -- */
+/* By which packets leave: all that is up and not a pod's, but loopback. */
+bool places_is_exit(const struct policer *policer, const struct plane_link *link);
 void places_follow(struct policer *policer);
 /* As local_check. */
 size_t places_check(struct policer *policer);

@@ -219,11 +219,13 @@ static void free_host(struct policer *policer, void *object)
 
 static int put_host(struct policer *policer, const char *key, const void *object, const void *old)
 {
+	policer->links_due = true;
 	return verdicts_put_host(policer->verdicts, object);
 }
 
 static void remove_host(struct policer *policer, const char *key, const void *object)
 {
+	policer->links_due = true;
 	verdicts_remove_host(policer->verdicts, ((const struct host_endpoint *)object)->name);
 }
 

@@ -36,7 +36,7 @@ static const struct plane_link *link_at(const struct plane_link *links, size_t c
 
 /* All but pods' interfaces: whatever it is, a route may lead there. What carries another device (a bond, a bridge) has its
  * packets judged there already, a second time does no harm. */
-static bool is_exit(const struct policer *policer, const struct plane_link *link)
+bool places_is_exit(const struct policer *policer, const struct plane_link *link)
 {
 	return !(link->flags & IFF_LOOPBACK) && link->flags & IFF_UP && !is_pods(policer, link);
 }
@@ -73,7 +73,7 @@ static void guard_exits(struct policer *policer, const struct plane_link *links,
 		struct err err = ERR_INIT;
 		char object[64];
 
-		if (!is_exit(policer, &links[i]))
+		if (!places_is_exit(policer, &links[i]))
 			continue;
 		snprintf(object, sizeof(object), "exit %s", links[i].name);
 		/* one that has its program is brought up to date all the same: somebody may have taken it away */
@@ -112,6 +112,7 @@ const struct policy_nft_input *policer_nft(struct policer *policer)
 		.pods = pods,
 		.pod_count = ARRAY_SIZE(pods),
 	};
+	hosts_nft(policer, &policer->nft);
 	return &policer->nft;
 }
 
@@ -205,6 +206,7 @@ static void look_at_links(struct policer *policer)
 		return;
 	guard_exits(policer, links, link_count);
 	tell_own(policer, links, link_count, addrs, addr_count);
+	hosts_follow(policer, links, link_count, addrs, addr_count);
 }
 
 /* -- other nodes, by their leases -- */

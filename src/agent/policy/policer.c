@@ -48,6 +48,8 @@ static int begin_force(struct policer *policer, struct err *err)
 	if (rc == 0)
 		rc = local_put(policer, true, err);
 	if (rc == 0)
+		rc = hosts_put(policer, true, err);
+	if (rc == 0)
 		rc = policy_plane_apply_stale(policer->plane, &change, err);
 	if (rc == 0)
 		rc = local_keep(policer, err);
@@ -58,15 +60,16 @@ static int begin_force(struct policer *policer, struct err *err)
 
 static int apply(struct policer *policer, const struct verdict_change *change, struct err *err)
 {
-	int rc;
+	int rc = 0;
 
 	/* The tables of a new pod may be there already; then nothing is to be judged again. */
-	if (is_empty(change))
-		return local_put(policer, false, err);
-	rc = policy_plane_apply_new(policer->plane, change, err);
+	if (!is_empty(change))
+		rc = policy_plane_apply_new(policer->plane, change, err);
 	if (rc == 0)
 		rc = local_put(policer, false, err);
-	return rc == 0 ? policy_plane_apply_stale(policer->plane, change, err) : rc;
+	if (rc == 0)
+		rc = hosts_put(policer, false, err);
+	return rc == 0 && !is_empty(change) ? policy_plane_apply_stale(policer->plane, change, err) : rc;
 }
 
 static void tell_in_force(struct policer *policer)
@@ -149,7 +152,7 @@ static void on_retry(evutil_socket_t fd, short what, void *ctx)
 static void on_upkeep(evutil_socket_t fd, short what, void *ctx)
 {
 	struct policer *policer = ctx;
-	size_t pods = local_check(policer), exits = places_check(policer);
+	size_t pods = local_check(policer), exits = places_check(policer) + hosts_check(policer);
 
 	if (!pods && !exits)
 		return;
@@ -229,6 +232,7 @@ static void let_go(struct policer *policer)
 	local_free(policer);
 	world_end(policer);
 	places_free(policer);
+	hosts_end(policer);
 	if (policer->plane)
 		policy_plane_free(policer->plane);
 	policer->plane = NULL;
@@ -341,6 +345,7 @@ static void begin(struct policer *policer)
 	gate.ctx = policer;
 	attach_set_gate(policer->agent->attacher, &gate);
 	policer->links_due = true;
+	hosts_begin(policer);
 	local_sync(policer); /* what is not a pod's interface is an exit, and the first plan names these */
 	places_follow(policer);
 	if (policer->kubernetes)

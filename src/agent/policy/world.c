@@ -97,13 +97,9 @@ static bool is_of_people(const struct world *world)
 
 static const char *trouble_of(const struct world *world, const struct world_item *item)
 {
-	static const char not_enforced[] = "rules may select it as a peer, but what this node itself sends and receives is not judged yet";
 	bool is_policy = world->part >= WORLD_NETWORK_POLICIES && world->part <= WORLD_GLOBAL_POLICIES;
 	const char *trouble = is_policy && item ? ((const struct policy *)item->object)->trouble : NULL;
 
-	if (world->part == WORLD_HOSTS && item &&
-		strcmp(((const struct host_endpoint *)item->object)->node, world->policer->agent->options.node_name) == 0)
-		return not_enforced;
 	return trouble ? trouble : "";
 }
 
@@ -169,6 +165,7 @@ static void on_end(void *ctx)
 		if (!item->seen)
 			drop(world, item);
 	world->complete = true;
+	world->policer->links_due |= world->part == WORLD_HOSTS; /* which interface has which */
 	policer_mark(world->policer);
 }
 

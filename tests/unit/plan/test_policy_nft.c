@@ -12,6 +12,7 @@
 #include "plan/plan.h"
 #include "plan/policy_nft.h"
 
+#include <netinet/in.h>
 #include <string.h>
 
 static const char *const exits[] = {"flannel.1", "eth0", "flannel.1", "a name", "x\"; flush ruleset", "eth*"};
@@ -58,6 +59,68 @@ static void test_without_exits_nothing_leaves(void **state)
 	assert_non_null(strstr(buf_text(&buf), "counter drop"));
 }
 
+static struct policy_nft_input with_hosts(void)
+{
+	static const char *const hosts[] = {"eth1", "eth*", "eth0"};
+	struct policy_nft_input with = input;
+
+	with.hosts = hosts;
+	with.host_count = ARRAY_SIZE(hosts);
+	with.failsafes[POLICY_INGRESS] = (struct failsafes){
+		.items = {{.protocol = IPPROTO_TCP, .port = 22}, {.protocol = IPPROTO_UDP, .port = 68}}, .count = 2};
+	with.failsafes[POLICY_EGRESS] = (struct failsafes){.items = {{.protocol = IPPROTO_UDP, .port = 53}}, .count = 1};
+	prefix_parse("192.0.2.0/24", &with.failsafes[POLICY_INGRESS].items[1].net);
+	with.tunnel_port = 8472;
+	return with;
+}
+
+static void test_host_endpoints(void **state)
+{
+	static const char expected[] =
+		"\tchain policy_input {\n"
+		"\t\ttype filter hook input priority -5; policy accept;\n"
+		"\t\tmeta mark & 0x00100000 == 0x00000000 accept\n"
+		"\t\tiifname != { \"eth0\", \"eth1\" } accept\n"
+		"\t\tct state established,related accept\n"
+		"\t\tmeta l4proto tcp th dport 22 accept\n"
+		"\t\tmeta l4proto udp ip saddr 192.0.2.0/24 th dport 68 accept\n"
+		"\t\tmeta l4proto 4 accept\n"
+		"\t\tudp dport 8472 accept\n"
+		"\t\tcounter drop comment \"denied to this node by policy of a host endpoint\"\n"
+		"\t}\n"
+		"\tchain policy_forward_in {\n"
+		"\t\tct state established,related meta mark set meta mark & 0xffcfffff return\n"
+		"\t\tmeta l4proto tcp ct original proto-dst 22 meta mark set meta mark & 0xffdfffff\n"
+		"\t\tmeta l4proto udp ip saddr 192.0.2.0/24 ct original proto-dst 68 meta mark set meta mark & 0xffdfffff\n"
+		"\t\tmeta mark & 0x00200000 != 0x00000000 counter drop comment \"denied early by policy of a host endpoint\"\n"
+		"\t\tmeta mark set meta mark & 0xffcfffff\n"
+		"\t\tmeta mark set meta mark | 0x00100000\n"
+		"\t}\n"
+		"\tchain policy_forward {\n"
+		"\t\ttype filter hook forward priority -5; policy accept;\n"
+		"\t\tiifname { \"eth0\", \"eth1\" } jump policy_forward_in\n"
+		"\t\tct state established,related accept\n"
+		"\t\toifname { \"eth0\", \"eth1\" } meta mark set meta mark | 0x00100000\n"
+		"\t}\n"
+		"\tchain policy_leave {\n"
+		"\t\ttype filter hook postrouting priority 105; policy accept;\n"
+		"\t\tmeta mark & 0x00200000 == 0x00000000 accept\n"
+		"\t\toifname != { \"eth0\", \"eth1\" } accept\n"
+		"\t\tct state established,related accept\n"
+		"\t\tmeta l4proto udp th dport 53 accept\n"
+		"\t\tmeta l4proto 4 accept\n"
+		"\t\tudp dport 8472 accept\n"
+		"\t\tmeta mark set meta mark | 0x00100000\n"
+		"\t}\n";
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(0);
+	struct policy_nft_input with = with_hosts();
+
+	assert_int_equal(policy_nft_add(&buf, &with), 0);
+	assert_string_equal(strstr(buf_text(&buf), "\tchain policy_input"), expected);
+	/* what their program says of a packet is not taken away */
+	assert_non_null(strstr(buf_text(&buf), "\t\tiifname { \"eth0\", \"eth1\" } return\n\t\tiifname \"tul*\""));
+}
+
 static void test_full_buffer_is_told(void **state)
 {
 	_cleanup_(buf_free) struct buf buf = BUF_INIT(100);
@@ -87,6 +150,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_chains),
 		cmocka_unit_test(test_without_exits_nothing_leaves),
+		cmocka_unit_test(test_host_endpoints),
 		cmocka_unit_test(test_full_buffer_is_told),
 		cmocka_unit_test(test_plan_has_it_when_asked),
 	};

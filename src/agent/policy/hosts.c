@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Host endpoints of this node: which of them each interface has (reference/calico.md 7.10), and what the kernel is told.
+ */
+#include "agent/policy/internal.h"
+
+#include "agent/calico/calico.h"
+#include "base/cleanup.h"
+#include "model/felix.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* -- which interface has which -- */
+
+static bool is_everywhere(const struct host_endpoint *host)
+{
+	return host->interface && strcmp(host->interface, HOST_ENDPOINT_ALL) == 0;
+}
+
+static bool has_address(const struct host_endpoint *host, uint32_t index, const struct plane_addr *addrs, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		for (size_t j = 0; addrs[i].index == index && j < host->addr_count; j++)
+			if (addr_equal(&addrs[i].addr, &host->addrs[j]))
+				return true;
+	return false;
+}
+
+/* What carries another device has its packets judged there; pods of Flannel's plugin are on its bridge, and a node always
+ * reaches its own pods. */
+static bool is_one_of_all(const struct plane_link *link)
+{
+	return !link->master && strcmp(link->name, "cni0") != 0;
+}
+
+static bool concerns(const struct host_endpoint *host, const struct plane_link *link, const struct plane_addr *addrs, size_t count)
+{
+	if (is_everywhere(host))
+		return is_one_of_all(link);
+	return host->interface ? strcmp(host->interface, link->name) == 0 : has_address(host, link->index, addrs, count);
+}
+
+static bool is_ours(const struct policer *policer, const struct host_endpoint *host)
+{
+	return strcmp(host->node, policer->agent->options.node_name) == 0;
+}
+
+static const struct host_endpoint *host_of(const struct policer *policer, const struct plane_link *link,
+	const struct plane_addr *addrs, size_t count)
+{
+	const struct host_endpoint *best = NULL;
+
+	for (struct world_item *item = policer->world[WORLD_HOSTS].items; item; item = item->hh.next) {
+		const struct host_endpoint *host = item->object;
+
+		if (!is_ours(policer, host) || !concerns(host, link, addrs, count))
+			continue;
+		if (!best || is_everywhere(host) < is_everywhere(best) ||
+			(is_everywhere(host) == is_everywhere(best) && strcmp(host->name, best->name) < 0))
+			best = host;
+	}
+	return best;
+}
+
+/* -- all of them -- */
+
+static void places_done(struct host_place *places, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(places[i].host);
+	free(places);
+}
+
+static bool same_links(const struct host_place *a, size_t a_count, const struct host_place *b, size_t b_count)
+{
+	if (a_count != b_count)
+		return false;
+	for (size_t i = 0; i < a_count; i++)
+		if (a[i].index != b[i].index || strcmp(a[i].link, b[i].link) != 0)
+			return false;
+	return true;
+}
+
+static int set_names(struct policer *policer)
+{
+	const char **names = calloc(policer->host_count + 1, sizeof(*names));
+
+	if (!names)
+		return -1;
+	for (size_t i = 0; i < policer->host_count; i++)
+		names[i] = policer->hosts[i].link;
+	free(policer->host_names);
+	policer->host_names = names;
+	return 0;
+}
+
+static bool is_placed(const struct host_place *places, size_t count, const char *host)
+{
+	for (size_t i = 0; i < count; i++)
+		if (places[i].host && strcmp(places[i].host, host) == 0)
+			return true;
+	return false;
+}
+
+/* What is attached follows what is placed. */
+static void attach(struct policer *policer)
+{
+	for (struct world_item *item = policer->world[WORLD_HOSTS].items; item; item = item->hh.next) {
+		const struct host_endpoint *host = item->object;
+
+		if (is_placed(policer->hosts, policer->host_count, host->name))
+			verdicts_attach_host(policer->verdicts, host->name);
+		else
+			verdicts_detach_host(policer->verdicts, host->name);
+	}
+}
+
+void hosts_follow(struct policer *policer, const struct plane_link *links, size_t link_count, const struct plane_addr *addrs,
+	size_t addr_count)
+{
+	struct host_place *places, *old = policer->hosts;
+	size_t count = 0, old_count = policer->host_count;
+	bool same;
+
+	if (!policer->world[WORLD_HOSTS].complete)
+		return;
+	places = calloc(policer->exit_count + 1, sizeof(*places));
+	for (size_t i = 0; places && i < link_count; i++) {
+		const struct host_endpoint *host = places_is_exit(policer, &links[i]) ? host_of(policer, &links[i], addrs, addr_count) : NULL;
+
+		if (!host || count == policer->exit_count)
+			continue;
+		places[count] = (struct host_place){.index = links[i].index, .host = strdup(host->name)};
+		memcpy(places[count++].link, links[i].name, IFNAMSIZ);
+	}
+	if (!places)
+		return;
+	same = same_links(places, count, old, old_count);
+	policer->hosts = places;
+	policer->host_count = count;
+	if (set_names(policer) < 0) {
+		policer->hosts = old;
+		policer->host_count = old_count;
+		places_done(places, count);
+		return;
+	}
+	places_done(old, old_count);
+	attach(policer);
+	if (!same)
+		agent_mark(policer->agent); /* the table of the plan names them */
+}
+
+/* What an earlier agent left stays in force until the first lists are there. */
+void hosts_begin(struct policer *policer)
+{
+	_cleanup_free_ uint32_t *known = NULL;
+	size_t count = 0, kept = 0;
+
+	if (policy_plane_list_hosts(policer->plane, &known, &count, NULL) < 0)
+		return;
+	policer->hosts = calloc(count + 1, sizeof(*policer->hosts));
+	for (size_t i = 0; policer->hosts && i < count; i++) {
+		policer->hosts[kept].index = known[i];
+		if (if_indextoname(known[i], policer->hosts[kept].link))
+			kept++;
+	}
+	policer->host_count = policer->hosts ? kept : 0;
+	if (set_names(policer) < 0)
+		policer->host_count = 0;
+}
+
+void hosts_end(struct policer *policer)
+{
+	places_done(policer->hosts, policer->host_count);
+	free(policer->host_names);
+	free(policer->host_ports);
+	policer->hosts = NULL;
+	policer->host_names = NULL;
+	policer->host_ports = NULL;
+	policer->host_count = policer->host_port_count = 0;
+}
+
+/* -- the kernel -- */
+
+static void tell_unsettled(struct policer *policer, const char *host, const struct policy *policy)
+{
+	char object[300], text[600];
+
+	snprintf(object, sizeof(object), "rules of HostEndpoint %s", host);
+	snprintf(text, sizeof(text), "%s %s asks for addresses or names of ports of the host endpoint's own side, which cannot be told"
+		" where it has several addresses, or forwards: the policy denies there", policy ? policy->kind : "", policy ? policy->name : "");
+	policer_problem(policer, object, policy ? text : "");
+}
+
+/* doNotTrack is for interfaces of their own alone (7.6). */
+static void add_port(struct policer *policer, const struct host_place *place, const struct verdict_host_tables *tables,
+	struct policy_host_port *ret)
+{
+	const struct host_endpoint *host = world_find(policer, WORLD_HOSTS, place->host);
+
+	*ret = (struct policy_host_port){.ifindex = place->index};
+	memcpy(ret->host.table, tables->tables, sizeof(tables->tables));
+	if (host && is_everywhere(host))
+		memset(ret->host.table[POLICY_TRAFFIC_UNTRACKED], 0, sizeof(ret->host.table[POLICY_TRAFFIC_UNTRACKED]));
+	tell_unsettled(policer, place->host, tables->unsettled);
+}
+
+int hosts_put(struct policer *policer, bool all, struct err *err)
+{
+	struct policy_host_port *ports = calloc(policer->host_count + 1, sizeof(*ports));
+	size_t count = 0;
+	int rc;
+
+	if (!ports)
+		return err_set(err, -ENOMEM, "policy: out of memory");
+	for (size_t i = 0; i < policer->host_count; i++) {
+		struct verdict_host_tables tables;
+
+		if (policer->hosts[i].host && verdicts_host_tables(policer->verdicts, policer->hosts[i].host, &tables))
+			add_port(policer, &policer->hosts[i], &tables, &ports[count++]);
+	}
+	if (!all && !policer->hosts_due && count == policer->host_port_count &&
+		(count == 0 || memcmp(ports, policer->host_ports, count * sizeof(*ports)) == 0)) {
+		free(ports);
+		return 0;
+	}
+	rc = policy_plane_set_hosts(policer->plane, ports, count, err);
+	if (rc < 0) {
+		free(ports);
+		return rc;
+	}
+	free(policer->host_ports);
+	policer->host_ports = ports;
+	policer->host_port_count = count;
+	policer->hosts_due = false;
+	return 0;
+}
+
+size_t hosts_check(struct policer *policer)
+{
+	size_t lost = 0;
+
+	for (size_t i = 0; i < policer->host_port_count; i++) {
+		char name[IFNAMSIZ];
+		uint32_t index = policer->host_ports[i].ifindex;
+
+		lost += !policy_plane_check_host(policer->plane, index) && if_indextoname(index, name);
+	}
+	policer->hosts_due |= lost > 0;
+	return lost;
+}
+
+/* -- for the table of the plan -- */
+
+void hosts_nft(struct policer *policer, struct policy_nft_input *ret)
+{
+	const struct agent *agent = policer->agent;
+	struct felix felix = felix_defaults();
+
+	ret->hosts = policer->host_names;
+	ret->host_count = policer->host_names ? policer->host_count : 0;
+	if (agent->calico)
+		felix = *calico_felix(agent->calico);
+	ret->tunnel_port = agent->calico ? felix.vxlan_port : agent->have_network ? network_port(&agent->network) : 0;
+	memcpy(ret->failsafes, felix.failsafes, sizeof(ret->failsafes));
+}

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Host endpoints, from manifests in the store to packets: who reaches a node, whom it reaches, and what it passes on."""
+import pytest
+from calico_words import manifest, pool
+from tullelab import LabError, wait
+from tullelab.pod import ask, serve
+
+from test_policy import World, until
+
+OPEN, CLOSED, FAILSAFE, NODE_PORT, WEB = 7001, 7002, 22, 30080, 8080
+HOST = "role == 'host'"
+
+
+def reaches(place, where, port):
+    try:
+        ask(place, where, port, "tcp", 0.4, 0)
+        return True
+    except (OSError, LabError):
+        return False
+
+
+class Hosts(World):
+    def host(self, node, interface="*", name=None, profiles=("projectcalico-default-allow",), **spec):
+        name = name or f"{node.name}-hep"
+        self.policies.add(name)
+        self.lab.store.put(f"policy-{name}.json", manifest("HostEndpoint", name, None, "projectcalico.org/v3", labels={"role": "host"}, spec={
+            "node": node.name, **({"interfaceName": interface} if interface else {}), "profiles": list(profiles), **spec}))
+
+    def rules(self, name, **spec):
+        self.put(name, "GlobalNetworkPolicy", selector=HOST, types=[word.capitalize() for word in ("ingress", "egress") if word in spec],
+                 **spec)
+
+
+@pytest.fixture(scope="module")
+def world(request, built, make_lab):
+    kind = getattr(request, "param", "host-gw")
+    if kind == "pool":
+        lab = make_lab(nodes=2, agents=False, agent_args=["--policy=on"])
+        lab.store.put("pool.json", pool(vxlanMode="Always"))
+        for node in lab.nodes:
+            node.agent_start()
+    else:
+        lab = make_lab(nodes=2, backend=kind, agent_args=["--policy=on"])
+    world = Hosts(lab)
+    for node in lab.nodes:
+        for port in (OPEN, CLOSED, FAILSAFE):
+            node.serve(port)
+    serve(lab.outside, "outside", OPEN)
+    world.pod("shop/web", lab.nodes[0], {"app": "web"}, serve=(WEB, CLOSED))
+    world.pod("shop/far", lab.nodes[1], {"app": "far"})
+    return world
+
+
+TUNNELS = pytest.mark.parametrize("world", ["host-gw", "vxlan", "pool"], indirect=True, scope="module")
+
+
+@pytest.fixture(autouse=True)
+def clean(world):
+    yield
+    world.drop()
+
+
+@pytest.fixture
+def cast(world):
+    """(lab, node, other node, pod of node, pod of other node)"""
+    return world.lab, *world.lab.nodes, world.pods["shop/web"], world.pods["shop/far"]
+
+
+def settles(expected, lab):
+    """{(from, address, port): passes} comes true, all of it at once."""
+    def wrong():
+        return [(a.name, where, port) for (a, where, port), good in expected.items() if reaches(a, where, port) != good]
+    wait.until(lambda: not wrong(), "as the policies say", 15,
+               detail=lambda: str(wrong()) + lab.nodes[0].run(["nft", "list", "ruleset"]).stdout + lab.nodes[0].log[-1500:])
+
+
+def usual(lab, node, other, web, far):
+    """What no policy of a host endpoint may break."""
+    return {(node, web.ip, WEB): True, (web, node.ip, CLOSED): True, (lab.outside, node.ip, FAILSAFE): True}
+
+
+def test_a_profile_that_allows_changes_nothing(world, cast):
+    lab, node, other, web, far = cast
+    world.host(node)
+    settles({**usual(*cast), (lab.outside, node.ip, CLOSED): True, (other, node.ip, CLOSED): True, (node, lab.outside.ip, OPEN): True,
+             (far, web.ip, WEB): True, (web, far.ip, WEB): True}, lab)
+
+
+@pytest.mark.parametrize("interface", ["*", "eth0", None])
+def test_what_comes_in(world, cast, interface):
+    lab, node, other, web, far = cast
+    world.host(node, interface, expectedIPs=[node.ip])
+    world.rules("in", ingress=[{"action": "Allow", "protocol": "TCP", "destination": {"ports": [OPEN]}}])
+    settles({**usual(*cast), (lab.outside, node.ip, OPEN): True, (lab.outside, node.ip, CLOSED): False, (other, node.ip, CLOSED): False,
+             # what it asks for is answered, what it passes on is no matter of this policy, and other nodes are as they were
+             (node, lab.outside.ip, OPEN): True, (far, web.ip, WEB): True, (web, far.ip, WEB): True, (web, lab.outside.ip, OPEN): True,
+             (lab.outside, other.ip, CLOSED): True}, lab)
+    world.drop()
+    settles({(lab.outside, node.ip, CLOSED): True}, lab)
+
+
+def test_what_the_node_sends(world, cast):
+    lab, node, other, web, far = cast
+    world.host(node)
+    world.rules("out", egress=[{"action": "Deny", "destination": {"nets": [f"{lab.outside.ip}/32"]}}, {"action": "Allow"}])
+    settles({**usual(*cast), (node, lab.outside.ip, OPEN): False, (node, other.ip, OPEN): True, (lab.outside, node.ip, CLOSED): True,
+             (web, lab.outside.ip, OPEN): True}, lab)
+
+
+@TUNNELS
+def test_without_profile_or_policy_all_is_closed_but_failsafe_ports(world, cast):
+    lab, node, other, web, far = cast
+    world.host(node, profiles=())
+    settles({**usual(*cast), (lab.outside, node.ip, CLOSED): False, (node, lab.outside.ip, OPEN): False, (other, node.ip, OPEN): False,
+             (far, web.ip, WEB): True, (web, far.ip, WEB): True}, lab)
+
+
+@TUNNELS
+def test_what_it_forwards(world, cast):
+    lab, node, other, web, far = cast
+    world.host(node)
+    world.rules("forward", applyOnForward=True, ingress=[
+        {"action": "Allow", "protocol": "TCP", "destination": {"ports": [WEB]}}])
+    settles({**usual(*cast), (far, web.ip, WEB): True, (far, web.ip, CLOSED): False, (web, far.ip, WEB): True,
+             (web, lab.outside.ip, OPEN): True, (lab.outside, node.ip, CLOSED): False}, lab)
+    world.rules("forward", applyOnForward=True, egress=[{"action": "Deny", "destination": {"selector": "app == 'far'"}}, {"action": "Allow"}])
+    settles({**usual(*cast), (web, far.ip, WEB): False, (far, web.ip, WEB): True, (web, lab.outside.ip, OPEN): True,
+             (node, lab.outside.ip, OPEN): True}, lab)
+
+
+def test_before_translation(world, cast):
+    """A port of the node that leads to a pod, as a NodePort does: judged by what was asked for, and by what it became."""
+    lab, node, other, web, far = cast
+    node.run(["nft", "-f", "-"], input=f"""
+        table ip nodeport {{
+            chain before {{ type nat hook prerouting priority dstnat; ip daddr {node.ip} tcp dport {NODE_PORT} dnat to {web.ip}:{WEB}; }}
+        }}""")
+    try:
+        world.host(node)
+        settles({(lab.outside, node.ip, NODE_PORT): True}, lab)
+        world.rules("early", applyOnForward=True, preDNAT=True, ingress=[
+            {"action": "Deny", "protocol": "TCP", "source": {"nets": [f"{lab.outside.ip}/32"]}, "destination": {"ports": [NODE_PORT, CLOSED]}}])
+        settles({**usual(*cast), (lab.outside, node.ip, NODE_PORT): False, (other, node.ip, NODE_PORT): True,
+                 (lab.outside, node.ip, CLOSED): False, (lab.outside, node.ip, OPEN): True}, lab)
+        world.drop("early")
+        world.rules("late", applyOnForward=True, ingress=[{"action": "Deny", "protocol": "TCP", "destination": {"ports": [WEB]}},
+                                                          {"action": "Allow"}])
+        settles({**usual(*cast), (lab.outside, node.ip, NODE_PORT): False, (lab.outside, node.ip, OPEN): True}, lab)
+    finally:
+        node.run(["nft", "delete", "table", "ip", "nodeport"])
+
+
+def test_early_and_by_name(world, cast):
+    lab, node, other, web, far = cast
+    world.host(node, "eth0", profiles=())
+    world.rules("raw", applyOnForward=True, doNotTrack=True, ingress=[
+        {"action": "Allow", "source": {"nets": [f"{lab.outside.ip}/32"]}}])
+    settles({**usual(*cast), (lab.outside, node.ip, OPEN): True, (other, node.ip, OPEN): False}, lab)
+
+
+def test_a_host_endpoint_is_a_peer(world, cast):
+    lab, node, other, web, far = cast
+    world.host(other, "eth0", expectedIPs=[other.ip])
+    world.policies.add("peer")
+    world.put("peer", "GlobalNetworkPolicy", selector="app == 'web'", types=["Ingress"], ingress=[
+        {"action": "Allow", "source": {"selector": HOST}}])
+    settles({(far, web.ip, WEB): False, (node, web.ip, WEB): True}, lab)
+
+
+def test_connections_outlive_the_agent_and_it_stays_closed(world, cast):
+    lab, node, other, web, far = cast
+    world.host(node, profiles=())
+    settles({**usual(*cast), (lab.outside, node.ip, CLOSED): False}, lab)
+    node.agent_kill()
+    settles({**usual(*cast), (lab.outside, node.ip, CLOSED): False}, lab)
+    node.agent_start()
+    settles({**usual(*cast), (lab.outside, node.ip, CLOSED): False}, lab)
+    world.drop()
+    settles({(lab.outside, node.ip, CLOSED): True, (node, lab.outside.ip, OPEN): True}, lab)
+
+
+def test_rules_about_the_own_side_deny_and_say_so(world, cast, eyes):
+    lab, node, other, web, far = cast
+    world.host(node)
+    world.rules("own", applyOnForward=True, ingress=[{"action": "Allow", "destination": {"nets": ["10.0.0.0/8"]}}])
+    settles({**usual(*cast), (far, web.ip, WEB): False}, lab)
+    until(lambda: "cannot be told" in str(eyes(node).status()["problems"]), "a problem names the policy", lab)
