@@ -40,7 +40,7 @@ def world(request, built, make_lab):
         for node in lab.nodes:
             node.agent_start()
     else:
-        lab = make_lab(nodes=2, backend=kind, agent_args=["--policy=on"])
+        lab = make_lab(nodes=2, backend=kind.removesuffix("-dual"), family="dual" if kind.endswith("-dual") else "4", agent_args=["--policy=on"])
     world = Hosts(lab)
     for node in lab.nodes:
         for port in (OPEN, CLOSED, FAILSAFE):
@@ -51,7 +51,7 @@ def world(request, built, make_lab):
     return world
 
 
-TUNNELS = pytest.mark.parametrize("world", ["host-gw", "vxlan", "pool"], indirect=True, scope="module")
+TUNNELS = pytest.mark.parametrize("world", ["host-gw", "host-gw-dual", "vxlan", "pool"], indirect=True, scope="module")
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,8 @@ def settles(expected, lab):
 
 def usual(lab, node, other, web, far):
     """What no policy of a host endpoint may break."""
-    return {(node, web.ip, WEB): True, (web, node.ip, CLOSED): True, (lab.outside, node.ip, FAILSAFE): True}
+    return {key: True for at, here in zip(node.ips, web.ips, strict=False)
+            for key in ((node, here, WEB), (web, at, CLOSED), (lab.outside, at, FAILSAFE))}
 
 
 def test_a_profile_that_allows_changes_nothing(world, cast):
@@ -111,8 +112,9 @@ def test_what_the_node_sends(world, cast):
 def test_without_profile_or_policy_all_is_closed_but_failsafe_ports(world, cast):
     lab, node, other, web, far = cast
     world.host(node, profiles=())
-    settles({**usual(*cast), (lab.outside, node.ip, CLOSED): False, (node, lab.outside.ip, OPEN): False, (other, node.ip, OPEN): False,
-             (far, web.ip, WEB): True, (web, far.ip, WEB): True}, lab)
+    settles({**usual(*cast), **{(lab.outside, ip, CLOSED): False for ip in node.ips}, **{(node, ip, OPEN): False for ip in lab.outside.ips},
+             **{(other, ip, OPEN): False for ip in node.ips}, **{(far, ip, WEB): True for ip in web.ips},
+             **{(web, ip, WEB): True for ip in far.ips}}, lab)
 
 
 @TUNNELS
