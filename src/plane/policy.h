@@ -106,4 +106,5 @@ int policy_plane_get_counts(const struct policy_plane *plane, struct policy_coun
 int policy_plane_watch(struct policy_plane *plane, bool on, struct err *err);
 /* Readable when events wait; -1: none. */
 int policy_plane_event_fd(const struct policy_plane *plane);
-void policy_plane_poll(struct policy_plane *plane);
+/* False: more may wait. */
+bool policy_plane_poll(struct policy_plane *plane);

@@ -53,11 +53,12 @@ int policy_plane_event_fd(const struct policy_plane *plane)
 	return plane->ring ? ring_buffer__epoll_fd(plane->ring) : -1;
 }
 
-void policy_plane_poll(struct policy_plane *plane)
+bool policy_plane_poll(struct policy_plane *plane)
 {
 	if (!plane->ring)
-		return;
+		return true;
 	plane->polled = 0;
 	/* What is left makes the descriptor readable again. */
 	ring_buffer__consume(plane->ring);
+	return plane->polled < EVENTS_PER_POLL;
 }

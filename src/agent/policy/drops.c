@@ -18,6 +18,7 @@
 
 #define WATCHERS_MAX 16
 #define BEAT_S 1
+#define WAITING_MAX (POLICY_EVENTS_BYTES / sizeof(struct policy_event)) /* in the ring buffer */
 
 struct watcher {
 	struct watcher *next;
@@ -69,12 +70,13 @@ static uint64_t total(struct drops *drops, const struct policer *policer)
 	return sum;
 }
 
-/* What had been counted one beat ago has been looked at by now, or was left out. */
+/* What had been counted one beat ago has been looked at by now, or was left out, or still waits. */
 static void on_beat(evutil_socket_t fd, short what, void *ctx)
 {
 	struct policer *policer = ctx;
 	struct drops *drops = policer->drops;
-	uint64_t missed = drops->counted > drops->seen ? drops->counted - drops->seen : 0;
+	uint64_t waiting = events_turn(policer) ? 0 : WAITING_MAX;
+	uint64_t missed = drops->counted > drops->seen + waiting ? drops->counted - drops->seen - waiting : 0;
 
 	for (struct watcher *w = drops->watchers; w; w = w->next) {
 		w->lost += missed > drops->missed ? missed - drops->missed : 0;
@@ -311,8 +313,8 @@ static int drops_begin(struct policer *policer, struct err *err)
 
 	if (policer->drops)
 		return 0;
-	policer->turn_ends_us = 0;
-	policy_plane_poll(policer->plane);
+	for (size_t i = 0; i < WAITING_MAX && !policy_plane_poll(policer->plane); i++)
+		continue;
 	drops = policer->drops = calloc(1, sizeof(*drops));
 	if (!drops)
 		return err_set(err, -ENOMEM, "out of memory");

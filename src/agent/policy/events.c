@@ -64,14 +64,19 @@ void policer_event(void *ctx, const struct policy_event *event)
 
 /* -- turns -- */
 
+bool events_turn(struct policer *policer)
+{
+	policer->turn_ends_us = agent_now_us() + TURN_US;
+	return policy_plane_poll(policer->plane);
+}
+
 static void on_events(evutil_socket_t fd, short what, void *ctx)
 {
 	struct policer *policer = ctx;
 	int64_t began = agent_now_us(), rest;
 	struct timeval after;
 
-	policer->turn_ends_us = began + TURN_US;
-	policy_plane_poll(policer->plane);
+	events_turn(policer);
 	rest = (agent_now_us() - began) * 9;
 	if (rest < REST_MIN_US)
 		rest = REST_MIN_US;

@@ -198,6 +198,8 @@ void local_free(struct policer *policer);
 /* As policy_plane_options.event. */
 void policer_event(void *ctx, const struct policy_event *event);
 int events_begin(struct policer *policer);
+/* Looks at what waits, for a moment. False: more may wait. */
+bool events_turn(struct policer *policer);
 void events_end(struct policer *policer);
 
 /* -- drops.c -- */
