@@ -225,8 +225,8 @@ static void unshare_shape(struct endpoint_pool *pool, const struct endpoint_shap
 
 struct endpoint *endpoint_new(struct endpoint_pool *pool, const struct endpoint_parts *parts)
 {
-	size_t len = strlen(parts->name) + 1;
-	struct endpoint *endpoint = calloc(1, sizeof(*endpoint) + len);
+	size_t len = strlen(parts->name) + 1, need = offsetof(struct endpoint, name) + len;
+	struct endpoint *endpoint = calloc(1, need > sizeof(*endpoint) ? need : sizeof(*endpoint));
 
 	if (!endpoint)
 		return NULL;

@@ -298,11 +298,22 @@ static void remove_account(struct policer *policer, const char *key, const void 
 
 /* -- nodes -- */
 
+/* Its labels are not kept, as no policy asks for them: there may be thousands of nodes with a dozen of labels each. */
 static int read_node(struct policer *policer, const json_t *object, void **ret, struct err *err)
 {
-	int rc = calico_node_parse(object, NULL, (struct node **)ret, err);
+	struct node *node = NULL;
+	int rc = calico_node_parse(object, NULL, &node, err);
 
-	return rc < 0 ? rc : 1;
+	if (rc < 0)
+		return rc;
+	labels_free(&node->labels);
+	node->labels = labels_new();
+	if (!node->labels) {
+		node_free(&node);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	*ret = node;
+	return 1;
 }
 
 static bool nodes_equal(const void *a, const void *b)

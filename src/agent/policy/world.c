@@ -62,6 +62,17 @@ static void drop(struct world *world, struct world_item *item)
 	policer_mark(world->policer);
 }
 
+/* No byte more than it needs: there may be a hundred thousand. */
+static struct world_item *new_item(const char *key, size_t len)
+{
+	size_t need = offsetof(struct world_item, key) + len + 1;
+	struct world_item *item = calloc(1, need > sizeof(*item) ? need : sizeof(*item));
+
+	if (item)
+		memcpy(item->key, key, len + 1);
+	return item;
+}
+
 /* The engine looks at the old one no more once it has the new one. */
 static int take(struct world *world, const char *key, void *object)
 {
@@ -71,7 +82,7 @@ static int take(struct world *world, const char *key, void *object)
 	void *old = item ? item->object : NULL;
 
 	if (!item)
-		item = calloc(1, sizeof(*item) + len + 1);
+		item = new_item(key, len);
 	if (!item || traits->put(world->policer, key, object, old) < 0) {
 		traits->free(world->policer, object);
 		if (item && !old)
@@ -80,12 +91,10 @@ static int take(struct world *world, const char *key, void *object)
 	}
 	item->object = object;
 	item->seen = true;
-	if (old) {
+	if (old)
 		traits->free(world->policer, old);
-	} else {
-		memcpy(item->key, key, len + 1);
+	else
 		HASH_ADD_KEYPTR(hh, world->items, item->key, len, item);
-	}
 	policer_mark(world->policer);
 	return 0;
 }
