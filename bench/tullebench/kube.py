@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Kubernetes store with a large cluster's objects in a real API server: memory, watch traffic, start to all routes, CPU under
-heartbeats, one annotation to its route. Not part of the default run: it needs scripts/kubernetes, and takes some minutes.
+heartbeats, one annotation to its route; then memory with policy, first without one, then with policies that select all pods, as
+subjects and as peers. Not part of the default run: it needs scripts/kubernetes, and takes some minutes.
 
 TULLE_BENCH_NODES and TULLE_BENCH_PODS choose other sizes than 5,000 and 50,000."""
 import contextlib
@@ -11,6 +12,7 @@ import re
 import statistics
 import threading
 import time
+from ipaddress import ip_network
 
 from tullelab import address, wait
 from tullelab.api_lab import ApiLab
@@ -21,6 +23,7 @@ PODS = int(os.environ.get("TULLE_BENCH_PODS", 50000))
 CHANGES = 100
 HEARTBEATS, HEARTBEAT_SECONDS = 100, 20
 WRITERS = 6
+POLICIES, APPS, LOCAL_PODS = 250, 500, 10
 NETWORK = {"Network": "10.0.0.0/8", "Backend": {"Type": "vxlan"}}
 
 
@@ -65,8 +68,24 @@ def _status(i: int) -> dict:
 
 
 def _pod(i: int) -> dict:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pod-{i:06d}", "labels": {"app": f"app-{i % 500}", "tier": f"tier-{i % 5}"}},
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pod-{i:06d}", "labels": {"app": f"app-{i % APPS}", "tier": f"tier-{i % 5}"}},
             "spec": {"nodeName": _name(i % NODES), "containers": [{"name": "main", "image": "example"}], "terminationGracePeriodSeconds": 0}}
+
+
+def _pod_status(i: int) -> dict:
+    ip = str(ip_network(_cidr(i % NODES))[2 + i // NODES])
+    return {"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "hostIP": _public(i % NODES)}}
+
+
+def _policy(i: int) -> dict:
+    """Selects all pods; its peers are the pods of some applications, so that all policies together name every pod."""
+    apps = [f"app-{n}" for n in range(i, APPS, POLICIES)]
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": f"policy-{i:03d}"},
+            "spec": {"podSelector": {}, "policyTypes": ["Ingress"],
+                     "ingress": [{"from": [{"podSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": apps}]}}],
+                                  "ports": [{"port": 1000 + i}]},
+                                 {"from": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"tier": f"tier-{i % 5}"}}}],
+                                  "ports": [{"port": 5000 + i % 50}]}]}}
 
 
 class Writers:
@@ -178,6 +197,39 @@ def _mark(lab, i: int, value) -> None:
     lab.api.patch(f"/api/v1/nodes/{_name(i)}", {"metadata": {"annotations": {ANNOTATIONS + "kube-subnet-manager": value}}})
 
 
+def _policy_status(node) -> dict:
+    return json.loads(node.run([f"{node.lab.build}/tullectl", "-o", "json", "status"]).stdout)["policy"]
+
+
+def _in_force(node, policies: int, endpoints: int) -> dict:
+    """Memory once the policies are the kernel's."""
+    def reached():
+        seen = _policy_status(node)
+        return seen if seen["settled"] and seen["policies"] == policies and seen["endpoints"] >= endpoints else None
+    seen = wait.until(reached, f"{policies} policies are in force, {endpoints} pods are known", 180, 0.5, detail=lambda: node.log[-2000:])
+    time.sleep(2)
+    return {"endpoints": seen["endpoints"], "addresses": seen["addresses"], "classes": seen["classes"], "lists": seen["lists"],
+            "received_mb": _metric(node, "store_received_bytes_total") / 1e6, **_memory(node)}
+
+
+def _policies(lab, node, writers) -> dict:
+    """Without a policy; with all of them, as they are written one by one; of an agent that starts with them."""
+    found = {}
+    node.agent_restart(["--policy=auto"])
+    found["none"] = _in_force(node, 0, 0)
+    for n in range(LOCAL_PODS):
+        name = f"local-{n}"
+        body = {**_pod(n), "metadata": {"name": name, "labels": _pod(n)["metadata"]["labels"]}}
+        lab.api.create("/api/v1/namespaces/default/pods", {**body, "spec": {**body["spec"], "nodeName": node.name}})
+        node.pod_add(name)
+    writers.each(POLICIES, lambda i: ("POST", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", _policy(i), "application/json"),
+                 "policies")
+    found["written"] = _in_force(node, POLICIES, PODS)
+    node.agent_restart(["--policy=auto"])
+    found["started"] = _in_force(node, POLICIES, PODS)
+    return found
+
+
 def measure(options) -> dict:
     found = {"nodes": NODES, "pods": PODS}
     with ApiLab(nodes=1, net_conf=NETWORK, ip_masq=False) as lab:
@@ -187,16 +239,21 @@ def measure(options) -> dict:
         node.agent_start()
         found["small"] = _settled(node, 0)
         found["idle"] = _load(node, lambda: time.sleep(20) or 0)
+        node.agent_restart(["--policy=auto"])
+        found["small_policy"] = _in_force(node, 0, 0)
         node.agent_stop()
         writers = Writers(lab)
         writers.each(NODES, lambda i: ("POST", "/api/v1/nodes", _node(i), "application/json"), "nodes")
         writers.each(PODS, lambda i: ("POST", "/api/v1/namespaces/default/pods", _pod(i), "application/json"), "pods")
+        writers.each(PODS, lambda i: ("PATCH", f"/api/v1/namespaces/default/pods/pod-{i:06d}/status", _pod_status(i), "application/merge-patch+json"),
+                     "pods have addresses")
         node.agent_start()
         found["large"] = _settled(node, NODES)
         found["idle_large"] = _load(node, lambda: time.sleep(20) or 0)
         found["heartbeats"] = _load(node, lambda: writers.heartbeats(HEARTBEAT_SECONDS, HEARTBEATS))
         found["annotation_to_route_ms"] = _annotation_to_route(lab, node)
         found["after"] = _memory(node)
+        found["policy"] = _policies(lab, node, writers)
     return found
 
 
@@ -216,4 +273,9 @@ def rows(data):
             f"CPU {beats['cpu_share']:.3f} of a core, {beats['bytes_per_s'] / 1000:.0f} kB/s"),
         ("annotation to route", "", "", "", "",
          f"median {statistics.median(took):.1f} ms, p99 {took[int(len(took) * 0.99) - 1]:.1f} ms, max {took[-1]:.1f} ms"),
+        one("1 node, policy on", data["small_policy"]),
+        one("all nodes and pods, policy on, no policy", data["policy"]["none"]),
+        one(f"{POLICIES} policies that select all pods", data["policy"]["written"],
+            "{endpoints} pods known, {classes} classes, {lists} lists, {addresses} addresses".format(**data["policy"]["written"])),
+        one("the same, agent started with them", data["policy"]["started"]),
     ]
