@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How soon a policy that is written is enforced: from the write (a file of the directory, or a PUT to a real API server) to the first
-packet that it lets through or stops, with many policies and many pods in the model; and the same while pods come and go.
+packet that it lets through or stops, with many policies and many pods in the model; and the same while pods come and go. The agent and
+this process have real-time priority, as little as possible of what else the machine does is measured; etcd and the API server have not.
 
 TULLE_BENCH_API_PODS=100,10000 chooses other numbers of pods in the API server."""
+import contextlib
 import json
 import os
 import select
@@ -33,7 +35,7 @@ NETWORK_POLICIES = f"/apis/{world.POLICY_V1}/namespaces/{world.HOME}/networkpoli
 class Prober:
     """Datagrams from the client to the server, one at a time; both ends are in this process."""
 
-    GRACE_MS, SURE = 4, 3
+    GRACE_MS, AGAIN_MS, SURE = 4, 1, 3
 
     def __init__(self, client, server):
         self._to, self._count = (server.ip, world.PORT), 0
@@ -42,11 +44,11 @@ class Prober:
         self._poll = select.poll()
         self._poll.register(self._in, select.POLLIN)
 
-    def _passes(self) -> bool:
+    def _passes(self, grace_ms) -> bool:
         self._count += 1
         text = str(self._count).encode()
         self._out.sendto(text, self._to)
-        while self._poll.poll(self.GRACE_MS):
+        while self._poll.poll(grace_ms):
             if self._in.recv(64) == text:
                 return True
         return False
@@ -58,7 +60,7 @@ class Prober:
             sent = time.monotonic()
             if sent > end:
                 raise RuntimeError(f"a packet {'passes' if not wanted else 'does not pass'} {timeout:g} s after the policy was written")
-            alike = alike + 1 if self._passes() == wanted else 0
+            alike = alike + 1 if self._passes(self.AGAIN_MS if wanted else self.GRACE_MS) == wanted else 0
             first = sent if alike == 1 else first
             if alike >= (1 if wanted else self.SURE):
                 return first
@@ -70,20 +72,40 @@ class Prober:
         self._in.close()
 
 
-def _lags(prober, write, count: int) -> list:
-    """Milliseconds from each write to what it changes. write(allow) returns what is to be called once that has been seen, or None."""
+def _lags(made, count: int) -> list:
+    with hurried(0, made.node.agent.pid):
+        return _lags_of(made.prober, made.write, count)
+
+
+def _lags_of(prober, write, count: int) -> list:
+    """Milliseconds from each write to what it changes. write(allow) returns when it was, and what to call once that has been seen."""
     took, allow = [], False
     for n in range(count + 2):
-        began = time.monotonic()
-        after = write(allow)
+        began, after = write(allow)
         seen = prober.until(allow)
-        if after:
-            after()
+        after()
         if n >= 2:
             took.append((seen - began) * 1000)
         allow = not allow
         time.sleep(PAUSE_S + 0.01 * (n % 7) / 7)
     return took
+
+
+@contextlib.contextmanager
+def hurried(*pids):
+    """Other work on the machine does not keep these from a processor; what they start is ordinary."""
+    try:
+        for pid in pids:
+            try:
+                os.sched_setscheduler(pid, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+            except PermissionError:  # of some control groups
+                os.setpriority(os.PRIO_PROCESS, pid, -20)
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+                os.setpriority(os.PRIO_PROCESS, pid, 0)
 
 
 def cpu(node) -> float:
@@ -96,10 +118,10 @@ def _sizes(options, pods):
     return (QUICK_PODS, QUICK_POLICIES, QUICK_CHANGES) if options.quick else (pods, POLICIES, CHANGES)
 
 
-def _one(node, prober, write, pods, policies, changes) -> dict:
-    before, began = cpu(node), time.monotonic()
-    found = {"pods": pods, "policies": policies, "ms": _lags(prober, write, changes), **memory(node)}
-    return {**found, "cpu_ms": (cpu(node) - before) * 1000 / (changes + 2), "seconds": time.monotonic() - began}
+def _one(made, pods, policies, changes) -> dict:
+    before, began = cpu(made.node), time.monotonic()
+    found = {"pods": pods, "policies": policies, "ms": _lags(made, changes), **memory(made.node)}
+    return {**found, "cpu_ms": (cpu(made.node) - before) * 1000 / (changes + 2), "seconds": time.monotonic() - began}
 
 
 def _grid(made, pods, policies, changes) -> list:
@@ -110,7 +132,7 @@ def _grid(made, pods, policies, changes) -> list:
         for i, p in enumerate(pods):
             for n in policies if i % 2 == 0 else reversed(policies):
                 made.fill(p, n)
-                found.append(_one(made.node, made.prober, made.write, p, n, changes))
+                found.append(_one(made, p, n, changes))
                 print(f"   {p} pods, {n} policies: {statistics.median(found[-1]['ms']):.1f} ms", flush=True)
     except Exception as error:  # pylint: disable=broad-except
         if not found:
@@ -148,8 +170,13 @@ class Directory:
     def _put(self, name, value) -> None:
         self.lab.store.put(f"objects/pods/{name}", json.dumps(value))
 
-    def write(self, allow: bool) -> None:
-        self.lab.store.put("probed.json", json.dumps(world.probed_policy(allow)))
+    def write(self, allow: bool):
+        """Not synced: the disk is not what is measured."""
+        new, target = (self.lab.store.path / name for name in (".probed.new", "probed.json"))
+        new.write_text(json.dumps(world.probed_policy(allow)))
+        began = time.monotonic()
+        os.rename(new, target)
+        return began, lambda: None
 
     def fill(self, pods: int, policies: int) -> None:
         for first in range(self.pods, pods, CHUNK):
@@ -187,7 +214,8 @@ class Server:
         self.connection = self.writers._connection()
         names = [one for one in world.namespaces() if one["metadata"]["name"] != world.HOME]
         self._each(len(names), lambda i: ("POST", "/api/v1/namespaces", names[i]), "namespaces")
-        wait.until(lambda: len(self.lab.api.items("/api/v1/serviceaccounts?fieldSelector=metadata.name%3Ddefault")) > len(names), "service accounts", 60)
+        wait.until(lambda: len(self.lab.api.items("/api/v1/serviceaccounts?fieldSelector=metadata.name%3Ddefault")) ==
+                   len(self.lab.api.items("/api/v1/namespaces")), "service accounts", 60)
         self.lab.control.stop("kube-controller-manager")  # it would mark silent nodes, and evict
         made = []
         for name in ("client", "server"):
@@ -204,14 +232,15 @@ class Server:
 
     def write(self, allow: bool):
         """As kubectl replace does; the answer is read once the effect has been seen."""
-        self.connection.request("PUT", f"{NETWORK_POLICIES}/probed", json.dumps(world.probed_policy(allow)), {"Content-Type": "application/json"})
+        text, began = json.dumps(world.probed_policy(allow)), time.monotonic()
+        self.connection.request("PUT", f"{NETWORK_POLICIES}/probed", text, {"Content-Type": "application/json"})
 
         def answered():
             answer = self.connection.getresponse()
             text = answer.read()
             if answer.status >= 300:
                 raise RuntimeError(f"PUT: {answer.status}: {text[:300]}")
-        return answered
+        return began, answered
 
     def fill(self, pods: int, policies: int) -> None:
         first, self.pods = self.pods, max(self.pods, pods)
@@ -272,13 +301,14 @@ def measure_churn(options) -> dict:
     try:
         made.up()
         made.fill(pods, CHURN_POLICIES)
-        quiet = _lags(made.prober, made.write, 40)
+        quiet = _lags(made, 40)
         argv = [sys.executable, "-c", CHURN, str(made.place), str(CHURN_RATE), str(seconds), json.dumps(sys.path)]
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as churn:
-            time.sleep(1.2)
-            before, began, busy = cpu(made.node), time.monotonic(), []
-            while churn.poll() is None and time.monotonic() - began < seconds - 2:
-                busy += _lags(made.prober, made.write, 8)
+            with hurried(churn.pid):
+                time.sleep(1.2)
+                before, began, busy = cpu(made.node), time.monotonic(), []
+                while churn.poll() is None and time.monotonic() - began < seconds - 2:
+                    busy += _lags(made, 8)
             share = (cpu(made.node) - before) / (time.monotonic() - began)
             count, took = churn.communicate(timeout=60)[0].split()
         began = time.monotonic()
