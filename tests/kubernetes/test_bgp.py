@@ -89,10 +89,24 @@ def learnt(router) -> str:
     return birdc(router, "show", "route", socket="/run/router.ctl")
 
 
+class Since(float):
+    """A time of day in seconds. BIRD works it out anew for each answer, so that its last digit may differ."""
+
+    def __eq__(self, other):
+        return abs(self - other) < 1
+
+
+TIME = r"(?:\d{4}-\d\d-\d\d )?(\d\d):(\d\d):(\d\d(?:\.\d+)?)"
+
+
 def since(host, socket=SOCKET) -> list:
     """Every BGP and BFD session with the time of its beginning."""
-    sessions = re.findall(r"^(\S+) +BGP +\S+ +(up) +(\S+ ?\S*) +Established", birdc(host, "show", "protocols", socket=socket), re.M)
-    return sorted(sessions) + sorted(re.findall(r"^(\S+) +\S+ +(Up) +(\S+)", birdc(host, "show", "bfd", "sessions", socket=socket), re.M))
+    found = []
+    for pattern, question in ((rf"^(\S+) +BGP +\S+ +(up) +{TIME} +Established", ("protocols",)),
+                              (rf"^(\S+) +\S+ +(Up) +{TIME}", ("bfd", "sessions"))):
+        for name, state, hours, minutes, seconds in sorted(re.findall(pattern, birdc(host, "show", *question, socket=socket), re.M)):
+            found.append((name, state, Since(int(hours) * 3600 + int(minutes) * 60 + float(seconds))))
+    return found
 
 
 def bird_lives(lab) -> list:
