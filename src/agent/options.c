@@ -72,7 +72,7 @@ static const struct option_spec specs[] = {
 	S("cni-bin-dir", cni_bin_dir, "", "DIR", "install the plugin here before that, e.g. /opt/cni/bin"),
 	S("bird", bird, "adopt", "HOW",
 		"BGP by BIRD, where the store speaks Calico: adopt (one that others start on RUN-DIR/bird), start (we start it, and leave it running), off"),
-	S("policy", policy, "off", "HOW",
+	S("policy", policy, "auto", "HOW",
 		"enforce NetworkPolicy and its kin: auto (where the store has objects and the kernel can), on (else refuse to start), off"),
 	S("policy-established", policy_established, "cut", "HOW",
 		"flows that stand when a policy comes to deny them: cut or keep"),
