@@ -2,11 +2,13 @@
 """What addresses cost where the store speaks Calico, on etcd and on a real API server.
 
 ADD: a runtime's calls on 1 and on 10 real agents at once, beside the same with Flannel's half on the same kind of store. On the API server the
-pods are there before, as a kubelet knows them. Claim: from nothing to a node's first address, its block claimed, by 1, 10 and 100 nodes at
+pods are there before, as a kubelet knows them. A single agent has a processor of its own where there are two, as a node does that is not the
+store's: what the store does meanwhile is not what an ADD costs. Claim: from nothing to a node's first address, its block claimed, by 1, 10 and 100 nodes at
 once; those are processes that have of the agent only its IPAM (tests/ipam/ipam_probe.c), for 100 agents do not fit on a small machine.
 Without scripts/kubernetes only etcd is measured."""
 import contextlib
 import json
+import os
 import pathlib
 import queue
 import statistics
@@ -70,6 +72,12 @@ def _start_api(lab, dialect: str) -> None:
 STORES = {"etcd": (_etcd_lab, _start_etcd), "API server": (_api_lab, _start_api)}
 
 
+def _near(node) -> list:
+    """Whoever is started on the node runs where its processes do."""
+    processors = os.sched_getaffinity(node.init["pid"])
+    return ["taskset", "-c", ",".join(map(str, sorted(processors)))]
+
+
 def _adds(lab, pause: int) -> list:
     """One runtime on each node, all at once."""
     def one(node):
@@ -77,9 +85,18 @@ def _adds(lab, pause: int) -> list:
         conf = dict(conflist["plugins"][0], name=conflist["name"], cniVersion="1.0.0")
         conf.pop("capabilities", None)
         node.write("/run/bench.conf", json.dumps(conf))
-        words = [tools.path("cnibench"), f"{lab.build}/tulle", "/run/bench.conf", COUNT, 1, f"bench-{node.index}", pause]
+        words = [*_near(node), tools.path("cnibench"), f"{lab.build}/tulle", "/run/bench.conf", COUNT, 1, f"bench-{node.index}", pause]
         return json.loads(node.run(words, timeout=300).stdout)
     return proc.together(*(lambda node=node: one(node) for node in lab.nodes))
+
+
+def _apart(lab) -> None:
+    """The store on the last processor, the nodes on the others; what they start inherits that."""
+    *others, last = sorted(os.sched_getaffinity(0))
+    for hosts, processors in ((lab.store.hosts, {last}), (lab.nodes, set(others))):
+        for pid in (pid for host in hosts if others for pid in host.processes()):
+            for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), processors)
 
 
 def _add_on(store: str, agents: int) -> dict:
@@ -90,6 +107,8 @@ def _add_on(store: str, agents: int) -> dict:
         for dialect in DIALECTS:
             labs[dialect] = stack.enter_context(make(dialect, agents))
             start(labs[dialect], dialect)
+            if agents == 1:
+                _apart(labs[dialect])
         for _ in range(ROUNDS):
             for dialect, pause in found:
                 found[dialect, pause] += _adds(labs[dialect], pause)
