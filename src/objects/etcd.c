@@ -13,53 +13,31 @@
 
 /* -- answers -- */
 
-static void call_free(struct etcd_objects_call *call)
+static void call_free(struct objects_remote_call *base)
 {
-	DL_DELETE(etcd_of(call->call.objects)->calls, call);
+	struct etcd_objects_call *call = (struct etcd_objects_call *)base;
+
+	DL_DELETE(etcd_of(call->base.call.objects)->calls, call);
 	etcd_rpc_cancel(call->rpc);
-	objects_request_done(&call->request);
+	objects_request_done(&call->base.request);
 	free(call->value);
 	free(call->next_key);
 	free(call);
 }
 
-static void call_cancel(struct objects_call *call)
-{
-	struct etcd_objects_call *mine = (struct etcd_objects_call *)call;
-
-	if (mine->inside)
-		mine->cancelled = true;
-	else
-		call_free(mine);
-}
-
-void etcd_objects_finish(struct etcd_objects_call *call, int rc, json_t *object, const char *text)
-{
-	_cleanup_free_ char *copy = rc < 0 ? strdup(text) : NULL; /* it may belong to what is freed */
-	const struct objects_answer answer = {rc, object, copy ? copy : ""};
-	objects_done done = call->request.done;
-	void *ctx = call->request.ctx;
-	bool cancelled = call->cancelled;
-
-	call_free(call);
-	if (!cancelled)
-		done(ctx, &answer);
-	json_decref(object);
-}
-
 static void finish_with(struct etcd_objects_call *call, int rc, const char *what)
 {
-	const struct objects_request *request = &call->request;
+	const struct objects_request *request = &call->base.request;
 	char title[OBJECT_TITLE_MAX], text[OBJECT_TITLE_MAX + 64];
 
 	snprintf(text, sizeof(text), "%s: %s", objects_title(request->kind, request->namespace, request->name,
 		title), what);
-	etcd_objects_finish(call, rc, NULL, text);
+	objects_remote_finish(&call->base, rc, NULL, text);
 }
 
 static void finish_without_memory(struct etcd_objects_call *call)
 {
-	etcd_objects_finish(call, -ENOMEM, NULL, "no memory");
+	objects_remote_finish(&call->base, -ENOMEM, NULL, "no memory");
 }
 
 int etcd_objects_code(const struct grpc_status *status)
@@ -125,12 +103,12 @@ static int64_t version_of(const json_t *object);
 
 static void annotate(struct etcd_objects_call *call, const json_t *object)
 {
-	_cleanup_(json_cleanup) json_t *next = objects_annotated(object, call->request.object);
+	_cleanup_(json_cleanup) json_t *next = objects_annotated(object, call->base.request.object);
 	struct err err = ERR_INIT;
 	int rc = prepare(call, next, &err);
 
 	if (rc < 0)
-		etcd_objects_finish(call, rc, NULL, err_text(&err));
+		objects_remote_finish(&call->base, rc, NULL, err_text(&err));
 	else if (!send_change(call, version_of(object)))
 		finish_without_memory(call);
 }
@@ -145,16 +123,16 @@ static void on_read(void *ctx, const struct grpc_status *status, const ProtobufC
 
 	call->rpc = NULL;
 	if (!answer) {
-		etcd_objects_finish(call, etcd_objects_code(status), NULL, status->text);
+		objects_remote_finish(&call->base, etcd_objects_code(status), NULL, status->text);
 		return;
 	}
-	rc = find(&call->request, answer, &object, &err);
+	rc = find(&call->base.request, answer, &object, &err);
 	if (rc == -ENOENT) {
 		finish_with(call, rc, "is not there");
 	} else if (rc < 0) {
-		etcd_objects_finish(call, rc, NULL, err_text(&err));
-	} else if (call->request.verb == OBJECTS_GET) {
-		etcd_objects_finish(call, 0, TAKE_PTR(object), "");
+		objects_remote_finish(&call->base, rc, NULL, err_text(&err));
+	} else if (call->base.request.verb == OBJECTS_GET) {
+		objects_remote_finish(&call->base, 0, TAKE_PTR(object), "");
 	} else {
 		annotate(call, object);
 	}
@@ -165,7 +143,7 @@ static bool read_one(struct etcd_objects_call *call)
 {
 	Etcd__RangeRequest ranges[CALICO_KEYS_MAX];
 	Etcd__RequestOp ops[CALICO_KEYS_MAX], *list[CALICO_KEYS_MAX];
-	const struct objects_request *request = &call->request;
+	const struct objects_request *request = &call->base.request;
 	const struct object_key key = {request->kind, request->namespace, request->name};
 	Etcd__TxnRequest txn = ETCD__TXN_REQUEST__INIT;
 	char keys[CALICO_KEYS_MAX][CALICO_KEY_MAX];
@@ -180,7 +158,7 @@ static bool read_one(struct etcd_objects_call *call)
 		list[i] = &ops[i];
 	}
 	txn.success = list;
-	call->rpc = etcd_rpc_new(&etcd_of(call->call.objects)->client, &etcd_txn, &txn.base, on_read, call);
+	call->rpc = etcd_rpc_new(&etcd_of(call->base.call.objects)->client, &etcd_txn, &txn.base, on_read, call);
 	return call->rpc;
 }
 
@@ -198,10 +176,10 @@ static bool saw_object(const Etcd__TxnResponse *answer)
 
 static void refused(struct etcd_objects_call *call, const Etcd__TxnResponse *answer)
 {
-	if (call->request.verb == OBJECTS_ANNOTATE && ++call->tries < ANNOTATE_TRIES) {
+	if (call->base.request.verb == OBJECTS_ANNOTATE && ++call->tries < ANNOTATE_TRIES) {
 		if (!read_one(call))
 			finish_without_memory(call);
-	} else if (call->request.verb == OBJECTS_CREATE) {
+	} else if (call->base.request.verb == OBJECTS_CREATE) {
 		finish_with(call, -EEXIST, "is there already");
 	} else if (saw_object(answer)) {
 		finish_with(call, -ESTALE, "was changed since it was read");
@@ -219,7 +197,7 @@ static void on_changed(void *ctx, const struct grpc_status *status, const Protob
 
 	call->rpc = NULL;
 	if (!answer || !answer->header) {
-		etcd_objects_finish(call, answer ? -EIO : etcd_objects_code(status), NULL, status->text);
+		objects_remote_finish(&call->base, answer ? -EIO : etcd_objects_code(status), NULL, status->text);
 		return;
 	}
 	if (!answer->succeeded) {
@@ -227,9 +205,9 @@ static void on_changed(void *ctx, const struct grpc_status *status, const Protob
 		return;
 	}
 	if (call->value)
-		rc = calico_from_etcd(call->request.kind, call->key, call->value, strlen(call->value),
+		rc = calico_from_etcd(call->base.request.kind, call->key, call->value, strlen(call->value),
 			answer->header->revision, &object, NULL);
-	etcd_objects_finish(call, rc < 0 ? -EIO : 0, object, "etcd: what was written cannot be read");
+	objects_remote_finish(&call->base, rc < 0 ? -EIO : 0, object, "etcd: what was written cannot be read");
 }
 
 /* version: the mod_revision that was read, 0: there must be none. call->value null: delete. */
@@ -262,7 +240,7 @@ static bool send_change(struct etcd_objects_call *call, int64_t version)
 	txn.success = changes;
 	txn.failure = looks;
 	txn.n_compare = txn.n_success = txn.n_failure = 1;
-	call->rpc = etcd_rpc_new(&etcd_of(call->call.objects)->client, &etcd_txn, &txn.base, on_changed, call);
+	call->rpc = etcd_rpc_new(&etcd_of(call->base.call.objects)->client, &etcd_txn, &txn.base, on_changed, call);
 	return call->rpc;
 }
 
@@ -277,7 +255,7 @@ static int64_t version_of(const json_t *object)
 /* Key and value of what the object is to become. */
 static int prepare(struct etcd_objects_call *call, const json_t *object, struct err *err)
 {
-	const struct objects_request *request = &call->request;
+	const struct objects_request *request = &call->base.request;
 	_cleanup_(json_cleanup) json_t *copy = NULL, *value = NULL;
 	int rc = calico_etcd_key(request->kind, object, call->key, err);
 
@@ -314,9 +292,9 @@ static int check(const struct objects_request *request, struct err *err)
 
 static bool start(struct etcd_objects_call *call)
 {
-	const json_t *object = call->request.object;
+	const json_t *object = call->base.request.object;
 
-	switch (call->request.verb) {
+	switch (call->base.request.verb) {
 	case OBJECTS_LIST:
 		return etcd_objects_list(call);
 	case OBJECTS_GET:
@@ -343,13 +321,13 @@ static struct objects_call *etcd_begin(struct objects *objects, const struct obj
 	call = calloc(1, sizeof(*call));
 	if (!call)
 		return NULL;
-	call->call = (struct objects_call){objects, call_cancel};
+	call->base = (struct objects_remote_call){.call = {objects, objects_remote_cancel}, .free = call_free};
 	DL_APPEND(etcd->calls, call);
-	if (!objects_request_copy(&call->request, request) || !start(call)) {
-		call_free(call);
+	if (!objects_request_copy(&call->base.request, request) || !start(call)) {
+		call_free(&call->base);
 		return NULL;
 	}
-	return &call->call;
+	return &call->base.call;
 }
 
 /* -- life cycle -- */
@@ -359,7 +337,7 @@ static void etcd_objects_free(struct objects *objects)
 	struct objects_etcd *etcd = etcd_of(objects);
 
 	while (etcd->calls)
-		call_free(etcd->calls);
+		call_free(&etcd->calls->base);
 	etcd_objects_watch_done(etcd);
 	etcd_client_done(&etcd->client);
 	free(etcd);

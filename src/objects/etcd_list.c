@@ -13,7 +13,7 @@ static bool next_page(struct etcd_objects_call *call);
 
 static void take(struct etcd_objects_call *call, const Etcd__KeyValue *kv)
 {
-	const struct objects_request *request = &call->request;
+	const struct objects_request *request = &call->base.request;
 	_cleanup_(json_cleanup) json_t *object = NULL;
 
 	/* A damaged value is a watch's story; here it counts as absent. */
@@ -27,10 +27,10 @@ static bool take_all(struct etcd_objects_call *call, const Etcd__RangeResponse *
 {
 	const Etcd__KeyValue *last = page->n_kvs ? page->kvs[page->n_kvs - 1] : NULL;
 
-	call->inside = true;
-	for (size_t i = 0; i < page->n_kvs && !call->cancelled; i++)
+	call->base.inside = true;
+	for (size_t i = 0; i < page->n_kvs && !call->base.cancelled; i++)
 		take(call, page->kvs[i]);
-	call->inside = false;
+	call->base.inside = false;
 	free(call->next_key);
 	call->next_key = page->more && last ? strndup((const char *)last->key.data, last->key.len) : NULL;
 	return !page->more || call->next_key;
@@ -47,21 +47,21 @@ static void on_page(void *ctx, const struct grpc_status *status, const ProtobufC
 		call->page_size /= 2;
 		going = next_page(call);
 	} else if (!page || !page->header) {
-		etcd_objects_finish(call, page ? -EIO : etcd_objects_code(status), NULL,
+		objects_remote_finish(&call->base, page ? -EIO : etcd_objects_code(status), NULL,
 			page ? "etcd: a page of the list cannot be used" : status->text);
 		return;
 	} else {
 		if (!call->revision)
 			call->revision = page->header->revision;
 		going = take_all(call, page);
-		if (call->cancelled || (going && !call->next_key)) {
-			etcd_objects_finish(call, 0, NULL, "");
+		if (call->base.cancelled || (going && !call->next_key)) {
+			objects_remote_finish(&call->base, 0, NULL, "");
 			return;
 		}
 		going = going && next_page(call);
 	}
 	if (!going)
-		etcd_objects_finish(call, -ENOMEM, NULL, "no memory");
+		objects_remote_finish(&call->base, -ENOMEM, NULL, "no memory");
 }
 
 static bool next_page(struct etcd_objects_call *call)
@@ -69,7 +69,7 @@ static bool next_page(struct etcd_objects_call *call)
 	Etcd__RangeRequest request = ETCD__RANGE_REQUEST__INIT;
 	char prefix[CALICO_KEY_MAX], end[CALICO_KEY_MAX];
 
-	calico_etcd_range(call->request.kind, prefix, end);
+	calico_etcd_range(call->base.request.kind, prefix, end);
 	request.key = etcd_text(prefix);
 	if (call->next_key) { /* the key behind it: with its closing 0 */
 		request.key = etcd_text(call->next_key);
@@ -79,7 +79,7 @@ static bool next_page(struct etcd_objects_call *call)
 	request.limit = call->page_size;
 	/* All pages are of the first one's moment. */
 	request.revision = call->revision;
-	call->rpc = etcd_rpc_new(&etcd_of(call->call.objects)->client, &etcd_range, &request.base, on_page, call);
+	call->rpc = etcd_rpc_new(&etcd_of(call->base.call.objects)->client, &etcd_range, &request.base, on_page, call);
 	return call->rpc;
 }
 

@@ -14,9 +14,8 @@
 struct etcd_objects_watch;
 
 struct etcd_objects_call {
-	struct objects_call call; /* first */
+	struct objects_remote_call base; /* first */
 	struct etcd_objects_call *prev, *next;
-	struct objects_request request; /* its texts are ours */
 	struct etcd_rpc *rpc;
 	char key[CALICO_KEY_MAX]; /* of a change */
 	char *value;              /* as it is to become */
@@ -24,8 +23,6 @@ struct etcd_objects_call {
 	/* Of a list. */
 	char *next_key;
 	int64_t revision, page_size;
-	bool inside;              /* each() is running: the call cannot be freed now */
-	bool cancelled;
 };
 
 struct objects_etcd {
@@ -46,8 +43,6 @@ static inline ProtobufCBinaryData etcd_text(const char *text)
 }
 
 /* -- etcd.c -- */
-/* Answers and frees the call; object is taken over. */
-void etcd_objects_finish(struct etcd_objects_call *call, int rc, json_t *object, const char *text);
 int etcd_objects_code(const struct grpc_status *status);
 /* The object behind a key; as calico_from_etcd. */
 int etcd_objects_parse(enum kind kind, const Etcd__KeyValue *kv, json_t **ret, struct err *err);

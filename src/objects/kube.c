@@ -16,14 +16,11 @@
 #define OBJECT_MAX (16u << 20)
 
 struct kube_objects_call {
-	struct objects_call call; /* first */
+	struct objects_remote_call base; /* first */
 	struct kube_objects_call *prev, *next;
-	struct objects_request request; /* its texts are ours */
-	struct kube_call *http;         /* null: waits for the catalogue */
-	struct json_split *split;       /* of a list */
-	char *more;                     /* where the list goes on */
-	bool inside;                    /* its own callbacks are running: it cannot be freed now */
-	bool cancelled;
+	struct kube_call *http;   /* null: waits for the catalogue */
+	struct json_split *split; /* of a list */
+	char *more;               /* where the list goes on */
 };
 
 /* -- the two groups -- */
@@ -68,39 +65,16 @@ bool kube_objects_labels_shown(const struct objects_kube *kube, enum kind kind)
 
 /* -- answers -- */
 
-static void call_free(struct kube_objects_call *call)
+static void call_free(struct objects_remote_call *base)
 {
-	DL_DELETE(kube_of(call->call.objects)->calls, call);
+	struct kube_objects_call *call = (struct kube_objects_call *)base;
+
+	DL_DELETE(kube_of(call->base.call.objects)->calls, call);
 	kube_call_cancel(call->http);
 	json_split_free(call->split);
 	free(call->more);
-	objects_request_done(&call->request);
+	objects_request_done(&call->base.request);
 	free(call);
-}
-
-static void call_cancel(struct objects_call *call)
-{
-	struct kube_objects_call *mine = (struct kube_objects_call *)call;
-
-	if (mine->inside)
-		mine->cancelled = true;
-	else
-		call_free(mine);
-}
-
-/* object is taken over. */
-static void finish(struct kube_objects_call *call, int rc, json_t *object, const char *text)
-{
-	_cleanup_free_ char *copy = rc < 0 ? strdup(text) : NULL; /* it may belong to what is freed */
-	const struct objects_answer answer = {rc, object, copy ? copy : ""};
-	objects_done done = call->request.done;
-	void *ctx = call->request.ctx;
-	bool cancelled = call->cancelled;
-
-	call_free(call);
-	if (!cancelled)
-		done(ctx, &answer);
-	json_decref(object);
 }
 
 static int code_of(const struct objects_request *request, const struct kube_answer *answer)
@@ -128,19 +102,19 @@ static void on_done(void *ctx, const struct kube_answer *answer)
 {
 	_cleanup_(json_cleanup) json_t *body = NULL;
 	struct kube_objects_call *call = ctx;
-	int rc = code_of(&call->request, answer);
+	int rc = code_of(&call->base.request, answer);
 	json_t *object = NULL;
 
 	call->http = NULL;
-	if (rc == 0 && call->request.verb != OBJECTS_DELETE) {
+	if (rc == 0 && call->base.request.verb != OBJECTS_DELETE) {
 		body = json_loadb(answer->body, answer->len, 0, NULL);
 		json_object_del(json_object_get(body, "metadata"), "managedFields"); /* nobody needs them, watches have none */
 		if (json_is_object(body))
-			object = kube_objects_neutral(kube_of(call->call.objects), call->request.kind, body);
+			object = kube_objects_neutral(kube_of(call->base.call.objects), call->base.request.kind, body);
 		/* What was asked for has happened, but as what we cannot tell. */
 		rc = object ? 0 : -EIO;
 	}
-	finish(call, rc, object, *answer->text ? answer->text : "the answer of the API server is no object");
+	objects_remote_finish(&call->base, rc, object, *answer->text ? answer->text : "the answer of the API server is no object");
 }
 
 /* -- lists -- */
@@ -151,10 +125,10 @@ static int on_item(void *ctx, const char *text, size_t len, bool oversize, struc
 {
 	_cleanup_(json_cleanup) json_t *object = NULL, *neutral = NULL;
 	struct kube_objects_call *call = ctx;
-	struct objects_kube *kube = kube_of(call->call.objects);
-	const struct objects_request *request = &call->request;
+	struct objects_kube *kube = kube_of(call->base.call.objects);
+	const struct objects_request *request = &call->base.request;
 
-	if (call->cancelled)
+	if (call->base.cancelled)
 		return -ECANCELED;
 	if (oversize)
 		return err_set(err, -EFBIG, "a %s of the list is larger than %u bytes", kind_name(request->kind),
@@ -174,10 +148,10 @@ static int on_data(void *ctx, const char *data, size_t len, struct err *err)
 	struct kube_objects_call *call = ctx;
 	int rc;
 
-	call->inside = true;
+	call->base.inside = true;
 	rc = json_split_add(call->split, data, len, err);
-	call->inside = false;
-	return call->cancelled ? -ECANCELED : rc;
+	call->base.inside = false;
+	return call->base.cancelled ? -ECANCELED : rc;
 }
 
 /* Where the next page begins; null: that was the last one. */
@@ -192,24 +166,24 @@ static char *rest_of(struct kube_objects_call *call)
 static void on_list_done(void *ctx, const struct kube_answer *answer)
 {
 	struct kube_objects_call *call = ctx;
-	int rc = code_of(&call->request, answer);
+	int rc = code_of(&call->base.request, answer);
 	struct err err = ERR_INIT;
 
 	call->http = NULL;
-	if (rc < 0 || call->cancelled) {
-		finish(call, rc < 0 ? rc : -ECANCELED, NULL, answer->text);
+	if (rc < 0 || call->base.cancelled) {
+		objects_remote_finish(&call->base, rc < 0 ? rc : -ECANCELED, NULL, answer->text);
 		return;
 	}
 	if (json_split_end(call->split, &err) < 0) {
-		finish(call, -EIO, NULL, err_text(&err));
+		objects_remote_finish(&call->base, -EIO, NULL, err_text(&err));
 		return;
 	}
 	free(call->more);
 	call->more = rest_of(call);
 	if (!call->more)
-		finish(call, 0, NULL, "");
+		objects_remote_finish(&call->base, 0, NULL, "");
 	else if (!send_list(call))
-		finish(call, -ENOMEM, NULL, "no memory");
+		objects_remote_finish(&call->base, -ENOMEM, NULL, "no memory");
 }
 
 static bool send_list(struct kube_objects_call *call)
@@ -217,8 +191,8 @@ static bool send_list(struct kube_objects_call *call)
 	static const char *const drop[] = {"metadata.managedFields", NULL};
 	const struct json_split_options split = {.list = true, .drop = drop, .object_max = OBJECT_MAX,
 		.object = on_item, .ctx = call};
-	const char *labels = call->request.label_selector;
-	struct objects_kube *kube = kube_of(call->call.objects);
+	const char *labels = call->base.request.label_selector;
+	struct objects_kube *kube = kube_of(call->base.call.objects);
 	_cleanup_(buf_free) struct buf path = BUF_INIT(65536);
 	struct kube_request http = {.method = "GET", .timeout_ms = 4 * REQUEST_MS, .data = on_data,
 		.done = on_list_done, .ctx = call};
@@ -227,9 +201,9 @@ static bool send_list(struct kube_objects_call *call)
 	call->split = NULL;
 	if (json_split_new(&split, &call->split, NULL) < 0)
 		return false;
-	kube_objects_path(kube, call->request.kind, "", &path);
+	kube_objects_path(kube, call->base.request.kind, "", &path);
 	buf_printf(&path, "?limit=%d", PAGE);
-	if (labels && *labels && kube_objects_labels_shown(kube, call->request.kind)) {
+	if (labels && *labels && kube_objects_labels_shown(kube, call->base.request.kind)) {
 		buf_add_str(&path, "&labelSelector=");
 		kube_escape(&path, labels);
 	}
@@ -289,8 +263,8 @@ static bool send_one(struct kube_objects_call *call)
 {
 	static const char *const methods[] = {[OBJECTS_GET] = "GET", [OBJECTS_CREATE] = "POST",
 		[OBJECTS_UPDATE] = "PUT", [OBJECTS_ANNOTATE] = "PATCH", [OBJECTS_DELETE] = "DELETE"};
-	const struct objects_request *request = &call->request;
-	struct objects_kube *kube = kube_of(call->call.objects);
+	const struct objects_request *request = &call->base.request;
+	struct objects_kube *kube = kube_of(call->base.call.objects);
 	_cleanup_(json_cleanup) json_t *body = wire_body(kube, request);
 	_cleanup_(buf_free) struct buf path = BUF_INIT(4096);
 	_cleanup_free_ char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
@@ -321,7 +295,7 @@ static bool send_one(struct kube_objects_call *call)
 
 static bool send_call(struct kube_objects_call *call)
 {
-	return call->request.verb == OBJECTS_LIST ? send_list(call) : send_one(call);
+	return call->base.request.verb == OBJECTS_LIST ? send_list(call) : send_one(call);
 }
 
 /* The first call that waits for the catalogue, and how many do. */
@@ -346,11 +320,11 @@ static void release(struct objects_kube *kube, struct kube_objects_call *call)
 
 	if (catalogue_is_known(kube)) {
 		if (!send_call(call))
-			finish(call, -ENOMEM, NULL, "no memory");
+			objects_remote_finish(&call->base, -ENOMEM, NULL, "no memory");
 		return;
 	}
 	text = kube->catalogue.trouble ? strdup(kube->catalogue.trouble) : NULL;
-	finish(call, -EIO, NULL, text ? text : "no memory");
+	objects_remote_finish(&call->base, -EIO, NULL, text ? text : "no memory");
 }
 
 /* Callbacks may end others and begin new ones: each round looks anew, and there are no more rounds than now wait. */
@@ -381,19 +355,19 @@ static struct objects_call *kube_begin(struct objects *objects, const struct obj
 
 	if (!call)
 		return NULL;
-	call->call = (struct objects_call){objects, call_cancel};
+	call->base = (struct objects_remote_call){.call = {objects, objects_remote_cancel}, .free = call_free};
 	DL_APPEND(kube->calls, call);
-	if (!objects_request_copy(&call->request, request)) {
-		call_free(call);
+	if (!objects_request_copy(&call->base.request, request)) {
+		call_free(&call->base);
 		return NULL;
 	}
 	if (kind_info(request->kind)->v1_name && !catalogue_is_known(kube)) {
 		catalogue_read(kube);
 	} else if (!send_call(call)) {
-		call_free(call);
+		call_free(&call->base);
 		return NULL;
 	}
-	return &call->call;
+	return &call->base.call;
 }
 
 /* -- remarks -- */
@@ -425,7 +399,7 @@ static void kube_objects_free(struct objects *objects)
 	struct objects_kube *kube = kube_of(objects);
 
 	while (kube->calls)
-		call_free(kube->calls);
+		call_free(&kube->calls->base);
 	kube_objects_watch_done(kube);
 	catalogue_done(kube);
 	kube_events_free(kube->events);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "objects/private.h"
 
+#include "base/cleanup.h"
+
 #include <errno.h>
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -232,6 +234,30 @@ struct objects_call *objects_delete(struct objects *objects, enum kind kind, con
 	objects_done done, void *ctx)
 {
 	return begin_object(objects, OBJECTS_DELETE, kind, object, done, ctx);
+}
+
+void objects_remote_cancel(struct objects_call *call)
+{
+	struct objects_remote_call *mine = (struct objects_remote_call *)call;
+
+	if (mine->inside)
+		mine->cancelled = true;
+	else
+		mine->free(mine);
+}
+
+void objects_remote_finish(struct objects_remote_call *call, int rc, json_t *object, const char *text)
+{
+	_cleanup_free_ char *copy = rc < 0 ? strdup(text) : NULL; /* it may belong to what is freed */
+	const struct objects_answer answer = {rc, object, copy ? copy : ""};
+	objects_done done = call->request.done;
+	void *ctx = call->request.ctx;
+	bool cancelled = call->cancelled;
+
+	call->free(call);
+	if (!cancelled)
+		done(ctx, &answer);
+	json_decref(object);
 }
 
 void objects_cancel(struct objects_call *call)

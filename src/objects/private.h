@@ -57,6 +57,19 @@ struct objects_call {
 	void (*cancel)(struct objects_call *call); /* frees it */
 };
 
+/* A call on a server begins with this. Its callbacks may cancel it: it is freed when they are over. */
+struct objects_remote_call {
+	struct objects_call call; /* first */
+	struct objects_request request; /* its texts are ours */
+	void (*free)(struct objects_remote_call *call); /* request as well */
+	bool inside; /* its own callbacks are running */
+	bool cancelled;
+};
+
+void objects_remote_cancel(struct objects_call *call);
+/* The answer, unless it was cancelled; frees it. object is taken over. */
+void objects_remote_finish(struct objects_remote_call *call, int rc, json_t *object, const char *text);
+
 /* Every watch begins with this. */
 struct objects_watch {
 	struct objects *objects;
