@@ -33,6 +33,7 @@ static const struct kind_info kinds[KIND_COUNT] = {
 	[KIND_NETWORK_SET] = NAMESPACED_POLICY("NetworkSet", "networksets"),
 	[KIND_GLOBAL_NETWORK_SET] = POLICY("GlobalNetworkSet", "globalnetworksets"),
 	[KIND_HOST_ENDPOINT] = POLICY("HostEndpoint", "hostendpoints"),
+	[KIND_KUBE_CONTROLLERS_CONFIG] = POLICY("KubeControllersConfiguration", "kubecontrollersconfigurations"),
 	[KIND_NODE] = CORE("Node", "nodes", "v1"),
 	[KIND_NAMESPACE] = CORE("Namespace", "namespaces", "v1"),
 	[KIND_POD] = NAMESPACED("Pod", "pods", "v1"),

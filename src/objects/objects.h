@@ -39,6 +39,7 @@ enum kind {
 	KIND_NETWORK_SET,
 	KIND_GLOBAL_NETWORK_SET,
 	KIND_HOST_ENDPOINT,
+	KIND_KUBE_CONTROLLERS_CONFIG,
 	/* Kubernetes' own. In a directory they are manifests like the others. */
 	KIND_NODE,
 	KIND_NAMESPACE,

@@ -169,8 +169,27 @@ static int add_namespace(struct policy_world *world, const struct calico_at *at)
 		"metadata", metadata(NULL, name, labels)));
 }
 
+static int read_labels(const struct calico_at *at, struct labels **ret)
+{
+	_cleanup_(labels_free) struct labels *labels = labels_new();
+	json_t *found = NULL, *value;
+	const char *key;
+	int rc = check_labels(at, &found);
+
+	if (rc < 0)
+		return rc;
+	if (!labels)
+		return calico_no_memory(at);
+	json_object_foreach(found, key, value)
+		if (labels_set(labels, key, json_string_value(value)) < 0)
+			return calico_no_memory(at);
+	*ret = TAKE_PTR(labels);
+	return 0;
+}
+
 static int add_node(struct policy_world *world, const struct calico_at *at)
 {
+	_cleanup_(labels_free) struct labels *labels = NULL;
 	struct addr first[FAMILY_COUNT] = {0};
 	_cleanup_free_ struct addr *addrs = NULL;
 	const json_t *list = NULL, *item;
@@ -178,7 +197,7 @@ static int add_node(struct policy_world *world, const struct calico_at *at)
 	size_t i;
 	int rc = need_name(at, "name", &name);
 
-	if (rc < 0 || (rc = read_ips(at, NULL, first)) < 0)
+	if (rc < 0 || (rc = read_ips(at, NULL, first)) < 0 || (rc = read_labels(at, &labels)) < 0)
 		return rc;
 	list = json_object_get(at->json, "ips");
 	addrs = calloc(json_array_size(list) + 1, sizeof(*addrs));
@@ -186,7 +205,10 @@ static int add_node(struct policy_world *world, const struct calico_at *at)
 		return calico_no_memory(at);
 	json_array_foreach(list, i, item)
 		addr_parse(json_string_value(item), &addrs[i]);
-	return policy_world_add_node(world, name, addrs, json_array_size(list)) < 0 ? calico_no_memory(at) : 0;
+	if (policy_world_add_node(world, name, addrs, json_array_size(list), labels) < 0)
+		return calico_no_memory(at);
+	labels = NULL; /* the world's */
+	return 0;
 }
 
 static int add_external(struct policy_world *world, const struct calico_at *at)

@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "model/auto_hosts.h"
 #include "model/endpoint.h"
 #include "model/host_endpoint.h"
 #include "model/policy.h"
@@ -36,6 +37,10 @@ int network_set_parse(const json_t *object, bool global, const struct calico_rem
 /* Refused: no node, neither interface nor addresses, and whatever cannot be understood: one that is not there has no policy, and
  * its interfaces are as open as they were. Remarked: profiles that are not known, which deny. */
 int host_endpoint_parse(const json_t *object, const struct calico_remarks *remarks, struct host_endpoint **ret, struct err *err);
+
+/* KubeControllersConfiguration: only "default" counts, -ENOENT for any other name. Refused: whether they are made at all cannot be
+ * understood. Remarked, and in trouble: templates that cannot be used, those by interfacePattern among them. */
+int auto_hosts_parse(const json_t *object, const struct calico_remarks *remarks, struct auto_hosts **ret, struct err *err);
 
 /* A Pod of core/v1. Its addresses are status.podIPs, or podIP, or what the CNI plugin wrote into annotations; one that
  * has ended, or is on the host's network, has none. Refused: no name or namespace. Remarked: addresses that are none,

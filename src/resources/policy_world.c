@@ -47,6 +47,7 @@ static void free_nodes(struct policy_world *world)
 	for (size_t i = 0; i < world->node_count; i++) {
 		free(world->nodes[i].name);
 		free(world->nodes[i].addrs);
+		labels_free(&world->nodes[i].labels);
 	}
 	free(world->nodes);
 	for (size_t i = 0; i < world->backend_count; i++) {
@@ -75,6 +76,7 @@ void policy_world_free(struct policy_world **at)
 	for (size_t i = 0; i < world->host_count; i++)
 		host_endpoint_free(&world->hosts[i]);
 	free(world->hosts);
+	auto_hosts_free(&world->auto_hosts);
 	for (size_t i = 0; i < world->endpoint_count; i++)
 		endpoint_free(world->pool, &world->endpoints[i]);
 	free(world->endpoints);
@@ -248,12 +250,52 @@ static int refuse_double_hosts(const struct policy_world *world, struct err *err
 	return 0;
 }
 
+static bool has_host(const struct policy_world *world, const char *name)
+{
+	for (size_t i = 0; i < world->host_count; i++)
+		if (strcmp(world->hosts[i]->name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Objects of the same name count instead. */
+static int add_auto_hosts(struct policy_world *world, const struct policy_node *node)
+{
+	const struct auto_host_node what = {node->name, node->labels, node->addrs, node->count};
+	_cleanup_free_ struct host_endpoint **made = NULL;
+	struct host_endpoint **more;
+	size_t count = 0;
+	int rc = auto_hosts_make(world->auto_hosts, &what, &made, &count);
+
+	if (!count)
+		return rc;
+	more = reallocarray(world->hosts, world->host_count + count, sizeof(*more));
+	world->hosts = more ? more : world->hosts;
+	for (size_t i = 0; i < count; i++)
+		if (more && !has_host(world, made[i]->name))
+			more[world->host_count++] = made[i];
+		else
+			host_endpoint_free(&made[i]);
+	return more ? rc : -ENOMEM;
+}
+
+static int add_all_auto_hosts(struct policy_world *world, struct err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < world->node_count && rc == 0; i++)
+		rc = add_auto_hosts(world, &world->nodes[i]);
+	return rc < 0 ? err_set(err, rc, "out of memory") : 0;
+}
+
 int policy_world_finish(struct policy_world *world, struct err *err)
 {
 	int rc = refuse_doubles(world, err);
 
 	if (rc == 0)
 		rc = refuse_double_hosts(world, err);
+	if (rc == 0)
+		rc = add_all_auto_hosts(world, err);
 	for (size_t i = 0; i < world->node_count && rc == 0; i++)
 		rc = add_node_end(world, i, err);
 	for (size_t i = 0; i < world->endpoint_count && rc == 0; i++)

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/hash.h"
+#include "model/auto_hosts.h"
 #include "model/endpoint.h"
 #include "model/host_endpoint.h"
 #include "model/policy.h"
@@ -25,6 +26,7 @@ struct policy_node {
 	char *name;
 	struct addr *addrs; /* first those that people know, then those of tunnels */
 	size_t count;
+	struct labels *labels; /* never null */
 };
 
 struct policy_backend {
@@ -51,8 +53,9 @@ struct policy_world {
 	size_t tier_count;
 	struct network_set **sets;
 	size_t set_count;
-	struct host_endpoint **hosts;
+	struct host_endpoint **hosts; /* after policy_world_finish also those that nodes have by themselves */
 	size_t host_count;
+	struct auto_hosts *auto_hosts; /* null: nothing is said of them */
 	struct endpoint **endpoints;
 	size_t endpoint_count;
 	struct policy_owner *namespaces, *accounts;
@@ -70,7 +73,8 @@ void policy_world_free(struct policy_world **world); /* null inside is fine */
 /* By apiVersion and kind; one that says neither is a Kubernetes NetworkPolicy. 1, or 0 for kinds that are not enforced.
  * Refused: what its parser refuses. */
 int policy_world_add(struct policy_world *world, const json_t *object, const struct calico_remarks *remarks, struct err *err);
-int policy_world_add_node(struct policy_world *world, const char *name, const struct addr *addrs, size_t count);
+/* labels are the world's on success. */
+int policy_world_add_node(struct policy_world *world, const char *name, const struct addr *addrs, size_t count, struct labels *labels);
 /* name: as in struct policy_end. */
 int policy_world_add_external(struct policy_world *world, const char *name, const struct addr addr[FAMILY_COUNT]);
 /* -EINVAL: two objects of one kind have the same name. */

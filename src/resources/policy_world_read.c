@@ -133,6 +133,21 @@ static int add_host(struct policy_world *world, const json_t *object, const stru
 	return 0;
 }
 
+static int add_controllers(struct policy_world *world, const json_t *object, const struct calico_remarks *remarks, struct err *err)
+{
+	struct auto_hosts *hosts = NULL;
+	int rc;
+
+	if (strcmp(object_name(object), "default") != 0)
+		return 0;
+	rc = auto_hosts_parse(object, remarks, &hosts, err);
+	if (rc < 0)
+		return rc;
+	auto_hosts_free(&world->auto_hosts);
+	world->auto_hosts = hosts;
+	return 0;
+}
+
 static int add_pod(struct policy_world *world, const json_t *object, const struct calico_remarks *remarks, struct err *err)
 {
 	struct endpoint *endpoint = NULL, **place;
@@ -191,7 +206,7 @@ static int add_account(struct policy_world *world, const json_t *object, const s
 
 /* -- nodes -- */
 
-int policy_world_add_node(struct policy_world *world, const char *name, const struct addr *addrs, size_t count)
+int policy_world_add_node(struct policy_world *world, const char *name, const struct addr *addrs, size_t count, struct labels *labels)
 {
 	struct policy_node *node;
 	int rc = ADD(world->nodes, world->node_count, &node);
@@ -205,6 +220,7 @@ int policy_world_add_node(struct policy_world *world, const char *name, const st
 	if (count)
 		memcpy(node->addrs, addrs, count * sizeof(*addrs));
 	node->count = count;
+	node->labels = labels;
 	return 0;
 }
 
@@ -233,7 +249,10 @@ static int add_node(struct policy_world *world, const json_t *object, const stru
 	append(addrs, &count, &node->ipip_addr);
 	for (int f = 0; f < FAMILY_COUNT; f++)
 		append(addrs, &count, &node->vxlan_addr[f]);
-	return policy_world_add_node(world, node->name, addrs, count);
+	rc = policy_world_add_node(world, node->name, addrs, count, node->labels);
+	if (rc == 0)
+		node->labels = NULL;
+	return rc;
 }
 
 /* -- backends of Services -- */
@@ -310,6 +329,7 @@ static const struct {
 	{V3, "NetworkSet", add_set},
 	{V3, "GlobalNetworkSet", add_global_set},
 	{V3, "HostEndpoint", add_host},
+	{V3, "KubeControllersConfiguration", add_controllers},
 	{CORE, "Pod", add_pod},
 	{CORE, "Namespace", add_namespace},
 	{CORE, "ServiceAccount", add_account},

@@ -160,6 +160,52 @@ def test_early_and_by_name(world, cast):
     settles({**usual(*cast), (lab.outside, node.ip, OPEN): True, (other, node.ip, OPEN): False}, lab)
 
 
+def controllers(world, autoCreate="Enabled", **more):
+    world.policies.add("controllers")
+    world.lab.store.put("policy-controllers.json", manifest("KubeControllersConfiguration", "default", None, "projectcalico.org/v3", spec={
+        "controllers": {"node": {"hostEndpoint": {"autoCreate": autoCreate, **more}}}}))
+
+
+def tell_nodes(world, **labels):
+    for node in world.lab.nodes:
+        world.policies.add(f"node-{node.name}")
+        world.lab.store.put(f"policy-node-{node.name}.json", manifest("Node", node.name, labels={"at": node.name, **labels}, status={
+            "addresses": [{"type": "InternalIP", "address": ip} for ip in node.ips]}))
+
+
+def test_automatic_host_endpoints(world, cast):
+    """Every node has one by itself, with its Node's labels; it is a peer, too, and an object of its name counts instead."""
+    lab, node, other, web, far = cast
+    tell_nodes(world)
+    controllers(world)
+    world.put("first", "GlobalNetworkPolicy", selector=f"at == '{node.name}'", types=["Ingress"], ingress=[
+        {"action": "Allow", "source": {"selector": f"at == '{other.name}' && has(projectcalico.org/created-by)"}}])
+    world.policies.add("first")
+    settles({**usual(*cast), (lab.outside, node.ip, CLOSED): False, (other, node.ip, CLOSED): True, (lab.outside, other.ip, CLOSED): True,
+             (node, lab.outside.ip, OPEN): True, (far, web.ip, WEB): True}, lab)
+    tell_nodes(world, at="elsewhere")
+    settles({(lab.outside, node.ip, CLOSED): True}, lab)
+    tell_nodes(world)
+    settles({(lab.outside, node.ip, CLOSED): False}, lab)
+    world.host(node, "*", f"{node.name}-auto-hep")
+    settles({(lab.outside, node.ip, CLOSED): True}, lab)
+    world.drop(f"{node.name}-auto-hep")
+    settles({(lab.outside, node.ip, CLOSED): False}, lab)
+    controllers(world, "Disabled")
+    settles({(lab.outside, node.ip, CLOSED): True}, lab)
+
+
+def test_automatic_host_endpoints_by_templates(world, cast, eyes):
+    lab, node, other, web, far = cast
+    tell_nodes(world)
+    controllers(world, createDefaultHostEndpoint="Disabled", templates=[
+        {"generateName": "inner", "nodeSelector": f"at == '{node.name}'", "interfaceCIDRs": [f"{node.ip}/32"], "labels": {"role": "host"}},
+        {"generateName": "other", "interfacePattern": "eth.*"}])
+    world.rules("in", ingress=[])
+    settles({**usual(*cast), (lab.outside, node.ip, CLOSED): False, (lab.outside, other.ip, CLOSED): True}, lab)
+    until(lambda: "templates[1].interfacePattern" in str(eyes(node).status()["problems"]), "a problem names the template", lab)
+
+
 def test_a_host_endpoint_is_a_peer(world, cast):
     lab, node, other, web, far = cast
     world.host(other, "eth0", expectedIPs=[other.ip])

@@ -4,6 +4,8 @@ import ipaddress
 import json
 import lzma
 
+import expressions
+
 PROTOCOLS = {"ICMP": 1, "TCP": 6, "UDP": 17, "ICMPv6": 58, "SCTP": 132, "UDPLite": 136}
 
 
@@ -33,14 +35,42 @@ class Pod:
                       for port in raw.get("ports") or [] if port.get("name")]
 
 
+def automatic(world):
+    """The HostEndpoints that Calico's controllers write (calico.md 8.8): one of all interfaces, and one for each template and node
+    that has addresses in its CIDRs. Those that are there already are not theirs."""
+    made, there = [], {raw["metadata"]["name"] for raw in world.objects if raw["kind"] == "HostEndpoint"}
+    for raw in world.objects:
+        wanted = raw["kind"] == "KubeControllersConfiguration" and raw["metadata"]["name"] == "default" and \
+            raw["spec"]["controllers"]["node"]["hostEndpoint"]
+        if not wanted or wanted.get("autoCreate") != "Enabled":
+            continue
+        for node, ips in world.nodes.items():
+            if wanted.get("createDefaultHostEndpoint") != "Disabled":
+                made.append(host_object(f"{node}-auto-hep", world.node_labels[node], {"node": node, "interfaceName": "*"}, ips))
+            for one in wanted.get("templates") or []:
+                nets = [ipaddress.ip_network(net, strict=False) for net in one["interfaceCIDRs"]]
+                own = [ip for ip in ips if any(ip in net for net in nets)]
+                if own and expressions.matches(one.get("nodeSelector") or "all()", world.node_labels[node]):
+                    made.append(host_object(f"{node}-{one['generateName']}-auto-hep", {**world.node_labels[node], **(one.get("labels") or {})},
+                                            {"node": node}, own))
+    return [one for one in made if one["metadata"]["name"] not in there]
+
+
+def host_object(name, labels, spec, ips):
+    return {"kind": "HostEndpoint", "metadata": {"name": name, "labels": {**labels, "projectcalico.org/created-by": "calico-kube-controllers"}},
+            "spec": {**spec, "expectedIPs": [str(ip) for ip in ips], "profiles": ["projectcalico-default-allow"]}}
+
+
 class World:
     def __init__(self, raw):
         # The API server gives every namespace its name as a label, whatever it was created with.
         self.namespaces = {ns["name"]: {**(ns.get("labels") or {}), "kubernetes.io/metadata.name": ns["name"]}
                            for ns in raw["namespaces"]}
         self.nodes = {node["name"]: [ipaddress.ip_address(ip) for ip in node["ips"]] for node in raw.get("nodes") or []}
+        self.node_labels = {node["name"]: node.get("labels") or {} for node in raw.get("nodes") or []}
         self.pods = {f"{pod['namespace']}/{pod['name']}": Pod(pod) for pod in raw["pods"]}
         self.objects = raw["policies"]
+        self.objects = self.objects + automatic(self)
         self.by_ip = {ip: pod for pod in self.pods.values() if not pod.host for ip in pod.ips}
 
     def extend(self):

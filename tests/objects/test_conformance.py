@@ -391,6 +391,8 @@ POLICY_KINDS = [
     ("NetworkSet", "default", {"nets": ["10.0.0.0/8"]}, {"nets": ["2001:db8::/32"]}),
     ("GlobalNetworkSet", None, {"nets": ["10.0.0.0/8"]}, {"nets": []}),
     ("HostEndpoint", None, {"node": "a", "interfaceName": "*", "expectedIPs": ["192.0.2.1"]}, {"node": "a", "interfaceName": "eth0"}),
+    ("KubeControllersConfiguration", None, {"controllers": {"node": {"hostEndpoint": {"autoCreate": "Enabled"}}}},
+     {"controllers": {"node": {"hostEndpoint": {"autoCreate": "Disabled"}}}}),
     ("ClusterNetworkPolicy", None, {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}},
      {"tier": "Baseline", "priority": 1, "subject": {"namespaces": {}}}),
 ]

@@ -354,7 +354,7 @@ def test_kubectl(v3, probes):
 def test_names_of_our_definitions():
     """reference/calico.md 1.2."""
     names = {one["spec"]["names"]["kind"]: one["spec"] for one in crds(ROOT / "deploy/crds")}
-    assert len(names) == 21
+    assert len(names) == 22
     assert {spec["group"] for kind, spec in names.items() if kind != "ClusterNetworkPolicy"} == {"projectcalico.org"}
     assert names["ClusterNetworkPolicy"]["group"] == "policy.networking.k8s.io"
     assert names["BlockAffinity"]["names"]["shortNames"] == ["affinity", "affinities"]

@@ -49,20 +49,35 @@ static bool is_ours(const struct policer *policer, const struct host_endpoint *h
 	return strcmp(host->node, policer->agent->options.node_name) == 0;
 }
 
-static const struct host_endpoint *host_of(const struct policer *policer, const struct plane_link *link,
+static bool is_before(const struct host_endpoint *a, const struct host_endpoint *b)
+{
+	return is_everywhere(a) < is_everywhere(b) || (is_everywhere(a) == is_everywhere(b) && strcmp(a->name, b->name) < 0);
+}
+
+/* All of this node's, borrowed; null: out of memory. */
+static const struct host_endpoint **list_ours(const struct policer *policer, size_t *ret_count)
+{
+	size_t room = HASH_COUNT(policer->auto_hosts) + world_count(policer, WORLD_HOSTS) + 1;
+	const struct host_endpoint **list = calloc(room, sizeof(*list));
+
+	*ret_count = 0;
+	for (struct world_item *item = policer->world[WORLD_HOSTS].items; list && item; item = item->hh.next)
+		if (is_ours(policer, item->object))
+			list[(*ret_count)++] = item->object;
+	for (struct auto_host *item = policer->auto_hosts; list && item; item = item->hh.next)
+		if (is_ours(policer, item->host))
+			list[(*ret_count)++] = item->host;
+	return list;
+}
+
+static const struct host_endpoint *host_of(const struct host_endpoint *const *list, size_t list_count, const struct plane_link *link,
 	const struct plane_addr *addrs, size_t count)
 {
 	const struct host_endpoint *best = NULL;
 
-	for (struct world_item *item = policer->world[WORLD_HOSTS].items; item; item = item->hh.next) {
-		const struct host_endpoint *host = item->object;
-
-		if (!is_ours(policer, host) || !concerns(host, link, addrs, count))
-			continue;
-		if (!best || is_everywhere(host) < is_everywhere(best) ||
-			(is_everywhere(host) == is_everywhere(best) && strcmp(host->name, best->name) < 0))
-			best = host;
-	}
+	for (size_t i = 0; i < list_count; i++)
+		if (concerns(list[i], link, addrs, count) && (!best || is_before(list[i], best)))
+			best = list[i];
 	return best;
 }
 
@@ -107,30 +122,30 @@ static bool is_placed(const struct host_place *places, size_t count, const char 
 }
 
 /* What is attached follows what is placed. */
-static void attach(struct policer *policer)
+static void attach(struct policer *policer, const struct host_endpoint *const *list, size_t count)
 {
-	for (struct world_item *item = policer->world[WORLD_HOSTS].items; item; item = item->hh.next) {
-		const struct host_endpoint *host = item->object;
-
-		if (is_placed(policer->hosts, policer->host_count, host->name))
-			verdicts_attach_host(policer->verdicts, host->name);
+	for (size_t i = 0; i < count; i++)
+		if (is_placed(policer->hosts, policer->host_count, list[i]->name))
+			verdicts_attach_host(policer->verdicts, list[i]->name);
 		else
-			verdicts_detach_host(policer->verdicts, host->name);
-	}
+			verdicts_detach_host(policer->verdicts, list[i]->name);
 }
 
 void hosts_follow(struct policer *policer, const struct plane_link *links, size_t link_count, const struct plane_addr *addrs,
 	size_t addr_count)
 {
+	_cleanup_free_ const struct host_endpoint **list = NULL;
 	struct host_place *places, *old = policer->hosts;
-	size_t count = 0, old_count = policer->host_count;
+	size_t count = 0, old_count = policer->host_count, list_count = 0;
 	bool same;
 
 	if (!policer->world[WORLD_HOSTS].complete)
 		return;
-	places = calloc(policer->exit_count + 1, sizeof(*places));
+	list = list_ours(policer, &list_count);
+	places = list ? calloc(policer->exit_count + 1, sizeof(*places)) : NULL;
 	for (size_t i = 0; places && i < link_count; i++) {
-		const struct host_endpoint *host = places_is_exit(policer, &links[i]) ? host_of(policer, &links[i], addrs, addr_count) : NULL;
+		const struct host_endpoint *host = places_is_exit(policer, &links[i]) ?
+			host_of(list, list_count, &links[i], addrs, addr_count) : NULL;
 
 		if (!host || count == policer->exit_count)
 			continue;
@@ -149,7 +164,7 @@ void hosts_follow(struct policer *policer, const struct plane_link *links, size_
 		return;
 	}
 	places_done(old, old_count);
-	attach(policer);
+	attach(policer, list, list_count);
 	if (!same)
 		agent_mark(policer->agent); /* the table of the plan names them */
 }
@@ -200,7 +215,7 @@ static void tell_unsettled(struct policer *policer, const char *host, const stru
 static void add_port(struct policer *policer, const struct host_place *place, const struct verdict_host_tables *tables,
 	struct policy_host_port *ret)
 {
-	const struct host_endpoint *host = world_find(policer, WORLD_HOSTS, place->host);
+	const struct host_endpoint *host = auto_hosts_find(policer, place->host);
 
 	*ret = (struct policy_host_port){.ifindex = place->index};
 	memcpy(ret->host.table, tables->tables, sizeof(tables->tables));

@@ -26,6 +26,7 @@ enum world_part {
 	WORLD_SETS,
 	WORLD_GLOBAL_SETS,
 	WORLD_HOSTS,
+	WORLD_CONTROLLERS,
 	WORLD_NAMESPACES,
 	WORLD_NODES,
 	WORLD_LOCAL_PODS,
@@ -150,6 +151,11 @@ struct policer {
 	size_t host_port_count;
 	bool hosts_due; /* to be told again */
 
+	/* auto_hosts.c */
+	struct auto_host *auto_hosts;
+	bool auto_hosts_due;
+	bool node_labels; /* those of Nodes are kept: automatic host endpoints have them */
+
 	uint64_t passes, failures, last_pass_us;
 
 	/* events.c, drops.c */
@@ -235,6 +241,22 @@ int hosts_put(struct policer *policer, bool all, struct err *err);
 /* As local_check. */
 size_t hosts_check(struct policer *policer);
 void hosts_nft(struct policer *policer, struct policy_nft_input *ret);
+
+/* -- auto_hosts.c -- */
+/* Those that nodes have by themselves, but where the store has an object of the same name. Before the places of host endpoints are
+ * looked for. */
+struct auto_host {
+	UT_hash_handle hh; /* by name */
+	struct host_endpoint *host;
+	bool seen;
+};
+void auto_hosts_follow(struct policer *policer);
+bool auto_hosts_are_on(const struct policer *policer);
+/* The addresses of a Node, its own first; null: out of memory. The caller's. */
+struct addr *node_addrs(const struct node *node, size_t *ret_count);
+/* An object's, or an automatic one; null: none. */
+const struct host_endpoint *auto_hosts_find(const struct policer *policer, const char *name);
+void auto_hosts_end(struct policer *policer);
 
 /* -- places.c -- */
 /* By which packets leave: all that is up and not a pod's, but loopback. */

@@ -219,14 +219,46 @@ static void free_host(struct policer *policer, void *object)
 
 static int put_host(struct policer *policer, const char *key, const void *object, const void *old)
 {
-	policer->links_due = true;
+	policer->links_due = policer->auto_hosts_due = true;
 	return verdicts_put_host(policer->verdicts, object);
 }
 
 static void remove_host(struct policer *policer, const char *key, const void *object)
 {
-	policer->links_due = true;
+	policer->links_due = policer->auto_hosts_due = true;
 	verdicts_remove_host(policer->verdicts, ((const struct host_endpoint *)object)->name);
+}
+
+/* -- automatic ones -- */
+
+static int read_controllers(struct policer *policer, const json_t *object, void **ret, struct err *err)
+{
+	int rc = auto_hosts_parse(object, NULL, (struct auto_hosts **)ret, err);
+
+	return rc == -ENOENT ? 0 : rc < 0 ? rc : 1;
+}
+
+static bool controllers_equal(const void *a, const void *b)
+{
+	return auto_hosts_equal(a, b);
+}
+
+static void free_controllers(struct policer *policer, void *object)
+{
+	struct auto_hosts *hosts = object;
+
+	auto_hosts_free(&hosts);
+}
+
+static int put_controllers(struct policer *policer, const char *key, const void *object, const void *old)
+{
+	policer->auto_hosts_due = true;
+	return 0;
+}
+
+static void remove_controllers(struct policer *policer, const char *key, const void *object)
+{
+	policer->auto_hosts_due = true;
 }
 
 /* -- whose labels pods inherit -- */
@@ -298,7 +330,7 @@ static void remove_account(struct policer *policer, const char *key, const void 
 
 /* -- nodes -- */
 
-/* Its labels are not kept, as no policy asks for them: there may be thousands of nodes with a dozen of labels each. */
+/* Its labels are kept for automatic host endpoints alone. */
 static int read_node(struct policer *policer, const json_t *object, void **ret, struct err *err)
 {
 	struct node *node = NULL;
@@ -306,13 +338,16 @@ static int read_node(struct policer *policer, const json_t *object, void **ret, 
 
 	if (rc < 0)
 		return rc;
+	*ret = node;
+	if (policer->node_labels)
+		return 1;
 	labels_free(&node->labels);
 	node->labels = labels_new();
 	if (!node->labels) {
+		*ret = NULL;
 		node_free(&node);
 		return err_set(err, -ENOMEM, "out of memory");
 	}
-	*ret = node;
 	return 1;
 }
 
@@ -333,18 +368,13 @@ static bool is_own(const struct policer *policer, const struct node *node)
 	return strcmp(node->name, policer->agent->options.node_name) == 0;
 }
 
-static int put_node(struct policer *policer, const char *key, const void *object, const void *old)
+struct addr *node_addrs(const struct node *node, size_t *ret_count)
 {
-	const struct node *node = object;
-	_cleanup_free_ struct addr *addrs = calloc(node->other_count + 3 * FAMILY_COUNT, sizeof(*addrs));
+	struct addr *addrs = calloc(node->other_count + 3 * FAMILY_COUNT, sizeof(*addrs));
 	size_t count = 0;
 
 	if (!addrs)
-		return -ENOMEM;
-	if (is_own(policer, node)) {
-		policer->links_due = true; /* together with what our interfaces have */
-		return 0;
-	}
+		return NULL;
 	for (int f = 0; f < FAMILY_COUNT; f++)
 		if (prefix_is_set(&node->address[f]))
 			addrs[count++] = node->address[f].addr;
@@ -355,13 +385,30 @@ static int put_node(struct policer *policer, const char *key, const void *object
 			addrs[count++] = node->vxlan_addr[f];
 	if (addr_is_set(&node->ipip_addr))
 		addrs[count++] = node->ipip_addr;
-	return verdicts_put_node(policer->verdicts, node->name, false, addrs, count);
+	*ret_count = count;
+	return addrs;
+}
+
+static int put_node(struct policer *policer, const char *key, const void *object, const void *old)
+{
+	const struct node *node = object;
+	_cleanup_free_ struct addr *addrs = NULL;
+	size_t count = 0;
+
+	policer->auto_hosts_due = true;
+	if (is_own(policer, node)) {
+		policer->links_due = true; /* together with what our interfaces have */
+		return 0;
+	}
+	addrs = node_addrs(node, &count);
+	return addrs ? verdicts_put_node(policer->verdicts, node->name, false, addrs, count) : -ENOMEM;
 }
 
 static void remove_node(struct policer *policer, const char *key, const void *object)
 {
 	const struct node *node = object;
 
+	policer->auto_hosts_due = true;
 	if (!is_own(policer, node))
 		verdicts_remove_node(policer->verdicts, node->name);
 }
@@ -615,6 +662,8 @@ const struct world_traits world_traits[WORLD_PART_COUNT] = {
 	[WORLD_SETS] = {KIND_NETWORK_SET, SETS(read_set)},
 	[WORLD_GLOBAL_SETS] = {KIND_GLOBAL_NETWORK_SET, SETS(read_global_set)},
 	[WORLD_HOSTS] = {KIND_HOST_ENDPOINT, read_host, hosts_equal, free_host, put_host, remove_host, drop_fields},
+	[WORLD_CONTROLLERS] = {KIND_KUBE_CONTROLLERS_CONFIG, read_controllers, controllers_equal, free_controllers, put_controllers,
+		remove_controllers, drop_fields},
 	[WORLD_NAMESPACES] = {KIND_NAMESPACE, read_namespace, all_labels_equal, free_labels, put_namespace, remove_namespace, drop_owner},
 	[WORLD_NODES] = {KIND_NODE, read_node, nodes_equal, free_node, put_node, remove_node, drop_node},
 	[WORLD_LOCAL_PODS] = {KIND_POD, read_local_pod, endpoints_equal, free_endpoint, put_local_pod, remove_local_pod, drop_pod},

@@ -283,6 +283,7 @@ static void look_at_ranges(struct policer *policer)
 
 void places_follow(struct policer *policer)
 {
+	auto_hosts_follow(policer);
 	if (policer->links_due)
 		look_at_links(policer);
 	if (!policer->agent->calico)

@@ -100,6 +100,7 @@ int policer_pass(struct policer *policer, struct err *err)
 
 	if (!may_go_on(policer))
 		return err_set(err, -EAGAIN, "policy: %s", policer->waiting);
+	auto_hosts_follow(policer);
 	if (policer->slices_due)
 		parts_tell_backends(policer);
 	rc = verdicts_update(policer->verdicts, &change, err);
@@ -233,6 +234,7 @@ static void let_go(struct policer *policer)
 	world_end(policer);
 	places_free(policer);
 	hosts_end(policer);
+	auto_hosts_end(policer);
 	if (policer->plane)
 		policy_plane_free(policer->plane);
 	policer->plane = NULL;

@@ -5,6 +5,7 @@
  */
 #include "agent/policy/internal.h"
 
+#include "model/auto_hosts.h"
 #include "objects/kind.h"
 
 #include <errno.h>
@@ -101,13 +102,16 @@ static int take(struct world *world, const char *key, void *object)
 
 static bool is_of_people(const struct world *world)
 {
-	return world->part <= WORLD_HOSTS;
+	return world->part <= WORLD_CONTROLLERS;
 }
 
 static const char *trouble_of(const struct world *world, const struct world_item *item)
 {
 	bool is_policy = world->part >= WORLD_NETWORK_POLICIES && world->part <= WORLD_GLOBAL_POLICIES;
 	const char *trouble = is_policy && item ? ((const struct policy *)item->object)->trouble : NULL;
+
+	if (world->part == WORLD_CONTROLLERS && item)
+		trouble = ((const struct auto_hosts *)item->object)->trouble;
 
 	return trouble ? trouble : "";
 }
@@ -175,6 +179,7 @@ static void on_end(void *ctx)
 			drop(world, item);
 	world->complete = true;
 	world->policer->links_due |= world->part == WORLD_HOSTS; /* which interface has which */
+	world->policer->auto_hosts_due = true;
 	policer_mark(world->policer);
 }
 
@@ -253,9 +258,22 @@ static bool policies_are_known(const struct policer *policer)
 	return true;
 }
 
+/* There may be thousands of nodes with a dozen of labels each, which nobody else asks for. */
+static void adjust_nodes(struct policer *policer)
+{
+	struct world *nodes = &policer->world[WORLD_NODES];
+
+	if (!policer->world[WORLD_CONTROLLERS].complete || policer->node_labels == auto_hosts_are_on(policer))
+		return;
+	policer->node_labels = auto_hosts_are_on(policer);
+	forget(nodes);
+	follow(nodes);
+}
+
 /* Not from inside a watch's events. */
 void world_adjust(struct policer *policer)
 {
+	adjust_nodes(policer);
 	if (!policies_are_known(policer))
 		return;
 	for (int i = WORLD_PODS; i < WORLD_PART_COUNT; i++) {
@@ -278,7 +296,10 @@ bool world_is_complete(struct policer *policer, char *waiting, size_t size)
 		snprintf(waiting, size, "the first list of %ss is not complete", kind_name(world_traits[i].kind));
 		return false;
 	}
-	return true;
+	if (policer->node_labels == auto_hosts_are_on(policer))
+		return true;
+	snprintf(waiting, size, "Nodes are about to be read with their labels, for automatic host endpoints");
+	return false;
 }
 
 const void *world_find(const struct policer *policer, enum world_part part, const char *key)

@@ -78,6 +78,37 @@ def peers():
     ]
 
 
+def controllers(autoCreate="Enabled", **more):
+    return made("KubeControllersConfiguration", meta("default"), {"controllers": {"node": {"hostEndpoint": {"autoCreate": autoCreate, **more}}}})
+
+
+def automatic():
+    """Both nodes have one by themselves; node1 is labelled as the first."""
+    deny = everywhere(selector="first == 'yes'", ingress=[])
+    inner = {"generateName": "in", "interfaceCIDRs": ["172.30.0.11/32"], "labels": {"role": "host"}}
+
+    def one(title, objects, lines):
+        state = town("4")
+        state["nodes"][0]["labels"] = {"first": "yes"}
+        return case(f"hosts: {title}", state, objects, lines, FLOWS, nodes=True)
+
+    closed = ["deny * -> node:node1", SAFE_IN]
+    return [
+        one("automatic ones change nothing by themselves", [controllers()], []),
+        one("automatic ones have their node's labels", [controllers(), deny], closed),
+        one("and one more", [controllers(), everywhere(selector="has(projectcalico.org/created-by)", ingress=[])],
+            [*closed, "deny * -> node:node2", "allow * -> node:node2 TCP/22"]),
+        one("none unless they are wanted", [controllers("Disabled"), deny], []),
+        one("an object of the name counts instead", [controllers(), host("node1-auto-hep", interface="*", **OPEN), deny], []),
+        one("another object comes first", [controllers(), host("z", **OPEN), deny], []),
+        one("as peers", [controllers(), everywhere(selector="app == 'db'", ingress=[allow({"selector": "first == 'yes'"})])],
+            ["deny * -> shop/db", "allow node:node1 -> shop/db"]),
+        one("by templates", [controllers(createDefaultHostEndpoint="Disabled", templates=[inner]), everywhere(selector=HOST, ingress=[])], closed),
+        one("by templates for some nodes", [controllers(templates=[{**inner, "nodeSelector": "!has(first)"}]),
+                                            everywhere(selector=HOST, ingress=[])], []),
+    ]
+
+
 def forwarded():
     """node1's pods are shop/web and bank/web; what crosses node1's interface comes from or goes to elsewhere."""
     friend, port80 = {"nets": ["198.51.100.0/24"]}, {"ports": [80]}
@@ -128,4 +159,4 @@ def early():
 
 def cases():
     assert OUTSIDE[0][1][0].startswith("198.51.100.")
-    return [*profiles(), *ordinary(), *peers(), *forwarded(), *early()]
+    return [*profiles(), *ordinary(), *peers(), *automatic(), *forwarded(), *early()]

@@ -90,6 +90,7 @@ static int parse_set(const json_t *object, const struct calico_remarks *remarks,
 ONE(policy, parse_policy(object, remarks, &made, err), parse_policy(object, NULL, &again, NULL))
 ONE(tier, tier_parse(object, remarks, &made, err), tier_parse(object, NULL, &again, NULL))
 ONE(host_endpoint, host_endpoint_parse(object, remarks, &made, err), host_endpoint_parse(object, NULL, &again, NULL))
+ONE(auto_hosts, auto_hosts_parse(object, remarks, &made, err), auto_hosts_parse(object, NULL, &again, NULL))
 ONE(network_set, parse_set(object, remarks, &made, err), parse_set(object, NULL, &again, NULL))
 
 static struct endpoint_pool *pool;
@@ -253,6 +254,7 @@ static const struct kind_test {
 	{"NetworkSet", NULL, try_network_set, same_network_set},
 	{"GlobalNetworkSet", NULL, try_network_set, same_network_set},
 	{"HostEndpoint", NULL, try_host_endpoint, same_host_endpoint},
+	{"KubeControllersConfiguration", NULL, try_auto_hosts, same_auto_hosts},
 	{"Pod", NULL, try_pod, same_pod},
 	{"Namespace", NULL, try_namespace, same_namespace},
 	{"ServiceAccount", NULL, try_service_account, same_service_account},

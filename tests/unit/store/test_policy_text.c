@@ -146,6 +146,30 @@ void text_host_endpoint(struct buf *out, const struct host_endpoint *host)
 	text_labels(out, host->labels);
 }
 
+void text_auto_hosts(struct buf *out, const struct auto_hosts *hosts)
+{
+	static const char *const addresses[] = {"192.0.2.1", "10.0.0.1", "2001:db8::1"};
+	struct host_endpoint **made = NULL;
+	struct addr addrs[ARRAY_SIZE(addresses)];
+	struct labels *labels = labels_new();
+	size_t count = 0;
+
+	labels_set(labels, "a", "b");
+	labels_set(labels, "rack", "r1");
+	for (size_t i = 0; i < ARRAY_SIZE(addrs); i++)
+		addr_parse(addresses[i], &addrs[i]);
+	buf_printf(out, "automatic host endpoints: %s\n", hosts->on ? "on" : "off");
+	if (hosts->trouble)
+		buf_printf(out, "trouble: %s\n", hosts->trouble);
+	auto_hosts_make(hosts, &(struct auto_host_node){"n1", labels, addrs, ARRAY_SIZE(addrs)}, &made, &count);
+	for (size_t i = 0; i < count; i++) {
+		text_host_endpoint(out, made[i]);
+		host_endpoint_free(&made[i]);
+	}
+	free(made);
+	labels_free(&labels);
+}
+
 void text_endpoint(struct buf *out, const struct endpoint *endpoint)
 {
 	char text[ADDR_TEXT_MAX];
