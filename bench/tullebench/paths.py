@@ -39,7 +39,7 @@ def _pods(lab):
     return [node.pod_add(f"bench-{node.index}") for node in lab.nodes]
 
 
-def _vxlan_by_hand(lab):
+def vxlan_by_hand(lab):
     """flannel.1 with neighbours, FDB and routes, in place of the plain routes (reference/flannel.md 4.1)."""
     macs = {node.index: f"02:00:00:00:00:{node.index:02x}" for node in lab.nodes}
     for node in lab.nodes:
@@ -92,19 +92,19 @@ def _guard(lab):
               *(word for peer, subnet in _peers(node) for word in (f"node={peer.ip}", f"source={subnet}={peer.ip}")))
 
 
-def _has_kernel_ipip():
+def has_kernel_ipip():
     done = subprocess.run(["unshare", "-n", "ip", "link", "add", "probe0", "type", "ipip", "remote", "192.0.2.1"], capture_output=True)
     return done.returncode == 0
 
 
 # Layouts of routed pods: bytes that the encapsulation takes, what lays it.
-ROUTED = {"routed": (0, ()), "routed vxlan": (50, (_vxlan_by_hand,)), "routed vxlan, guard": (50, (_vxlan_by_hand, _guard)),
+ROUTED = {"routed": (0, ()), "routed vxlan": (50, (vxlan_by_hand,)), "routed vxlan, guard": (50, (vxlan_by_hand, _guard)),
           "routed ipip kernel": (20, (_kernel_ipip,)), "routed ipip kernel, guard": (20, (_kernel_ipip, _guard)),
           "routed ipip carrier": (20, (_carrier_ipip,)), "routed ipip carrier, guard": (20, (_carrier_ipip, _guard))}
 
 
 def routed_layouts(labs, names=tuple(ROUTED)):
-    kernel_ipip = _has_kernel_ipip()
+    kernel_ipip = has_kernel_ipip()
     for name in names:
         overhead, steps = ROUTED[name]
         if _kernel_ipip in steps and not kernel_ipip:
@@ -134,7 +134,7 @@ def _layouts(labs):
             for node in lab.nodes:
                 node.configure()
             lab.underlay.mtu += 50
-            _vxlan_by_hand(lab)
+            vxlan_by_hand(lab)
         one, two = _pods(lab)
         found.append(Layout(name, one, two, two.ip))
     found += routed_layouts(labs)
