@@ -122,13 +122,25 @@ static void add_tunnels(struct buf *nft, const struct policy_nft_input *input, c
 		buf_printf(nft, "\t\tudp dport %u %s\n", input->tunnel_port, verdict);
 }
 
+/* Answers pass: whoever began was judged, and each packet of theirs is judged as the first one was, so that a connection is cut
+ * when policy comes to deny it. To be expected are errors that belong to a connection. */
+static void add_answers(struct buf *nft, bool standing, const char *verdict)
+{
+	if (standing) {
+		buf_printf(nft, "\t\tct state established,related %s\n", verdict);
+		return;
+	}
+	buf_printf(nft, "\t\tct state related %s\n", verdict);
+	buf_printf(nft, "\t\tct direction reply %s\n", verdict);
+}
+
 static void add_input(struct buf *nft, const struct policy_nft_input *input)
 {
 	buf_printf(nft,
 		"\tchain policy_input {\n\t\ttype filter hook input priority -5; policy accept;\n"
 		"\t\tmeta mark & 0x%08x == 0x00000000 accept\n", input->mark_pending);
 	add_hosts(nft, input, "\t\tiifname != ", " accept\n");
-	buf_add_str(nft, "\t\tct state established,related accept\n");
+	add_answers(nft, input->keep, "accept");
 	add_failsafes(nft, &input->failsafes[POLICY_INGRESS], "th dport", "saddr", "accept");
 	add_tunnels(nft, input, "accept");
 	buf_add_str(nft, "\t\tcounter drop comment \"denied to this node by policy of a host endpoint\"\n\t}\n");
@@ -138,18 +150,22 @@ static void add_input(struct buf *nft, const struct policy_nft_input *input)
 static void add_forward(struct buf *nft, const struct policy_nft_input *input)
 {
 	uint32_t both = input->mark_pending | input->mark_host;
-	char clear[64];
+	bool standing = input->keep || !input->forwards;
+	char clear[64], pass[64];
 
 	snprintf(clear, sizeof(clear), "meta mark set meta mark & 0x%08x", ~input->mark_host);
+	snprintf(pass, sizeof(pass), "meta mark set meta mark & 0x%08x return", ~both);
 	buf_add_str(nft, "\tchain policy_forward_in {\n");
-	buf_printf(nft, "\t\tct state established,related meta mark set meta mark & 0x%08x return\n", ~both);
+	add_answers(nft, input->keep, pass);
 	add_failsafes(nft, &input->failsafes[POLICY_INGRESS], "ct original proto-dst", "saddr", clear);
 	buf_printf(nft, "\t\tmeta mark & 0x%08x != 0x00000000 counter drop comment \"denied early by policy of a host endpoint\"\n",
 		input->mark_host);
+	if (standing && !input->keep)
+		buf_printf(nft, "\t\tct state established %s\n", pass);
 	buf_printf(nft, "\t\tmeta mark set meta mark & 0x%08x\n\t\tmeta mark set meta mark | 0x%08x\n\t}\n", ~both, input->mark_pending);
 	buf_add_str(nft, "\tchain policy_forward {\n\t\ttype filter hook forward priority -5; policy accept;\n");
 	add_hosts(nft, input, "\t\tiifname ", " jump policy_forward_in\n");
-	buf_add_str(nft, "\t\tct state established,related accept\n");
+	add_answers(nft, standing, "accept");
 	add_hosts(nft, input, "\t\toifname ", "");
 	buf_printf(nft, " meta mark set meta mark | 0x%08x\n\t}\n", input->mark_pending);
 }
@@ -161,7 +177,7 @@ static void add_leave(struct buf *nft, const struct policy_nft_input *input)
 		"\tchain policy_leave {\n\t\ttype filter hook postrouting priority 105; policy accept;\n"
 		"\t\tmeta mark & 0x%08x == 0x00000000 accept\n", input->mark_host);
 	add_hosts(nft, input, "\t\toifname != ", " accept\n");
-	buf_add_str(nft, "\t\tct state established,related accept\n");
+	add_answers(nft, input->keep, "accept");
 	add_failsafes(nft, &input->failsafes[POLICY_EGRESS], "th dport", "daddr", "accept");
 	add_tunnels(nft, input, "accept");
 	buf_printf(nft, "\t\tmeta mark set meta mark | 0x%08x\n\t}\n", input->mark_pending);

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "model/failsafe.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,8 @@ struct policy_nft_input {
 	size_t host_count;
 	struct failsafes failsafes[POLICY_DIRECTION_COUNT];
 	uint16_t tunnel_port; /* UDP, between nodes; 0: none */
+	bool keep;     /* connections of host endpoints that stand are not judged again */
+	bool forwards; /* some host endpoint judges what is forwarded: connections that stand, too */
 };
 
 /* Appends three chains, and three more where there are host endpoints. 0 or -ENOMEM. */

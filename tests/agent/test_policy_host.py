@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Host endpoints, from manifests in the store to packets: who reaches a node, whom it reaches, and what it passes on."""
+import socket
+
 import pytest
 from calico_words import manifest, pool
 from tullelab import LabError, wait
@@ -204,6 +206,47 @@ def test_automatic_host_endpoints_by_templates(world, cast, eyes):
     world.rules("in", ingress=[])
     settles({**usual(*cast), (lab.outside, node.ip, CLOSED): False, (lab.outside, other.ip, CLOSED): True}, lab)
     until(lambda: "templates[1].interfacePattern" in str(eyes(node).status()["problems"]), "a problem names the template", lab)
+
+
+ECHO = ("import socket, threading\n"
+        "def talk(c):\n while 1:\n  d = c.recv(99)\n  if not d: break\n  c.sendall(d)\n"
+        "s = socket.create_server(('', 9000))\nprint('up', flush=True)\n"
+        "while 1: threading.Thread(target=talk, args=(s.accept()[0],), daemon=True).start()\n")
+
+
+def test_connections_that_stand_are_cut(world, cast):
+    """Whoever began them, and go on when they are allowed again; answers to others pass."""
+    lab, node, other, web, far = cast
+    world.host(node)
+    settles({**usual(*cast), (lab.outside, node.ip, CLOSED): True, (node, lab.outside.ip, OPEN): True, (far, web.ip, CLOSED): True}, lab)
+    sinks = [place.daemon(["python3", "-c", ECHO], f"sink-{index}")
+             for index, place in enumerate((node, lab.outside, web))]
+    until(lambda: all("up" in sink.log for sink in sinks), "they listen", lab)
+    try:
+        with lab.outside.connect(node.ip, 9000, timeout=1) as comes, node.connect(lab.outside.ip, 9000, timeout=1) as leaves, \
+                far.connect(web.ip, 9000, timeout=1) as crosses:
+            def echoes(connection):
+                connection.sendall(b"hello")
+                try:
+                    return bool(connection.recv(99))
+                except socket.timeout:
+                    return False
+
+            def only_cut(cut):
+                wait.until(lambda: [echoes(one) for one in (comes, leaves, crosses)] == [one is not cut for one in (comes, leaves, crosses)],
+                           "one of them is cut" if cut else "they go on where they were", 40, detail=lambda: lab.nodes[0].log[-1500:])
+            only_cut(None)
+            from_outside, to_outside = ([{"action": "Deny", end: {"nets": [f"{lab.outside.ip}/32"]}}, {"action": "Allow"}]
+                                        for end in ("source", "destination"))
+            for cut, rules in ((comes, {"ingress": from_outside}), (leaves, {"egress": to_outside}), (crosses, {
+                    "ingress": [{"action": "Deny", "source": {"selector": "app == 'far'"}}, {"action": "Allow"}], "applyOnForward": True})):
+                world.rules("cut", **rules)
+                only_cut(cut)
+                world.drop("cut")
+                only_cut(None)
+    finally:
+        for sink in sinks:
+            sink.stop()
 
 
 def test_a_host_endpoint_is_a_peer(world, cast):

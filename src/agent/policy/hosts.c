@@ -224,6 +224,18 @@ static void add_port(struct policer *policer, const struct host_place *place, co
 	tell_unsettled(policer, place->host, tables->unsettled);
 }
 
+/* The table of the plan has each packet that is forwarded judged only where somebody does. */
+static void note_forwards(struct policer *policer, const struct policy_host_port *ports, size_t count)
+{
+	bool forwards = false;
+
+	for (size_t i = 0; i < count; i++)
+		forwards |= ports[i].host.table[POLICY_TRAFFIC_FORWARD][0] || ports[i].host.table[POLICY_TRAFFIC_FORWARD][1];
+	if (forwards != policer->host_forwards)
+		agent_mark(policer->agent);
+	policer->host_forwards = forwards;
+}
+
 int hosts_put(struct policer *policer, bool all, struct err *err)
 {
 	struct policy_host_port *ports = calloc(policer->host_count + 1, sizeof(*ports));
@@ -248,6 +260,7 @@ int hosts_put(struct policer *policer, bool all, struct err *err)
 		free(ports);
 		return rc;
 	}
+	note_forwards(policer, ports, count);
 	free(policer->host_ports);
 	policer->host_ports = ports;
 	policer->host_port_count = count;
@@ -278,6 +291,8 @@ void hosts_nft(struct policer *policer, struct policy_nft_input *ret)
 
 	ret->hosts = policer->host_names;
 	ret->host_count = policer->host_names ? policer->host_count : 0;
+	ret->keep = strcmp(agent->options.policy_established, "keep") == 0;
+	ret->forwards = policer->host_forwards;
 	if (agent->calico)
 		felix = *calico_felix(agent->calico);
 	ret->tunnel_port = agent->calico ? felix.vxlan_port : agent->have_network ? network_port(&agent->network) : 0;

@@ -150,6 +150,7 @@ struct policer {
 	struct policy_host_port *host_ports; /* as the kernel was told */
 	size_t host_port_count;
 	bool hosts_due; /* to be told again */
+	bool host_forwards; /* some of them judge what is forwarded */
 
 	/* auto_hosts.c */
 	struct auto_host *auto_hosts;

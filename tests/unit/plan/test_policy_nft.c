@@ -71,6 +71,7 @@ static struct policy_nft_input with_hosts(void)
 	with.failsafes[POLICY_EGRESS] = (struct failsafes){.items = {{.protocol = IPPROTO_UDP, .port = 53}}, .count = 1};
 	prefix_parse("192.0.2.0/24", &with.failsafes[POLICY_INGRESS].items[1].net);
 	with.tunnel_port = 8472;
+	with.forwards = true;
 	return with;
 }
 
@@ -81,7 +82,8 @@ static void test_host_endpoints(void **state)
 		"\t\ttype filter hook input priority -5; policy accept;\n"
 		"\t\tmeta mark & 0x00100000 == 0x00000000 accept\n"
 		"\t\tiifname != { \"eth0\", \"eth1\" } accept\n"
-		"\t\tct state established,related accept\n"
+		"\t\tct state related accept\n"
+		"\t\tct direction reply accept\n"
 		"\t\tmeta l4proto tcp th dport 22 accept\n"
 		"\t\tmeta l4proto udp ip saddr 192.0.2.0/24 th dport 68 accept\n"
 		"\t\tmeta l4proto 4 accept\n"
@@ -89,7 +91,8 @@ static void test_host_endpoints(void **state)
 		"\t\tcounter drop comment \"denied to this node by policy of a host endpoint\"\n"
 		"\t}\n"
 		"\tchain policy_forward_in {\n"
-		"\t\tct state established,related meta mark set meta mark & 0xffcfffff return\n"
+		"\t\tct state related meta mark set meta mark & 0xffcfffff return\n"
+		"\t\tct direction reply meta mark set meta mark & 0xffcfffff return\n"
 		"\t\tmeta l4proto tcp ct original proto-dst 22 meta mark set meta mark & 0xffdfffff\n"
 		"\t\tmeta l4proto udp ip saddr 192.0.2.0/24 ct original proto-dst 68 meta mark set meta mark & 0xffdfffff\n"
 		"\t\tmeta mark & 0x00200000 != 0x00000000 counter drop comment \"denied early by policy of a host endpoint\"\n"
@@ -99,14 +102,16 @@ static void test_host_endpoints(void **state)
 		"\tchain policy_forward {\n"
 		"\t\ttype filter hook forward priority -5; policy accept;\n"
 		"\t\tiifname { \"eth0\", \"eth1\" } jump policy_forward_in\n"
-		"\t\tct state established,related accept\n"
+		"\t\tct state related accept\n"
+		"\t\tct direction reply accept\n"
 		"\t\toifname { \"eth0\", \"eth1\" } meta mark set meta mark | 0x00100000\n"
 		"\t}\n"
 		"\tchain policy_leave {\n"
 		"\t\ttype filter hook postrouting priority 105; policy accept;\n"
 		"\t\tmeta mark & 0x00200000 == 0x00000000 accept\n"
 		"\t\toifname != { \"eth0\", \"eth1\" } accept\n"
-		"\t\tct state established,related accept\n"
+		"\t\tct state related accept\n"
+		"\t\tct direction reply accept\n"
 		"\t\tmeta l4proto udp th dport 53 accept\n"
 		"\t\tmeta l4proto 4 accept\n"
 		"\t\tudp dport 8472 accept\n"
@@ -119,6 +124,34 @@ static void test_host_endpoints(void **state)
 	assert_string_equal(strstr(buf_text(&buf), "\tchain policy_input"), expected);
 	/* what their program says of a packet is not taken away */
 	assert_non_null(strstr(buf_text(&buf), "\t\tiifname { \"eth0\", \"eth1\" } return\n\t\tiifname \"tul*\""));
+}
+
+static size_t count_of(const struct policy_nft_input *what, const char *word)
+{
+	_cleanup_(buf_free) struct buf buf = BUF_INIT(0);
+	size_t count = 0;
+
+	assert_int_equal(policy_nft_add(&buf, what), 0);
+	for (const char *at = buf_text(&buf); (at = strstr(at, word)); at++)
+		count++;
+	return count;
+}
+
+/* Connections that stand: all are judged, those that are forwarded only where somebody judges them, or none. */
+static void test_what_stands(void **state)
+{
+	struct policy_nft_input with = with_hosts();
+
+	assert_int_equal(count_of(&with, "ct direction reply"), 4);
+	assert_int_equal(count_of(&with, "ct state established"), 0);
+	with.forwards = false;
+	assert_int_equal(count_of(&with, "ct direction reply"), 3);
+	assert_int_equal(count_of(&with, "ct state established meta mark set meta mark & 0xffcfffff return"), 1);
+	assert_int_equal(count_of(&with, "ct state established,related accept"), 1);
+	with.keep = true;
+	assert_int_equal(count_of(&with, "ct direction reply"), 0);
+	assert_int_equal(count_of(&with, "ct state established,related"), 4);
+	assert_int_equal(count_of(&with, "ct state established meta"), 0);
 }
 
 static void test_full_buffer_is_told(void **state)
@@ -151,6 +184,7 @@ int main(void)
 		cmocka_unit_test(test_chains),
 		cmocka_unit_test(test_without_exits_nothing_leaves),
 		cmocka_unit_test(test_host_endpoints),
+		cmocka_unit_test(test_what_stands),
 		cmocka_unit_test(test_full_buffer_is_told),
 		cmocka_unit_test(test_plan_has_it_when_asked),
 	};
