@@ -208,6 +208,20 @@ def test_automatic_host_endpoints_by_templates(world, cast, eyes):
     until(lambda: "templates[1].interfacePattern" in str(eyes(node).status()["problems"]), "a problem names the template", lab)
 
 
+@pytest.mark.parametrize("world", ["host-gw", "pool"], indirect=True, scope="module")
+def test_failsafe_ports_are_said_by_felix(world, cast):
+    lab, node, other, web, far = cast
+    world.host(node, profiles=())
+    settles({(lab.outside, node.ip, CLOSED): False, (lab.outside, node.ip, FAILSAFE): True}, lab)
+    world.policies.add("felix")
+    for name, port in (("default", OPEN), (f"node.{node.name}", CLOSED)):
+        lab.store.put("policy-felix.json", manifest("FelixConfiguration", name, None, "projectcalico.org/v3", spec={
+            "failsafeInboundHostPorts": [{"protocol": "tcp", "port": port}], "failsafeOutboundHostPorts": []}))
+        settles({(lab.outside, node.ip, one): one == port for one in (OPEN, CLOSED, FAILSAFE)}, lab)
+    world.drop("felix")
+    settles({(lab.outside, node.ip, CLOSED): False, (lab.outside, node.ip, FAILSAFE): True}, lab)
+
+
 ECHO = ("import socket, threading\n"
         "def talk(c):\n while 1:\n  d = c.recv(99)\n  if not d: break\n  c.sendall(d)\n"
         "s = socket.create_server(('', 9000))\nprint('up', flush=True)\n"

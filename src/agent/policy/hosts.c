@@ -5,8 +5,10 @@
 #include "agent/policy/internal.h"
 
 #include "agent/calico/calico.h"
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "model/felix.h"
+#include "resources/resources.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -284,17 +286,40 @@ size_t hosts_check(struct policer *policer)
 
 /* -- for the table of the plan -- */
 
+static void add_remark(void *ctx, const char *text)
+{
+	struct buf *story = ctx;
+
+	buf_printf(story, "%s%s", story->len ? "; " : "", text);
+}
+
+/* Where Calico's half of the agent does not read it. */
+static struct felix read_felix(struct policer *policer)
+{
+	_cleanup_(buf_free) struct buf story = BUF_INIT(2048);
+	const struct calico_remarks remarks = {.remark = add_remark, .ctx = &story};
+	const struct node *own = world_find(policer, WORLD_NODES, policer->agent->options.node_name);
+	_cleanup_free_ const json_t **objects = calloc(world_count(policer, WORLD_FELIX) + 1, sizeof(*objects));
+	struct felix felix;
+	size_t count = 0;
+
+	for (struct world_item *item = policer->world[WORLD_FELIX].items; objects && item; item = item->hh.next)
+		objects[count++] = item->object;
+	felix = calico_felix_merge(objects, count, policer->agent->options.node_name, own ? own->labels : NULL, &remarks);
+	policer_problem(policer, "FelixConfiguration", buf_text(&story));
+	return felix;
+}
+
 void hosts_nft(struct policer *policer, struct policy_nft_input *ret)
 {
 	const struct agent *agent = policer->agent;
-	struct felix felix = felix_defaults();
+	struct felix felix;
 
 	ret->hosts = policer->host_names;
 	ret->host_count = policer->host_names ? policer->host_count : 0;
 	ret->keep = strcmp(agent->options.policy_established, "keep") == 0;
 	ret->forwards = policer->host_forwards;
-	if (agent->calico)
-		felix = *calico_felix(agent->calico);
+	felix = agent->calico ? *calico_felix(agent->calico) : read_felix(policer);
 	ret->tunnel_port = agent->calico ? felix.vxlan_port : agent->have_network ? network_port(&agent->network) : 0;
 	memcpy(ret->failsafes, felix.failsafes, sizeof(ret->failsafes));
 }

@@ -34,6 +34,7 @@ enum world_part {
 	WORLD_PODS, /* of other nodes, those that have addresses */
 	WORLD_ACCOUNTS,
 	WORLD_SLICES,
+	WORLD_FELIX, /* FelixConfiguration, where nobody else watches it */
 	WORLD_PART_COUNT
 };
 

@@ -330,7 +330,12 @@ static void remove_account(struct policer *policer, const char *key, const void 
 
 /* -- nodes -- */
 
-/* Its labels are kept for automatic host endpoints alone. */
+static bool is_own(const struct policer *policer, const struct node *node)
+{
+	return strcmp(node->name, policer->agent->options.node_name) == 0;
+}
+
+/* Labels are kept for automatic host endpoints; those of this node choose a FelixConfiguration, too. */
 static int read_node(struct policer *policer, const json_t *object, void **ret, struct err *err)
 {
 	struct node *node = NULL;
@@ -339,7 +344,7 @@ static int read_node(struct policer *policer, const json_t *object, void **ret, 
 	if (rc < 0)
 		return rc;
 	*ret = node;
-	if (policer->node_labels)
+	if (policer->node_labels || is_own(policer, node))
 		return 1;
 	labels_free(&node->labels);
 	node->labels = labels_new();
@@ -361,11 +366,6 @@ static void free_node(struct policer *policer, void *object)
 	struct node *node = object;
 
 	node_free(&node);
-}
-
-static bool is_own(const struct policer *policer, const struct node *node)
-{
-	return strcmp(node->name, policer->agent->options.node_name) == 0;
 }
 
 struct addr *node_addrs(const struct node *node, size_t *ret_count)
@@ -398,6 +398,8 @@ static int put_node(struct policer *policer, const char *key, const void *object
 	policer->auto_hosts_due = true;
 	if (is_own(policer, node)) {
 		policer->links_due = true; /* together with what our interfaces have */
+		if (world_count(policer, WORLD_FELIX))
+			agent_mark(policer->agent);
 		return 0;
 	}
 	addrs = node_addrs(node, &count);
@@ -639,6 +641,35 @@ void parts_tell_backends(struct policer *policer)
 		tell_policies(policer, &policer->world[i]);
 }
 
+/* -- FelixConfiguration: all of them together say something -- */
+
+static int read_felix(struct policer *policer, const json_t *object, void **ret, struct err *err)
+{
+	*ret = json_incref((json_t *)object);
+	return 1;
+}
+
+static bool felix_objects_equal(const void *a, const void *b)
+{
+	return json_equal(a, b);
+}
+
+static void free_felix(struct policer *policer, void *object)
+{
+	json_decref(object);
+}
+
+static int put_felix(struct policer *policer, const char *key, const void *object, const void *old)
+{
+	agent_mark(policer->agent); /* the table of the plan has the failsafe ports */
+	return 0;
+}
+
+static void remove_felix(struct policer *policer, const char *key, const void *object)
+{
+	agent_mark(policer->agent);
+}
+
 /* -- all of them -- */
 
 /* What nobody reads is dropped while it arrives: of pods that is most. */
@@ -670,4 +701,5 @@ const struct world_traits world_traits[WORLD_PART_COUNT] = {
 	[WORLD_PODS] = {KIND_POD, read_pod, endpoints_equal, free_endpoint, put_pod, remove_pod, drop_pod},
 	[WORLD_ACCOUNTS] = {KIND_SERVICE_ACCOUNT, read_account, all_labels_equal, free_labels, put_account, remove_account, drop_owner},
 	[WORLD_SLICES] = {KIND_ENDPOINT_SLICE, read_slice, slices_equal, free_slice, put_slice, remove_slice, drop_fields},
+	[WORLD_FELIX] = {KIND_FELIX_CONFIG, read_felix, felix_objects_equal, free_felix, put_felix, remove_felix, drop_fields},
 };

@@ -183,9 +183,13 @@ static void on_end(void *ctx)
 	policer_mark(world->policer);
 }
 
+/* Most clusters without pools of Calico's do not have FelixConfiguration either; what else is wrong other watches tell. */
 static void on_problem(void *ctx, const char *key, const char *text)
 {
-	tell(ctx, key, text);
+	const struct world *world = ctx;
+
+	if (world->part != WORLD_FELIX || *key)
+		tell(ctx, key, text);
 }
 
 static const struct objects_events watch_events = {.begin = on_begin, .put = on_put, .gone = on_gone, .end = on_end,
@@ -245,6 +249,8 @@ static bool is_needed(const struct policer *policer, enum world_part part)
 		return policer->needs.accounts;
 	case WORLD_SLICES:
 		return policer->needs.services;
+	case WORLD_FELIX:
+		return !policer->agent->calico;
 	default:
 		return true;
 	}
