@@ -338,11 +338,12 @@ static struct report ask(const struct client *client, enum command command)
 	struct report answer;
 	struct pollfd waiting = {.fd = client->control, .events = POLLIN};
 
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0, n; i < 10; i++) {
 		if (send(client->control, &question, sizeof(question), 0) < 0 && errno != ECONNREFUSED)
 			die("send");
-		while (poll(&waiting, 1, 1000) == 1 && recv(client->control, &answer, sizeof(answer), 0) == sizeof(answer))
-			if (answer.magic == MAGIC && answer.command == command)
+		while ((n = poll(&waiting, 1, 1000)) == 1 || (n < 0 && errno == EINTR))
+			if (n == 1 && recv(client->control, &answer, sizeof(answer), 0) == sizeof(answer) && answer.magic == MAGIC &&
+				answer.command == command)
 				return answer;
 	}
 	errno = ETIMEDOUT;
@@ -448,10 +449,10 @@ static void request_response(struct client *client)
 
 	if (!samples)
 		die("memory");
-	tick();
 	if (tcp)
 		ask(client, MANY);
 	open_flows(client, tcp ? SOCK_STREAM : SOCK_DGRAM);
+	tick();
 	for (int i = 0; i < client->flows; i++)
 		exchange(client->fds[i], !tcp);
 	begin(client);

@@ -11,6 +11,7 @@ import random
 import subprocess
 import time
 
+from tullelab.errors import LabError
 from tullelab.lab import build_directory
 
 from . import express_hand, express_tables, tools
@@ -135,7 +136,7 @@ def _chosen(options) -> list:
 
 def measure(options) -> dict:
     milliseconds, repeat, most = (QUICK_MILLISECONDS, min(options.repeat, QUICK_REPEAT), QUICK_MANY) if options.quick else (MILLISECONDS, options.repeat, MANY)
-    tests, labs, samples, left_out = _chosen(options), [], {}, {}
+    tests, labs, samples, left_out, failed = _chosen(options), [], {}, {}, []
     began, Row.threads = time.monotonic(), _softirqd()
     try:
         rows = _rows(labs, options, left_out)
@@ -148,13 +149,17 @@ def measure(options) -> dict:
                 random.shuffle(rows)
                 for row in rows:
                     flows = most if TESTS[test].flows == MANY else TESTS[test].flows
-                    samples.setdefault(row.name, {}).setdefault(test, []).append(row.run(test, milliseconds, flows))
+                    try:
+                        samples.setdefault(row.name, {}).setdefault(test, []).append(row.run(test, milliseconds, flows))
+                    except LabError as error:  # told, and the others are measured nevertheless
+                        failed.append(f"{row.name}: {test}: {error}")
+                        print(f"failed: {failed[-1]}", flush=True)
     finally:
         Row.servers.clear()
         for lab in labs:
             lab.down()
     data = {"repeat": repeat, "flows": most, "seconds": {"making": round(ready - began, 1), "measuring": round(time.monotonic() - ready, 1)},
-            "left_out": left_out, "rows": names, "samples": samples}
+            "left_out": left_out, "failed": failed, "rows": names, "samples": samples}
     if "TCP_RR" in tests:
         root = pathlib.Path(__file__).resolve().parents[2]
         express_tables.plot(data, root / ("build/express.svg" if options.quick else "docs/express.svg"))

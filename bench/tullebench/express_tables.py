@@ -152,6 +152,8 @@ def tables(data):
         yield _table(figures, rows, "flows", {"TCP_RR, many flows": f"a TCP_RR, {data['flows']:,} flows"})
     if data["left_out"]:
         yield ("left out", "because"), list(data["left_out"].items())
+    if data["failed"]:
+        yield ("failed",), [(one,) for one in data["failed"]]
     yield _goal_table(figures, data["flows"], measured)
 
 
