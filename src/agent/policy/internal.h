@@ -28,7 +28,7 @@ enum world_part {
 	WORLD_HOSTS,
 	WORLD_CONTROLLERS,
 	WORLD_NAMESPACES,
-	WORLD_NODES,
+	WORLD_NODES, /* others only while there are policies */
 	WORLD_LOCAL_PODS,
 	/* The following only while some policy needs them. */
 	WORLD_PODS, /* of other nodes, those that have addresses */
@@ -51,6 +51,7 @@ struct world {
 	struct objects_watch *watch;
 	struct world_item *items;
 	bool complete; /* a first list has ended */
+	bool wide;     /* WORLD_NODES: all of them; without policies this one alone */
 };
 
 /* What a part's objects are; parts.c. */

@@ -238,6 +238,7 @@ static void put_lease(struct policer *policer, const struct lease *lease)
 	verdicts_put_node(policer->verdicts, node->name, false, addrs, n);
 }
 
+/* As the nodes' objects: only while somebody asks for addresses. */
 static void look_at_leases(struct policer *policer)
 {
 	_cleanup_free_ const struct lease **list = peers_list(policer->agent->peers);
@@ -245,7 +246,7 @@ static void look_at_leases(struct policer *policer)
 
 	for (node = policer->leases; node; node = node->hh.next)
 		node->seen = false;
-	for (size_t i = 0; list && i < peers_count(policer->agent->peers); i++)
+	for (size_t i = 0; policer->world[WORLD_NODES].wide && list && i < peers_count(policer->agent->peers); i++)
 		put_lease(policer, list[i]);
 	HASH_ITER (hh, policer->leases, node, next)
 		if (!node->seen) {

@@ -197,17 +197,21 @@ static const struct objects_events watch_events = {.begin = on_begin, .put = on_
 
 /* -- life -- */
 
+/* What a watch already shows stays until the list of the new one has ended. */
 static void follow(struct world *world)
 {
 	const struct world_traits *traits = &world_traits[world->part];
 	struct objects_watch_options options = {.kind = traits->kind, .drop = traits->drop};
+	struct objects_watch *before = world->watch;
 	char selector[300];
 
-	if (world->part == WORLD_LOCAL_PODS) {
-		snprintf(selector, sizeof(selector), "spec.nodeName=%s", world->policer->agent->options.node_name);
+	if (world->part == WORLD_LOCAL_PODS || (world->part == WORLD_NODES && !world->wide)) {
+		snprintf(selector, sizeof(selector), "%s=%s", world->part == WORLD_NODES ? "metadata.name" : "spec.nodeName",
+			world->policer->agent->options.node_name);
 		options.field_selector = selector;
 	}
 	world->watch = objects_watch_new(world->policer->objects, &options, &watch_events, world);
+	objects_watch_free(before);
 	if (!world->watch)
 		tell(world, "", "out of memory");
 }
@@ -218,7 +222,7 @@ static void forget(struct world *world)
 
 	objects_watch_free(world->watch);
 	world->watch = NULL;
-	world->complete = false;
+	world->complete = world->wide = false;
 	HASH_ITER (hh, world->items, item, next) {
 		HASH_DEL(world->items, item);
 		if (world->policer->verdicts)
@@ -264,24 +268,33 @@ static bool policies_are_known(const struct policer *policer)
 	return true;
 }
 
-/* There may be thousands of nodes with a dozen of labels each, which nobody else asks for. */
+/* Other nodes matter once there is anybody who asks for addresses, and their labels, a dozen each, once they are host
+ * endpoints. */
 static void adjust_nodes(struct policer *policer)
 {
 	struct world *nodes = &policer->world[WORLD_NODES];
+	bool labels = auto_hosts_are_on(policer);
+	size_t asking = labels + world_count(policer, WORLD_HOSTS);
 
-	if (!policer->world[WORLD_CONTROLLERS].complete || policer->node_labels == auto_hosts_are_on(policer))
+	for (int i = WORLD_NETWORK_POLICIES; i <= WORLD_GLOBAL_POLICIES; i++)
+		asking += world_count(policer, i);
+	if (policer->node_labels != labels)
+		forget(nodes);
+	else if (nodes->wide == (asking > 0))
 		return;
-	policer->node_labels = auto_hosts_are_on(policer);
-	forget(nodes);
+	policer->node_labels = labels;
+	nodes->wide = asking > 0;
+	nodes->complete &= !nodes->wide;
 	follow(nodes);
 }
 
 /* Not from inside a watch's events. */
 void world_adjust(struct policer *policer)
 {
-	adjust_nodes(policer);
 	if (!policies_are_known(policer))
 		return;
+	if (policer->world[WORLD_CONTROLLERS].complete)
+		adjust_nodes(policer);
 	for (int i = WORLD_PODS; i < WORLD_PART_COUNT; i++) {
 		struct world *world = &policer->world[i];
 		bool has = world->watch || world->complete;
