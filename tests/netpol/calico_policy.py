@@ -70,11 +70,11 @@ class CalicoPolicy:
         if entity.get("services"):
             return self.service_matches(entity["services"], address, port, flow, destination)
         ports, none = entity.get("ports"), entity.get("notPorts")
-        return (not ports or any(self.port_matches(item, address, port, flow) for item in ports)) and \
-            not any(self.port_matches(item, address, port, flow) for item in none or [])
+        return (not ports or any(self.port_matches(item, entity, address, port, flow) for item in ports)) and \
+            not any(self.port_matches(item, entity, address, port, flow) for item in none or [])
 
-    def selectors_match(self, entity, address):
-        """What is asked for and what is excluded are asked of the same endpoint or set; an exclusion alone of all."""
+    def asked(self, entity):
+        """Selector of whom is meant ("": anybody), and of whom is not."""
         accounts = entity.get("serviceAccounts") or {}
         wanted = [entity.get("selector")]
         if accounts.get("names"):
@@ -85,14 +85,22 @@ class CalicoPolicy:
             wanted.append(prefixed(entity["namespaceSelector"], "pcns", NAMESPACE))
         elif self.namespace and (any(wanted) or entity.get("notSelector")):
             wanted.append(f"{NAMESPACE} == '{self.namespace}'")
-        wanted, unwanted = conjunction(*wanted), entity.get("notSelector")
+        return conjunction(*wanted), entity.get("notSelector")
+
+    def is_asked(self, entity, labels):
+        """What is asked for and what is excluded are asked of the same endpoint or set."""
+        wanted, unwanted = self.asked(entity)
+        return (not wanted or expressions.matches(wanted, labels)) and not (wanted and unwanted and expressions.matches(unwanted, labels))
+
+    def selectors_match(self, entity, address):
+        """An exclusion alone is asked of all."""
+        wanted, unwanted = self.asked(entity)
         members = self.world.labels_at(address)
         if wanted:
-            return any(expressions.matches(wanted, labels) and not (unwanted and expressions.matches(unwanted, labels))
-                       for labels in members)
+            return any(self.is_asked(entity, labels) for labels in members)
         return not (unwanted and any(expressions.matches(unwanted, labels) for labels in members))
 
-    def port_matches(self, wanted, address, port, flow):
+    def port_matches(self, wanted, entity, address, port, flow):
         if flow.protocol not in (6, 17, 132, 136):
             return False
         if isinstance(wanted, int):
@@ -100,10 +108,10 @@ class CalicoPolicy:
         if re.fullmatch(r"\d+(:\d+)?", wanted):
             first, _, last = wanted.partition(":")
             return int(first) <= port <= int(last or first)
-        pod = self.world.by_ip.get(address)
-        named = [(item["name"], item["protocol"], item["port"]) for ips, _, ports in self.world.hosts if address in ips for item in ports]
+        # a name is that of an endpoint that the selector means, not of one whose address a network set holds
         return any(name == wanted and w.PROTOCOLS[protocol] == flow.protocol and number == port
-                   for name, protocol, number in (pod.ports if pod else []) + named)
+                   for labels, ports in self.world.endpoints_at(address) if self.is_asked(entity, labels)
+                   for name, protocol, number in ports)
 
     def service_matches(self, service, address, port, flow, destination):
         for raw in self.world.objects:

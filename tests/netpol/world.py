@@ -103,10 +103,15 @@ class World:
 
     def labels_at(self, address):
         """Of the pod that has it, and of each network set that holds it, and each host endpoint."""
+        return [labels for labels, _ in self.endpoints_at(address)] + \
+            [labels for nets, labels in self.sets if any(address in net for net in nets)]
+
+    def endpoints_at(self, address):
+        """Labels and named ports (name, protocol, port) of the pod and of each host endpoint that has it."""
         pod = self.by_ip.get(address)
-        return ([self.labels_of(pod)] if pod else []) + \
-            [labels for nets, labels in self.sets if any(address in net for net in nets)] + \
-            [labels for ips, labels, _ in self.hosts if address in ips]
+        return ([(self.labels_of(pod), pod.ports)] if pod else []) + \
+            [(labels, [(port["name"], port["protocol"], port["port"]) for port in ports])
+             for ips, labels, ports in self.hosts if address in ips]
 
 
 class Flow:
