@@ -10,11 +10,16 @@ from test_pools import POOL4, calico, manifest, objects, pool, taken  # noqa: F4
 from tullelab import wait
 
 
+def owned(lab) -> set:
+    """Addresses that the store shows as a pod's, not as a batch's."""
+    return {ip for ip, handle in taken(lab).items() if not handle.startswith("tulle-reserved-")}
+
+
 class Ipam:
     """tullectl ipam on one node."""
 
     def __init__(self, eyes, node):
-        self.ctl = eyes(node).ctl
+        self.ctl, self.lab = eyes(node).ctl, node.lab
 
     def __call__(self, *words):
         return self.ctl("ipam", *words, check=False)
@@ -26,7 +31,10 @@ class Ipam:
         return {(each["kind"], each["object"]) for each in self.json("check")["problems"]}
 
     def wait_clean(self):
-        """What is written behind is there, and nothing is wrong."""
+        """What is written behind is there, by the other nodes too, and nothing is wrong."""
+        if hasattr(self.lab.store, "path") and objects(self.lab, "ipamblocks"):
+            wait.until(lambda: all(ip in owned(self.lab) for pod in self.lab.pods.values() for ip in pod.ips), "owners are written", 20,
+                       detail=lambda: str(taken(self.lab)))
         wait.until(lambda: self("check").returncode == 0, "nothing is wrong", 20, detail=lambda: self("check").stdout)
 
 
