@@ -274,110 +274,50 @@ static struct verdict_flow flow_of(const struct netpol_probe *probe)
 
 /* -- host endpoints -- */
 
-/* What a host endpoint is asked about a probe; host null: nothing. */
-struct crossing {
-	const struct host_endpoint *host;
-	enum policy_direction direction;
-	bool forwarded;
-};
-
-/* A packet crosses an interface of the node where either end is, if the other end is elsewhere. */
-static struct crossing crossing_of(const struct policy_engine *engine, const struct netpol_probe *probe, enum netpol_side side)
+/* A packet crosses an interface of the node where either end is, if the other end is elsewhere. host null: nobody is asked. */
+static struct verdict_crossing crossing_of(const struct policy_engine *engine, const struct netpol_probe *probe, enum netpol_side side,
+	struct failsafes *safe)
 {
 	const struct policy_end *end = side == NETPOL_EGRESS ? probe->from : probe->to;
+	enum policy_direction direction = side == NETPOL_EGRESS ? POLICY_EGRESS : POLICY_INGRESS;
 
-	if (probe->exempt || probe->from->node == probe->to->node)
-		return (struct crossing){.host = NULL};
-	return (struct crossing){policy_world_host(engine->world, end->node), side == NETPOL_EGRESS ? POLICY_EGRESS : POLICY_INGRESS,
-		end->endpoint != NULL};
-}
+	const struct host_endpoint *host = probe->exempt || probe->from->node == probe->to->node ? NULL :
+		policy_world_host(engine->world, end->node);
 
-static bool is_safe(const struct crossing *crossing, const struct verdict_flow *flow)
-{
-	const struct failsafes safe = failsafes_default(crossing->direction);
-
-	return failsafes_hold(&safe, flow->protocol, flow->dport, crossing->direction == POLICY_INGRESS ? &flow->src : &flow->dst);
-}
-
-/* The kinds of traffic that are judged, in their order (reference/calico.md 7.6). */
-static size_t kinds_of(const struct crossing *crossing, bool safe, enum verdict_traffic ret[static VERDICT_TRAFFIC_COUNT])
-{
-	const char *interface = crossing->host->interface;
-	size_t count = 0;
-
-	if (!safe && interface && strcmp(interface, HOST_ENDPOINT_ALL) != 0)
-		ret[count++] = VERDICT_UNTRACKED;
-	if (!safe && crossing->direction == POLICY_INGRESS)
-		ret[count++] = VERDICT_PRE_DNAT;
-	if (crossing->forwarded)
-		ret[count++] = VERDICT_FORWARD;
-	else if (!safe)
-		ret[count++] = VERDICT_LOCAL;
-	return count;
-}
-
-/* What is allowed early may go to the node itself; what is forwarded is judged once more. */
-static bool is_final(const struct crossing *crossing, enum verdict_traffic kind)
-{
-	return kind == VERDICT_LOCAL || kind == VERDICT_FORWARD || !crossing->forwarded;
-}
-
-static bool crossing_allows(const struct policy_engine *engine, const struct crossing *crossing, const struct verdict_flow *flow)
-{
-	enum verdict_traffic kinds[VERDICT_TRAFFIC_COUNT];
-	size_t count = crossing->host ? kinds_of(crossing, is_safe(crossing, flow), kinds) : 0;
-
-	for (size_t i = 0; i < count; i++) {
-		enum verdict_answer answer = verdicts_judge_host(engine->verdicts, crossing->host->name, kinds[i],
-			crossing->direction, flow);
-
-		if (answer == VERDICT_DENIED || (answer == VERDICT_ALLOWED && is_final(crossing, kinds[i])))
-			return answer == VERDICT_ALLOWED;
-	}
-	return true;
-}
-
-/* By the rules. False: nothing is judged. */
-static bool crossing_why(const struct policy_engine *engine, const struct crossing *crossing, const struct verdict_flow *flow,
-	struct verdict_why *ret)
-{
-	enum verdict_traffic kinds[VERDICT_TRAFFIC_COUNT];
-	size_t count = crossing->host ? kinds_of(crossing, is_safe(crossing, flow), kinds) : 0;
-
-	for (size_t i = 0; i < count; i++) {
-		verdicts_why_host(engine->verdicts, crossing->host->name, kinds[i], crossing->direction, flow, ret);
-		if (ret->reason != VERDICT_UNDECIDED && (!ret->allow || is_final(crossing, kinds[i])))
-			break;
-	}
-	return count > 0;
+	if (host)
+		*safe = failsafes_default(direction);
+	return (struct verdict_crossing){host, direction, end->endpoint != NULL, safe};
 }
 
 /* -- both -- */
 
 bool policy_engine_allow(const struct policy_engine *engine, const struct netpol_probe *probe, enum netpol_side side)
 {
-	struct crossing crossing = crossing_of(engine, probe, side);
+	struct failsafes safe;
+	struct verdict_crossing crossing = crossing_of(engine, probe, side, &safe);
 	const struct endpoint *endpoint = judged(probe, side);
 	struct verdict_flow flow = flow_of(probe);
 	enum policy_direction direction = side == NETPOL_EGRESS ? POLICY_EGRESS : POLICY_INGRESS;
 
 	return (!endpoint || verdicts_allow(engine->verdicts, endpoint->namespace, endpoint->name, direction, &flow)) &&
-	       crossing_allows(engine, &crossing, &flow);
+	       (!crossing.host || verdicts_crosses(engine->verdicts, &crossing, &flow));
 }
 
 bool policy_engine_why(const struct policy_engine *engine, const struct netpol_probe *probe, enum netpol_side side,
 	struct verdict_why *ret)
 {
-	struct crossing crossing = crossing_of(engine, probe, side);
+	struct failsafes safe;
+	struct verdict_crossing crossing = crossing_of(engine, probe, side, &safe);
 	const struct endpoint *endpoint = judged(probe, side);
 	struct verdict_flow flow = flow_of(probe);
 	struct verdict_why host;
-	bool crosses = crossing_why(engine, &crossing, &flow, &host);
 
+	if (crossing.host)
+		verdicts_why_crossing(engine->verdicts, &crossing, &flow, &host);
 	if (endpoint)
 		verdicts_why(engine->verdicts, endpoint->namespace, endpoint->name,
 			side == NETPOL_EGRESS ? POLICY_EGRESS : POLICY_INGRESS, &flow, ret);
-	if (crosses && (!endpoint || (ret->allow && !host.allow)))
+	if (crossing.host && (!endpoint || (ret->allow && !host.allow)))
 		*ret = host;
-	return endpoint || crosses;
+	return endpoint || crossing.host;
 }

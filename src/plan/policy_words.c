@@ -162,9 +162,11 @@ json_t *policy_words_why(const struct verdict_why *why)
 {
 	static const char *const reasons[] = {[VERDICT_RULE] = "rule", [VERDICT_TIER_END] = "tier-end", [VERDICT_OPEN] = "no-policy",
 		[VERDICT_PASSED] = "passed", [VERDICT_TROUBLE] = "trouble", [VERDICT_UNKNOWN] = "unknown",
-		[VERDICT_PROFILE] = "profile", [VERDICT_UNDECIDED] = "undecided"};
+		[VERDICT_PROFILE] = "profile", [VERDICT_UNDECIDED] = "undecided", [VERDICT_SAFE] = "failsafe"};
 	json_t *json = json_pack("{s:b, s:s}", "allowed", why->allow, "reason", reasons[why->reason]);
 
+	if (json && why->host)
+		json_object_set_new(json, "hostEndpoint", json_string(why->host->name));
 	if (json && why->policy)
 		add_policy(json, why);
 	return json;
@@ -198,9 +200,12 @@ void policy_words_side(const json_t *side, struct buf *text)
 	} texts[] = {{"self", "a pod always reaches itself"}, {"own-node", "a pod and its own node always reach each other"},
 		{"no-pod", "not a pod that policy is about"}, {"no-policy", "no policy applies"},
 		{"passed", "all tiers pass it on"}, {"unknown", "the pod is not known"},
-		{"profile", "no tier decides, and no profile allows it"}, {"undecided", "left to what comes later"}};
-	const char *reason = member(side, "reason");
+		{"profile", "no tier decides, and no profile allows it"}, {"undecided", "left to what comes later"},
+		{"failsafe", "a failsafe port, which always passes"}};
+	const char *reason = member(side, "reason"), *host = member(side, "hostEndpoint");
 
+	if (*host)
+		buf_printf(text, "host endpoint %s: ", host);
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
 		if (strcmp(reason, texts[i].reason) == 0)
 			buf_add_str(text, texts[i].text);

@@ -22,6 +22,7 @@
 
 #include "base/err.h"
 #include "model/endpoint.h"
+#include "model/failsafe.h"
 #include "model/host_endpoint.h"
 #include "model/policy.h"
 
@@ -195,6 +196,7 @@ enum verdict_reason {
 	VERDICT_UNKNOWN,  /* the endpoint is not known */
 	VERDICT_PROFILE,  /* of a host endpoint: no tier decides, and it has no profile that allows */
 	VERDICT_UNDECIDED, /* VERDICT_LEFT */
+	VERDICT_SAFE,      /* a failsafe port of a host endpoint */
 };
 struct verdict_why {
 	bool allow;
@@ -202,6 +204,7 @@ struct verdict_why {
 	const struct tier *tier;
 	const struct policy *policy; /* with VERDICT_TIER_END: the first one that applies */
 	const struct policy_rule *rule;
+	const struct host_endpoint *host; /* whose policies were asked; null: an endpoint's */
 };
 void verdicts_why(const struct verdicts *verdicts, const char *namespace, const char *name, enum policy_direction direction,
 	const struct verdict_flow *flow, struct verdict_why *ret);
@@ -216,6 +219,17 @@ const char *verdicts_node_at(const struct verdicts *verdicts, const struct addr 
 const struct network_set *verdicts_set_at(const struct verdicts *verdicts, const struct addr *addr);
 void verdicts_why_host(const struct verdicts *verdicts, const char *name, enum verdict_traffic traffic,
 	enum policy_direction direction, const struct verdict_flow *flow, struct verdict_why *ret);
+/* A packet that crosses an interface of a node, by all that its host endpoint says: failsafe ports, and every kind of traffic in
+ * its turn. */
+struct verdict_crossing {
+	const struct host_endpoint *host; /* that was put in */
+	enum policy_direction direction;  /* into the node, or out of it */
+	bool forwarded;                   /* to or from somebody else than the node itself */
+	const struct failsafes *safe;     /* of this direction */
+};
+bool verdicts_crosses(const struct verdicts *verdicts, const struct verdict_crossing *crossing, const struct verdict_flow *flow);
+void verdicts_why_crossing(const struct verdicts *verdicts, const struct verdict_crossing *crossing, const struct verdict_flow *flow,
+	struct verdict_why *ret);
 /* Who lives there: "namespace/name" of an endpoint (several share an address only while one is leaving), or null. */
 const struct endpoint *verdicts_endpoint_at(const struct verdicts *verdicts, const struct addr *addr);
 

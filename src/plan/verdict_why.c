@@ -356,6 +356,8 @@ void verdicts_why_host(const struct verdicts *v, const char *name, enum verdict_
 	*ret = (struct verdict_why){.reason = VERDICT_UNKNOWN};
 	if (host)
 		why(v, &(struct subject){host->faces[0], verdict_scope(traffic), host}, direction, flow, ret);
+	if (host)
+		ret->host = host->host;
 }
 
 size_t verdicts_applied(const struct verdicts *v, const char *namespace, const char *name, enum policy_direction direction,

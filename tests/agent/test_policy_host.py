@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Host endpoints, from manifests in the store to packets: who reaches a node, whom it reaches, and what it passes on."""
+import json
 import socket
 
 import pytest
@@ -8,6 +9,7 @@ from tullelab import LabError, wait
 from tullelab.pod import ask, serve
 
 from test_policy import World, until
+from test_policy_why import tullectl, watch  # noqa: F401 (a fixture)
 
 OPEN, CLOSED, FAILSAFE, NODE_PORT, WEB = 7001, 7002, 22, 30080, 8080
 HOST = "role == 'host'"
@@ -261,6 +263,35 @@ def test_connections_that_stand_are_cut(world, cast):
     finally:
         for sink in sinks:
             sink.stop()
+
+
+def test_why(world, cast, watch):
+    """Log lines, drops and explain name the host endpoint."""
+    lab, node, other, web, far = cast
+    world.host(node, "eth0", "gate")
+    world.rules("out", egress=[{"action": "Log", "destination": {"nets": [f"{lab.outside.ip}/32"]}},
+                               {"action": "Deny", "destination": {"nets": [f"{lab.outside.ip}/32"]}}, {"action": "Allow"}])
+    world.rules("in", ingress=[{"action": "Allow", "protocol": "TCP", "destination": {"ports": [OPEN]}}])
+    settles({(node, lab.outside.ip, OPEN): False, (lab.outside, node.ip, CLOSED): False, (lab.outside, node.ip, OPEN): True}, lab)
+    until(lambda: f"egress of host endpoint gate at eth0: TCP from {node.ip}" in node.log, "a line names it", lab)
+    seen = watch(node)
+    assert not reaches(node, lab.outside.ip, OPEN)
+    drop = seen.wait(lambda drop: drop["reason"] == "host")
+    assert drop["why"]["hostEndpoint"] == "gate" and drop["why"]["policy"] == "GlobalNetworkPolicy out" and drop["why"]["rule"] == "egress[1]"
+    assert (drop["from"]["name"], drop["to"]["ip"], drop["interface"], drop["direction"]) == (node.name, lab.outside.ip, "eth0", "egress")
+
+    def explained(source, target, port):
+        return json.loads(tullectl(node, "-o", "json", "policy", "explain", source, target, f"tcp/{port}", check=False).stdout)["flows"][0]
+    said = explained(f"node:{node.name}", lab.outside.ip, OPEN)
+    assert not said["allowed"] and said["egress"]["hostEndpoint"] == "gate" and said["egress"]["rule"] == "egress[1]"
+    said = explained(lab.outside.ip, f"node:{node.name}", CLOSED)
+    assert not said["allowed"] and said["ingress"]["hostEndpoint"] == "gate" and said["ingress"]["reason"] == "tier-end"
+    said = explained(lab.outside.ip, f"node:{node.name}", OPEN)
+    assert said["allowed"] and said["ingress"]["rule"] == "ingress[0]"
+    said = explained(lab.outside.ip, f"node:{node.name}", FAILSAFE)
+    assert said["allowed"] and said["ingress"]["reason"] == "failsafe"
+    assert "host endpoint gate: tier default" in tullectl(node, "policy", "explain", lab.outside.ip, f"node:{node.name}", f"tcp/{CLOSED}",
+                                                          check=False).stdout
 
 
 def test_a_host_endpoint_is_a_peer(world, cast):

@@ -94,6 +94,9 @@ struct drop {
 	const struct policy_event *event;
 	const struct local_pod *local; /* whose policy it is, or whose interface; null: not known any more */
 	bool from_pod;                 /* the packet's source is its side */
+	const struct host_place *host; /* whose policy it is instead; null: no host endpoint's */
+	enum verdict_traffic traffic;
+	enum policy_direction direction;
 	struct addr src, dst, peer;
 	struct who from, to;
 };
@@ -106,11 +109,28 @@ static struct addr addr_of(const struct packet_addr *at)
 	return addr;
 }
 
+/* Whose table has decided is known by its number; the judgement was about who sends what comes in, and whom what goes out is for. */
+static void read_host_event(const struct policer *policer, const struct policy_event *event, struct drop *ret)
+{
+	*ret = (struct drop){.event = event, .src = addr_of(&event->src), .dst = addr_of(&event->dst), .peer = addr_of(&event->peer)};
+	ret->host = hosts_find_table(policer, event->table, event->ifindex, &ret->traffic, &ret->direction);
+	ret->from_pod = ret->direction == POLICY_EGRESS;
+	if (addr_is_set(&ret->peer))
+		*(ret->from_pod ? &ret->dst : &ret->src) = ret->peer;
+	who_at(policer, &ret->src, &ret->from);
+	who_at(policer, &ret->dst, &ret->to);
+}
+
 /* The pod's side is named by its interface: the address may be forged, or be the node's by now. The other side is whom the
  * judgement was about: the client behind a masqueraded address. */
 static void read_event(const struct policer *policer, const struct policy_event *event, struct drop *ret)
 {
 	struct who *own;
+
+	if (event->reason == POLICY_COUNT_HOST) {
+		read_host_event(policer, event, ret);
+		return;
+	}
 
 	*ret = (struct drop){.event = event, .local = who_has_interface(policer, event->ifindex), .from_pod = event->direction,
 		.src = addr_of(&event->src), .dst = addr_of(&event->dst), .peer = addr_of(&event->peer)};
@@ -145,20 +165,37 @@ static struct verdict_flow flow_of(const struct drop *drop)
 		reply ? sport : dport};
 }
 
+static json_t *unless_changed(json_t *why)
+{
+	if (!json_is_true(json_object_get(why, "allowed")))
+		return why;
+	json_decref(why);
+	return json_pack("{s:b, s:s}", "allowed", true, "reason", "changed");
+}
+
+static json_t *why_of_host(const struct policer *policer, const struct drop *drop)
+{
+	const struct verdict_flow flow = {drop->src, drop->dst, drop->event->protocol, ntohs(drop->event->sport), ntohs(drop->event->dport)};
+	struct verdict_why why;
+
+	verdicts_why_host(policer->verdicts, drop->host->host, drop->traffic, drop->direction, &flow, &why);
+	return unless_changed(policy_words_why(&why));
+}
+
 static json_t *why_of(const struct policer *policer, const struct drop *drop)
 {
 	const struct policy_event *event = drop->event;
 	struct verdict_flow flow = flow_of(drop);
 	json_t *why;
 
+	if (drop->host)
+		return why_of_host(policer, drop);
+
 	if ((event->reason != POLICY_COUNT_INGRESS && event->reason != POLICY_COUNT_EGRESS) || !drop->local || !*drop->local->name)
 		return NULL;
 	why = explain_why(policer, drop->local->namespace, drop->local->name,
 		event->reason == POLICY_COUNT_EGRESS ? POLICY_EGRESS : POLICY_INGRESS, &flow);
-	if (!json_is_true(json_object_get(why, "allowed")))
-		return why;
-	json_decref(why);
-	return json_pack("{s:b, s:s}", "allowed", true, "reason", "changed");
+	return unless_changed(why);
 }
 
 static json_t *end_json(const struct who *who, const struct addr *addr, const struct policy_event *event, __be16 port)
@@ -210,8 +247,8 @@ static json_t *drop_json(const struct policer *policer, const struct drop *drop)
 
 	if (!json)
 		return NULL;
-	if (drop->local)
-		json_object_set_new(json, "interface", json_string(drop->local->host_ifname));
+	if (drop->local || drop->host)
+		json_object_set_new(json, "interface", json_string(drop->local ? drop->local->host_ifname : drop->host->link));
 	if (addr_is_set(&drop->src) || addr_is_set(&drop->dst))
 		add_protocol(json, event);
 	json_object_set_new(json, "from", end_json(&drop->from, &drop->src, event, event->sport));

@@ -39,17 +39,34 @@ static void name_end(const struct policer *policer, const struct packet_addr *at
 	endpoint = verdicts_endpoint_at(policer->verdicts, &addr);
 	if (port)
 		snprintf(behind, sizeof(behind), " port %u", port);
-	if (endpoint)
+	if (endpoint && endpoint->host)
+		snprintf(ret, WHO_MAX, "host endpoint %s (%s)%s", endpoint->name, addr_format(&addr, text), behind);
+	else if (endpoint)
 		snprintf(ret, WHO_MAX, "%s/%s (%s)%s", endpoint->namespace, endpoint->name, addr_format(&addr, text), behind);
 	else
 		snprintf(ret, WHO_MAX, "%s%s", addr_format(&addr, text), behind);
 }
 
+/* Whose rule it is: "egress of pod shop/web", "ingress of host endpoint node-1 at eth0". */
+static void name_owner(const struct policer *policer, const struct policy_event *event, char ret[static WHO_MAX])
+{
+	const struct local_pod *local = who_has_interface(policer, event->ifindex);
+	enum policy_direction direction = event->direction ? POLICY_EGRESS : POLICY_INGRESS;
+	enum verdict_traffic traffic;
+	bool is_pods = local && (local->pod.tables[0] == event->table || local->pod.tables[1] == event->table);
+	const struct host_place *host = is_pods ? NULL : hosts_find_table(policer, event->table, event->ifindex, &traffic, &direction);
+	const char *word = direction == POLICY_EGRESS ? "egress" : "ingress";
+
+	if (host)
+		snprintf(ret, WHO_MAX, "%s of host endpoint %s at %s", word, host->host, host->link);
+	else
+		snprintf(ret, WHO_MAX, "%s of pod %s/%s", word, local ? local->namespace : "", local ? local->name : "");
+}
+
 void policer_event(void *ctx, const struct policy_event *event)
 {
 	struct policer *policer = ctx;
-	const struct local_pod *local = who_has_interface(policer, event->ifindex);
-	char from[WHO_MAX], to[WHO_MAX], protocol[16];
+	char from[WHO_MAX], to[WHO_MAX], owner[WHO_MAX], protocol[16];
 
 	if (event->kind == POLICY_EVENT_DROP && policer->drops && agent_now_us() < policer->turn_ends_us)
 		drops_event(policer, event);
@@ -57,8 +74,8 @@ void policer_event(void *ctx, const struct policy_event *event)
 		return;
 	name_end(policer, &event->src, ntohs(event->sport), from);
 	name_end(policer, &event->dst, ntohs(event->dport), to);
-	log_info("policy: %s of pod %s/%s: %s from %s to %s: %s", event->direction ? "egress" : "ingress", local ? local->namespace : "",
-		local ? local->name : "", protocol_name(event->protocol, protocol), from, to,
+	name_owner(policer, event, owner);
+	log_info("policy: %s: %s from %s to %s: %s", owner, protocol_name(event->protocol, protocol), from, to,
 		event->bits & POLICY_VERDICT_ALLOW ? "allowed" : "denied");
 }
 

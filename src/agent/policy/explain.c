@@ -182,10 +182,39 @@ static json_t *judge(const struct policer *policer, const struct end *own, const
 		      : explain_why(policer, own->who.namespace, own->who.name, direction, flow);
 }
 
-static json_t *side_json(const struct policer *policer, const struct end *own, const struct end *other, enum policy_direction direction,
+/* By the interface through which this node reaches the other end: what the host endpoint there says. False: nobody is asked. */
+static bool crosses(struct policer *policer, const struct end *own, const struct end *other, enum policy_direction direction,
+	const struct verdict_flow *flow, struct verdict_why *ret)
+{
+	bool forwarded = strcmp(own->who.kind, "node") != 0;
+	const struct host_place *place;
+	struct verdict_crossing crossing = {.direction = direction, .forwarded = forwarded};
+	struct plane_route route = {0};
+	struct felix felix;
+
+	if (!own->here || other->here || !policer->host_count ||
+		plane_route_get(direction == POLICY_EGRESS ? &flow->dst : &flow->src, &route, NULL) < 0)
+		return false;
+	place = hosts_at(policer, route.index);
+	crossing.host = place ? auto_hosts_find(policer, place->host) : NULL;
+	if (!crossing.host)
+		return false;
+	felix = hosts_felix(policer);
+	crossing.safe = &felix.failsafes[direction];
+	verdicts_why_crossing(policer->verdicts, &crossing, flow, ret);
+	return !forwarded || !ret->allow;
+}
+
+static json_t *side_json(struct policer *policer, const struct end *own, const struct end *other, enum policy_direction direction,
 	const struct verdict_flow *flow)
 {
 	json_t *json = judge(policer, own, other, direction, flow);
+	struct verdict_why host;
+
+	if (json_is_true(json_object_get(json, "allowed")) && crosses(policer, own, other, direction, flow, &host)) {
+		json_decref(json);
+		json = policy_words_why(&host);
+	}
 
 	json_object_set_new(json, "of", json_string(own->text));
 	if (!is_pod(own))
@@ -300,7 +329,7 @@ struct question {
 	uint16_t port; /* ICMP: type << 8 | code */
 };
 
-static json_t *flow_json(const struct policer *policer, const struct question *question, int f)
+static json_t *flow_json(struct policer *policer, const struct question *question, int f)
 {
 	struct verdict_flow flow = {question->from.addr[f], question->to.addr[f], question->protocol, SOURCE_PORT, question->port};
 	bool icmp = question->protocol == IPPROTO_ICMP || question->protocol == IPPROTO_ICMPV6;
@@ -319,7 +348,7 @@ static json_t *flow_json(const struct policer *policer, const struct question *q
 }
 
 /* One flow for each family that both ends have. */
-static json_t *answer_of(const struct policer *policer, const struct question *question)
+static json_t *answer_of(struct policer *policer, const struct question *question)
 {
 	json_t *flows = json_array();
 

@@ -284,6 +284,40 @@ size_t hosts_check(struct policer *policer)
 	return lost;
 }
 
+/* -- for people -- */
+
+const struct host_place *hosts_at(const struct policer *policer, uint32_t ifindex)
+{
+	for (size_t i = 0; i < policer->host_count; i++)
+		if (policer->hosts[i].index == ifindex && policer->hosts[i].host)
+			return &policer->hosts[i];
+	return NULL;
+}
+
+static bool has_table(const struct policy_host *host, uint64_t table, enum verdict_traffic *ret_traffic, enum policy_direction *ret_direction)
+{
+	for (int t = 0; t < VERDICT_TRAFFIC_COUNT; t++)
+		for (int d = 0; d < POLICY_DIRECTION_COUNT; d++)
+			if (host->table[t][d] == table) {
+				*ret_traffic = t;
+				*ret_direction = d;
+				return true;
+			}
+	return false;
+}
+
+const struct host_place *hosts_find_table(const struct policer *policer, uint64_t table, uint32_t ifindex,
+	enum verdict_traffic *ret_traffic, enum policy_direction *ret_direction)
+{
+	const struct host_place *found = NULL;
+
+	for (size_t i = 0; table && i < policer->host_port_count; i++)
+		if ((!found || policer->host_ports[i].ifindex == ifindex) &&
+			has_table(&policer->host_ports[i].host, table, ret_traffic, ret_direction))
+			found = hosts_at(policer, policer->host_ports[i].ifindex);
+	return found;
+}
+
 /* -- for the table of the plan -- */
 
 static void add_remark(void *ctx, const char *text)
@@ -310,16 +344,20 @@ static struct felix read_felix(struct policer *policer)
 	return felix;
 }
 
+struct felix hosts_felix(struct policer *policer)
+{
+	return policer->agent->calico ? *calico_felix(policer->agent->calico) : read_felix(policer);
+}
+
 void hosts_nft(struct policer *policer, struct policy_nft_input *ret)
 {
 	const struct agent *agent = policer->agent;
-	struct felix felix;
+	struct felix felix = hosts_felix(policer);
 
 	ret->hosts = policer->host_names;
 	ret->host_count = policer->host_names ? policer->host_count : 0;
 	ret->keep = strcmp(agent->options.policy_established, "keep") == 0;
 	ret->forwards = policer->host_forwards;
-	felix = agent->calico ? *calico_felix(agent->calico) : read_felix(policer);
 	ret->tunnel_port = agent->calico ? felix.vxlan_port : agent->have_network ? network_port(&agent->network) : 0;
 	memcpy(ret->failsafes, felix.failsafes, sizeof(ret->failsafes));
 }

@@ -8,6 +8,7 @@
 #include "agent/policy/policer.h"
 #include "base/hash.h"
 #include "model/endpoint.h"
+#include "model/felix.h"
 #include "model/node.h"
 #include "model/policy.h"
 #include "objects/objects.h"
@@ -218,7 +219,7 @@ void drops_end(struct policer *policer); /* whoever watches is told that it is o
 /* -- who.c -- */
 /* Who has an address, as far as this agent knows. Borrowed from the engine. */
 struct who {
-	const char *kind; /* "pod", "node", "network-set", "pod-address" (of a pod that is not known here), "outside" */
+	const char *kind; /* "pod", "node", "host-endpoint", "network-set", "pod-address" (of a pod that is not known here), "outside" */
 	const char *namespace, *name; /* null: none */
 };
 void who_at(const struct policer *policer, const struct addr *addr, struct who *ret);
@@ -244,6 +245,13 @@ int hosts_put(struct policer *policer, bool all, struct err *err);
 /* As local_check. */
 size_t hosts_check(struct policer *policer);
 void hosts_nft(struct policer *policer, struct policy_nft_input *ret);
+/* By which interface it is, or null. */
+const struct host_place *hosts_at(const struct policer *policer, uint32_t ifindex);
+/* Whose table it is, best one that is at this interface: null, no host endpoint's. */
+const struct host_place *hosts_find_table(const struct policer *policer, uint64_t table, uint32_t ifindex,
+	enum verdict_traffic *ret_traffic, enum policy_direction *ret_direction);
+/* What the table of the plan lets pass. */
+struct felix hosts_felix(struct policer *policer);
 
 /* -- auto_hosts.c -- */
 /* Those that nodes have by themselves, but where the store has an object of the same name. Before the places of host endpoints are

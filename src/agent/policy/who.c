@@ -30,6 +30,8 @@ void who_at(const struct policer *policer, const struct addr *addr, struct who *
 	*ret = (struct who){.kind = "outside"};
 	if (node) {
 		*ret = (struct who){.kind = "node", .name = node};
+	} else if (endpoint && endpoint->host) {
+		*ret = (struct who){.kind = "host-endpoint", .name = endpoint->name};
 	} else if (endpoint) {
 		*ret = (struct who){.kind = "pod", .namespace = endpoint->namespace, .name = endpoint->name};
 	} else if (is_pods_range(policer, addr)) {
