@@ -65,6 +65,7 @@ int verdicts_new(struct verdicts **ret)
 	v->sha = verdict_need(EVP_MD_CTX_new());
 	v->bucket_count = 64;
 	v->buckets = verdict_need(calloc(v->bucket_count, sizeof(*v->buckets)));
+	v->members = SLAB_INIT(struct member);
 	verdict_trie_init(v);
 	*ret = v;
 	return 0;
@@ -245,7 +246,7 @@ static void link_attached(struct verdicts *v, struct member *member)
 
 static void add_member(struct verdicts *v, const struct endpoint *endpoint)
 {
-	struct member *m = verdict_need(calloc(1, sizeof(*m))), **place;
+	struct member *m = slab_get(&v->members), **place;
 
 	if (v->member_count >= v->bucket_count)
 		widen_buckets(v);
@@ -309,7 +310,7 @@ void verdicts_remove_endpoint(struct verdicts *v, const char *namespace, const c
 	verdict_group_remove(v, m);
 	*place = m->chain;
 	v->member_count--;
-	free(m);
+	slab_put(&v->members, m);
 }
 
 /* -- attached ones -- */
@@ -422,9 +423,10 @@ static void free_members(struct verdicts *v)
 
 			v->buckets[i] = m->chain;
 			verdict_group_remove(v, m);
-			free(m);
+			slab_put(&v->members, m);
 		}
 	free(v->buckets);
+	slab_done(&v->members);
 }
 
 static void free_tables(struct verdicts *v)

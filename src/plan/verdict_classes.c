@@ -124,21 +124,6 @@ void verdict_class_free(struct verdicts *v, struct class *class)
 	free(class);
 }
 
-static void set_class(struct verdicts *v, struct spot *spot, struct class *class)
-{
-	struct class *old = spot->class;
-
-	if (old == class)
-		return;
-	spot->class = class;
-	if (class)
-		class->refs++;
-	if (old && !--old->refs && !old->dead_listed) {
-		old->dead_listed = true;
-		VERDICT_PUSH(v->dead_classes, v->dead_class_count, v->dead_class_room, old);
-	}
-}
-
 /* -- on the way down -- */
 
 struct walk {
@@ -323,18 +308,45 @@ struct cover {
 
 static void list_spot(struct verdicts *v, struct spot *spot)
 {
-	if (spot->listed || (spot->shown == spot->told_shown && (!spot->shown ||
-		((spot->class ? spot->class->number : 0) == spot->told_class && spot->flags == spot->told_flags))))
+	if (spot->listed)
 		return;
 	spot->listed = true;
 	VERDICT_PUSH(v->listed, v->listed_count, v->listed_room, spot);
 }
 
+static void set_class(struct verdicts *v, struct spot *spot, struct class *class)
+{
+	struct class *old = spot->class;
+
+	if (old == class)
+		return;
+	spot->class = class;
+	if (spot->shown)
+		list_spot(v, spot);
+	if (class)
+		class->refs++;
+	if (old && !--old->refs && !old->dead_listed) {
+		old->dead_listed = true;
+		VERDICT_PUSH(v->dead_classes, v->dead_class_count, v->dead_class_room, old);
+	}
+}
+
 static void show(struct verdicts *v, struct spot *spot, bool shown)
 {
+	if (spot->shown == shown)
+		return;
 	v->shown_count += (size_t)shown - (size_t)spot->shown;
 	spot->shown = shown;
 	list_spot(v, spot);
+}
+
+static void set_flags(struct verdicts *v, struct spot *spot, uint8_t flags)
+{
+	if (spot->flags == flags)
+		return;
+	spot->flags = flags;
+	if (spot->shown)
+		list_spot(v, spot);
 }
 
 static uint8_t flags_of(const struct walk *w, const struct spot *spot)
@@ -376,12 +388,10 @@ static void compute(struct walk *w, struct spot *spot, const struct cover *cover
 	if (!w->last || !is_made_of(w->last, &w->found))
 		w->last = intern_class(w->v, &w->found, &w->bytes);
 	set_class(w->v, spot, w->last);
-	spot->flags = flags_of(w, spot);
+	set_flags(w->v, spot, flags_of(w, spot));
 	/* Not the root of IPv4: what holds it in the kernel's trie is IPv6's. */
 	if (!is_root || w->family == FAMILY_6)
 		show(w->v, spot, spot->class != cover->class || spot->flags != cover->flags);
-	else
-		list_spot(w->v, spot);
 	if (!w->again)
 		others_due(w, spot);
 }

@@ -28,6 +28,7 @@
 
 #include "base/buf.h"
 #include "base/hash.h"
+#include "base/slab.h"
 #include "plan/verdict.h"
 
 #include <math.h>
@@ -249,7 +250,7 @@ struct mark {
 };
 
 struct class;
-/* One bit more than its number of bits: 64 bytes, as there are many. */
+/* Small, as there are many. */
 struct spot {
 	struct addr addr;
 	union {
@@ -258,12 +259,11 @@ struct spot {
 	};
 	struct mark *marks;
 	struct class *class; /* null: 0 */
-	uint64_t told_class; /* acknowledged */
 	uint8_t len;
-	uint8_t flags, told_flags; /* enum verdict_address_flag */
+	uint8_t flags; /* enum verdict_address_flag */
 	bool due : 1, due_all : 1, due_below : 1; /* itself; all of its subtree; something below */
-	bool shown : 1, told_shown : 1;           /* there is an entry of it */
-	bool listed : 1;                          /* it is among those to be told */
+	bool shown : 1;                           /* there is an entry of it */
+	bool listed : 1;                          /* it is among those to be told: not as it was acknowledged */
 };
 
 struct spot *verdict_spot_find(struct verdicts *v, const struct net *net);
@@ -482,8 +482,7 @@ struct verdicts {
 	struct attached *attached;
 
 	struct spot *roots[FAMILY_COUNT];
-	void *spot_slabs;
-	struct spot *free_spots;
+	struct slab spots, marks, members; /* two spots and a member for each pod */
 	struct spot **listed; /* to be told, until they are acknowledged */
 	size_t listed_count, listed_room;
 	size_t shown_count;

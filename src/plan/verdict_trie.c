@@ -2,13 +2,12 @@
  *
  * A path-compressed binary trie of all prefixes that something is said about, one for each family, so that an IPv6 prefix never
  * holds an IPv4 address. A spot that changes is marked, and so is the way to it: the walk (verdict_classes.c) visits nothing
- * else. Spots come from slabs, as there are two for each pod's address.
+ * else.
  */
 #include "plan/verdict_internal.h"
 
 #include <assert.h>
 
-#define SLAB_SPOTS 1023
 #define HOST_LEN 128
 #define MAPPED_LEN 96
 
@@ -86,44 +85,24 @@ int verdict_net_compare(const void *a, const void *b)
 
 /* -- spots -- */
 
-struct slab {
-	struct slab *next;
-	struct spot spots[SLAB_SPOTS];
-};
-
-static_assert(sizeof(struct spot) == 64, "two spots for each pod's address");
+static_assert(sizeof(struct spot) == 56, "two spots for each pod's address");
 
 static struct spot *new_spot(struct verdicts *v, const struct addr *addr, unsigned len)
 {
-	struct spot *spot;
+	struct spot *spot = slab_get(&v->spots);
 
-	if (!v->free_spots) {
-		struct slab *slab = verdict_need(calloc(1, sizeof(*slab)));
-
-		slab->next = v->spot_slabs;
-		v->spot_slabs = slab;
-		for (size_t i = 0; i < SLAB_SPOTS; i++) {
-			slab->spots[i].child[0] = v->free_spots;
-			v->free_spots = &slab->spots[i];
-		}
-	}
-	spot = v->free_spots;
-	v->free_spots = spot->child[0];
-	*spot = (struct spot){.addr = *addr, .len = (uint8_t)len};
+	spot->addr = *addr;
+	spot->len = (uint8_t)len;
 	mask(&spot->addr, len);
 	return spot;
-}
-
-static void free_spot(struct verdicts *v, struct spot *spot)
-{
-	spot->child[0] = v->free_spots;
-	v->free_spots = spot;
 }
 
 void verdict_trie_init(struct verdicts *v)
 {
 	struct addr mapped = addr_from_4(0), none = {0};
 
+	v->spots = SLAB_INIT(struct spot);
+	v->marks = SLAB_INIT(struct mark);
 	v->roots[FAMILY_4] = new_spot(v, &mapped, MAPPED_LEN);
 	v->roots[FAMILY_6] = new_spot(v, &none, 0);
 }
@@ -138,34 +117,11 @@ bool verdict_spot_is_host(const struct spot *spot)
 	return spot->len == HOST_LEN;
 }
 
-static void free_marks(struct spot *spot)
-{
-	if (!spot)
-		return;
-	while (spot->marks) {
-		struct mark *mark = spot->marks;
-
-		spot->marks = mark->next;
-		free(mark);
-	}
-	if (verdict_spot_is_host(spot))
-		return;
-	free_marks(spot->child[0]);
-	free_marks(spot->child[1]);
-}
-
 void verdict_trie_done(struct verdicts *v)
 {
-	for (int i = 0; i < FAMILY_COUNT; i++) {
-		free_marks(v->roots[i]);
-		v->roots[i] = NULL;
-	}
-	while (v->spot_slabs) {
-		struct slab *slab = v->spot_slabs;
-
-		v->spot_slabs = slab->next;
-		free(slab);
-	}
+	slab_done(&v->spots);
+	slab_done(&v->marks);
+	v->roots[FAMILY_4] = v->roots[FAMILY_6] = NULL;
 }
 
 static struct spot **root_of(struct verdicts *v, const struct net *net)
@@ -265,7 +221,7 @@ void verdict_spot_due(struct verdicts *v, const struct net *net, bool all)
 
 static bool is_needed(const struct spot *spot)
 {
-	return verdict_spot_says(spot) || spot->shown || spot->told_shown || spot->listed || spot->due || spot->due_all;
+	return verdict_spot_says(spot) || spot->shown || spot->listed || spot->due || spot->due_all;
 }
 
 void verdict_spot_trim(struct verdicts *v, struct spot **place)
@@ -281,7 +237,7 @@ void verdict_spot_trim(struct verdicts *v, struct spot **place)
 	}
 	assert(!spot->class);
 	*place = only;
-	free_spot(v, spot);
+	slab_put(&v->spots, spot);
 }
 
 static void prune(struct verdicts *v, struct spot **place, const struct net *net)
@@ -312,7 +268,7 @@ static bool is_inherited(const struct mark *mark)
 void verdict_mark_add(struct verdicts *v, const struct net *net, const struct mark *mark)
 {
 	struct spot *spot = verdict_spot_get(v, net);
-	struct mark *own = verdict_need(malloc(sizeof(*own)));
+	struct mark *own = slab_get(&v->marks);
 
 	*own = *mark;
 	own->next = spot->marks;
@@ -334,7 +290,7 @@ void verdict_mark_remove(struct verdicts *v, const struct net *net, const struct
 	struct mark *gone = *place;
 
 	*place = gone->next;
-	free(gone);
+	slab_put(&v->marks, gone);
 	verdict_spot_due(v, net, is_inherited(mark));
 }
 

@@ -5,6 +5,8 @@
  */
 #include "plan/verdict_internal.h"
 
+#define LISTED_KEPT 1024
+
 void verdict_change_done(struct verdicts *v)
 {
 	free(v->new_ports);
@@ -195,9 +197,6 @@ static void acknowledge_spots(struct verdicts *v)
 		struct spot *spot = v->listed[i];
 
 		spot->listed = false;
-		spot->told_shown = spot->shown;
-		spot->told_class = spot->class ? spot->class->number : 0;
-		spot->told_flags = spot->flags;
 		nets[i] = (struct net){.addr = spot->addr, .len = spot->len};
 	}
 	/* Spots may go with others that lead to them. */
@@ -205,6 +204,12 @@ static void acknowledge_spots(struct verdicts *v)
 		verdict_spot_prune(v, &nets[i]);
 	v->listed_count = 0;
 	free(nets);
+	/* At the start it was all of them. */
+	if (v->listed_room > LISTED_KEPT) {
+		free(v->listed);
+		v->listed = NULL;
+		v->listed_room = 0;
+	}
 }
 
 static void acknowledge_tables(struct verdicts *v)
@@ -227,6 +232,7 @@ void verdicts_acknowledge(struct verdicts *v)
 	acknowledge_pairs(v);
 	acknowledge_spots(v);
 	acknowledge_tables(v);
+	verdict_change_done(v);
 }
 
 /* -- all -- */
