@@ -67,6 +67,7 @@ static int plan_and_apply(struct agent *agent, const struct lease **peers, size_
 	if (agent->ready)
 		tell_complaints(agent, &result);
 	rc = plane_apply(agent->plane, &result.wanted, err);
+	policer_ways(agent->policer, &result.wanted);
 	plan_result_free(&result);
 	if (rc == 0)
 		policer_follow(agent->policer);

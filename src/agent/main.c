@@ -87,8 +87,25 @@ static int validate_policy(const struct options *options, struct err *err)
 	return 0;
 }
 
+static int validate_express(const struct options *options, struct err *err)
+{
+	unsigned long bit;
+	char *end;
+
+	if (strcmp(options->express_path, "enabled") != 0 && strcmp(options->express_path, "disabled") != 0)
+		return err_set(err, -EINVAL, "--express-path: the value is \"%s\", expected enabled or disabled", options->express_path);
+	errno = 0;
+	bit = strtoul(options->express_mark, &end, 0);
+	if (errno || end == options->express_mark || *end || bit > UINT32_MAX || __builtin_popcountl(bit) != 1 ||
+		bit & strtoul(options->policy_marks, NULL, 0))
+		return err_set(err, -EINVAL, "--express-mark: the value is \"%s\", expected one bit, such as 0x00400000, that is not in "
+			"--policy-marks", options->express_mark);
+	return 0;
+}
+
 static int validate(const struct options *options, struct err *err)
 {
+	int rc;
 	bool kubernetes = strcmp(options->store, "kubernetes") == 0;
 	uint8_t address[16];
 
@@ -107,7 +124,8 @@ static int validate(const struct options *options, struct err *err)
 		return err_set(err, -EINVAL, "--healthz-ip: \"%s\" is no IP address", options->healthz_ip);
 	if (strchr(options->cni_conf_name, '/') || !options->cni_conf_name[0])
 		return err_set(err, -EINVAL, "--cni-conf-name: \"%s\" is no file name", options->cni_conf_name);
-	return validate_policy(options, err);
+	rc = validate_policy(options, err);
+	return rc < 0 ? rc : validate_express(options, err);
 }
 
 static void print_warnings(const struct buf *warnings)

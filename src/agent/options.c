@@ -77,6 +77,9 @@ static const struct option_spec specs[] = {
 	S("policy-established", policy_established, "cut", "HOW",
 		"flows that stand when a policy comes to deny them: cut or keep"),
 	S("policy-marks", policy_marks, "0x00300000", "MASK", "the two bits of the packet mark that policy uses"),
+	S("express-path", express_path, "disabled", "HOW",
+		"let packets between pods go round the host's network stack where that is safe: enabled or disabled; needs policy"),
+	S("express-mark", express_mark, "0x00400000", "MASK", "the bit of the packet mark that the express path uses"),
 	S("host-local-dir", host_local_dir, "/var/lib/cni/networks", "DIR",
 		"host-local's files: addresses in them count as taken"),
 	S("flannel-data-dir", flannel_dir, "/var/lib/cni/flannel", "DIR", "state files of Flannel's CNI plugin"),
@@ -208,6 +211,11 @@ uint32_t options_policy_mark(const struct options *options, int which)
 	uint32_t low = mask & -mask;
 
 	return which == 0 ? low : mask & ~low;
+}
+
+uint32_t options_express_mark(const struct options *options)
+{
+	return strcmp(options->express_path, "enabled") == 0 ? (uint32_t)strtoul(options->express_mark, NULL, 0) : 0;
 }
 
 void options_init(struct options *options)

@@ -40,6 +40,7 @@ struct options {
 	char *config;
 	char *store, *store_dir, *dialect, *bird;
 	char *policy, *policy_established, *policy_marks;
+	char *express_path, *express_mark;
 	char *node_name;
 	char *run_dir, *state_dir, *bpffs;
 	char *cni_conf_dir, *cni_bin_dir, *cni_conf_name;
@@ -59,6 +60,8 @@ int options_parse(struct options *options, int argc, char *const *argv, char *co
 	struct buf *warnings, struct err *err);
 void options_free(struct options *options);
 
+/* 0 while --express-path is disabled. */
+uint32_t options_express_mark(const struct options *options);
 /* The two bits of --policy-marks: 0, the lower one: a packet whose egress is still to be judged; 1: sent by the node itself. */
 uint32_t options_policy_mark(const struct options *options, int which);
 

@@ -6,28 +6,17 @@
  *   policy_to_pod    tc egress of it
  *   policy_exit      tc egress of uplinks and tunnel devices
  *   policy_from_net  tc ingress of those that have a host endpoint
+ *   express_from_net     tc ingress of uplinks, before everything else (express_strip.h)
+ *   express_from_tunnel  tc ingress of tunnel devices
  *
  * Egress to an address that may still be translated is not judged where the packet comes from the pod: the packet is
  * marked, and the verdict falls where it leaves this node or enters another pod.
  */
+#include "express_strip.h"
 #include "policy_host.h"
 #include "policy_pending.h"
 #include "policy_recall.h"
 #include "policy_source.h"
-
-static __always_inline struct policy_state *get_state(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&state, &zero);
-}
-
-static __always_inline int count_allowed(struct __sk_buff *skb, int reason)
-{
-	if (reason == OK)
-		count_in(&counts, skb, POLICY_COUNT_ALLOWED);
-	return reason;
-}
 
 /* -- from the pod -- */
 
@@ -39,8 +28,8 @@ static __always_inline int stays_on_link(const struct packet *packet)
 
 static __always_inline int is_pending(const struct policy_flow *flow, const struct scene *scene)
 {
-	if (flow->flags & POLICY_FLOW_PENDING)
-		return 1;
+	if (flow->flags & (POLICY_FLOW_PENDING | POLICY_FLOW_EXPRESS))
+		return flow->flags & POLICY_FLOW_PENDING;
 	/* Whatever translates it may choose anew at any time, but for TCP. */
 	return scene->key.protocol != IPPROTO_TCP && flow->flags & POLICY_FLOW_FROM_POD && !(flow->flags & POLICY_FLOW_FREE) &&
 		(flow->peer_port != scene->key.remote_port || !addr_equal(&flow->peer, &scene->key.remote));
@@ -80,6 +69,14 @@ static __noinline int judge_from_pod(struct __sk_buff *skb, struct scene *scene,
 
 	set_key(&scene->key, &scene->packet, 1);
 	flow = find_flow(&scene->key, pod->serial, scene->now);
+	if (is_express(flow) && !is_opening(&scene->packet))
+		return go_on_express(skb, scene, flow, pod, now);
+	if (config.express && (!flow || is_opening(&scene->packet)) && may_open(skb, scene, pod)) {
+		int reason = open_express(skb, scene, pod, now);
+
+		if (reason != NOT_EXPRESS)
+			return count_allowed(skb, reason);
+	}
 	if (!flow && !is_opening(&scene->packet)) {
 		int reason = recall(skb, scene, pod, now, 1);
 
@@ -123,9 +120,11 @@ static __always_inline int from_pod(struct __sk_buff *skb, struct scene *scene, 
 
 	if (reason == OK && !is_plainly_own(packet, pod))
 		reason = check_source(skb, packet, pod);
-	if (reason != OK || is_own(pod, &packet->dst) || !(pod->table[0] | pod->table[1]) || stays_on_link(packet))
+	if (reason != OK || is_own(pod, &packet->dst) || (!config.express && !(pod->table[0] | pod->table[1])) || stays_on_link(packet))
 		return reason;
 	scene->now = now_short();
+	if (!(pod->table[0] | pod->table[1]))
+		return express_only(skb, scene, pod, now);
 	if (packet->fragment == FRAGMENT_LATER)
 		return find_fragment(scene, skb->ifindex, ret_pending);
 	if (packet->icmp == ICMP_ERROR)
@@ -145,17 +144,27 @@ static __always_inline int check_link(struct __sk_buff *skb, const struct policy
 	return start(skb) + sizeof(*eth) > end(skb) || !is_mac(eth->h_source, pod) ? POLICY_COUNT_MAC : OK;
 }
 
-SEC("tc")
-int policy_from_pod(struct __sk_buff *skb)
+static __always_inline void set_mark(struct __sk_buff *skb, __u32 mine, __u32 mark)
 {
-	struct policy_state *now = get_state();
+	/* Nothing inside a pod can have set these. */
+	if (mark || skb->mark & mine)
+		skb->mark = (skb->mark & ~mine) | mark;
+}
+
+/* A flow with nothing to look at but where it goes; null: any other packet. */
+static __always_inline struct policy_flow *known_way(struct __sk_buff *skb, const struct policy_state *now)
+{
+	return config.express ? find_quick_from_pod(skb, now) : NULL;
+}
+
+static __always_inline int policy_or_express(struct __sk_buff *skb, struct policy_state *now)
+{
+	const __u32 mine = now->mark_pending | now->mark_host | now->mark_express;
 	struct policy_endpoint *pod = find_pod(skb->ifindex);
 	struct scene scene = {.ifindex = skb->ifindex, .side = SIDE_FROM_POD};
 	__u32 pending = 0;
 	int reason;
 
-	if (!now)
-		return TC_ACT_SHOT;
 	if (!pod)
 		return drop(skb, &scene, now, POLICY_COUNT_UNKNOWN);
 	reason = check_link(skb, pod);
@@ -165,9 +174,32 @@ int policy_from_pod(struct __sk_buff *skb)
 		reason = from_pod(skb, &scene, pod, now, &pending);
 	if (reason != OK)
 		return drop(skb, &scene, now, reason);
-	/* Nothing inside a pod can have set these. */
-	if (pending || skb->mark & (now->mark_pending | now->mark_host))
-		skb->mark = (skb->mark & ~(now->mark_pending | now->mark_host)) | (pending ? now->mark_pending : 0);
+	if (config.express && scene.express) {
+		int action = express_leave(skb, &scene);
+
+		if (action != NOT_EXPRESS)
+			return action;
+	}
+	set_mark(skb, mine, scene.express ? now->mark_express : pending ? now->mark_pending : 0);
+	return PASS;
+}
+
+SEC("tc")
+int policy_from_pod(struct __sk_buff *skb)
+{
+	struct policy_state *now = get_state();
+	struct policy_flow *flow;
+	int action;
+
+	if (!now)
+		return TC_ACT_SHOT;
+	flow = known_way(skb, now);
+	if (!flow)
+		return policy_or_express(skb, now);
+	action = express_send(skb, flow);
+	if (action != NOT_EXPRESS)
+		return action;
+	set_mark(skb, now->mark_pending | now->mark_host | now->mark_express, now->mark_express);
 	return PASS;
 }
 
@@ -367,6 +399,42 @@ int policy_from_net(struct __sk_buff *skb)
 		denied = judge_incoming(skb, &scene, host, now);
 	if (denied || skb->mark & both)
 		skb->mark = (skb->mark & ~both) | denied;
+	return PASS;
+}
+
+/* -- the express path's other end -- */
+
+SEC("tc")
+int express_from_net(struct __sk_buff *skb)
+{
+	struct arrival arrival = {};
+	struct express_config *wanted;
+	__u32 zero = 0;
+
+	if (skb->vlan_present || skb->pkt_type != PACKET_HOST)
+		return PASS;
+	wanted = bpf_map_lookup_elem(&express, &zero);
+	if (!wanted)
+		return PASS;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return arrive4(skb, &arrival, wanted);
+	return skb->protocol == bpf_htons(ETH_P_IPV6) ? arrive6(skb, &arrival) : PASS;
+}
+
+/* A packet of an express flow that came by the kernel's path: conntrack must not see half of it. */
+SEC("tc")
+int express_from_tunnel(struct __sk_buff *skb)
+{
+	struct policy_state *now = get_state();
+	struct policy_flow_key key = {};
+	struct packet packet;
+
+	if (!now || parse(skb, &packet) != OK || packet.fragment == FRAGMENT_LATER ||
+		(packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP))
+		return PASS;
+	set_key(&key, &packet, 0);
+	if (is_express(bpf_map_lookup_elem(&flows, &key)))
+		skb->mark |= now->mark_express;
 	return PASS;
 }
 

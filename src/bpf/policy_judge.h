@@ -83,7 +83,7 @@ static __noinline int judge_again(struct __sk_buff *skb, struct scene *scene, st
 	int reason = egress ? POLICY_COUNT_EGRESS : POLICY_COUNT_INGRESS;
 
 	if (question.table && !(flow->flags & POLICY_FLOW_FREE)) {
-		scene->peer = flow->peer;
+		scene->peer = flow->flags & POLICY_FLOW_EXPRESS ? scene->key.remote : flow->peer;
 		question.port = scene->key.echo ? echo_port(scene->key.protocol) : egress ? flow->peer_port : scene->key.local_port;
 		question.sport = scene->key.echo ? 0 : egress ? scene->key.local_port : flow->peer_port;
 		classify(scene);

@@ -15,6 +15,7 @@
  *   counts     per-CPU array, see POLICY_COUNTS
  *   state      array of one struct policy_state; all zero but for the marks is fine
  *   events     ring buffer of struct policy_event: drops while somebody watches, and Log rules
+ *   slots, remotes, express, express_counts: the express path, see express_layout.h
  *
  * Tables, classes and lists have numbers that are hashes of what they hold: they mean the same for ever, the same world has
  * the same numbers whoever computed them, and an entry that stands under a number is never changed, only added and, when
@@ -92,6 +93,7 @@ struct policy_verdict {
 enum policy_endpoint_flag {
 	POLICY_ENDPOINT_FREE = 1, /* may send from any address */
 	POLICY_ENDPOINT_TUNNELS = 2, /* may send packets of tunnels */
+	POLICY_ENDPOINT_SHAPED = 4, /* packets wait in its queue: none goes round it */
 };
 
 /* A table 0: no policy applies in this direction, everything passes. No entry at all: nothing passes. */
@@ -136,13 +138,23 @@ enum policy_flow_flag {
 	POLICY_FLOW_CLOSING = 8,  /* FIN or RST was seen */
 	POLICY_FLOW_OPEN = 16,    /* TCP: replied, and neither side has closed */
 	POLICY_FLOW_FREE = 32,    /* no policy is asked: with the node, or with the pod itself */
+	POLICY_FLOW_EXPRESS = 64, /* begun here, translated by nobody: its packets may go round the host's stack */
+	POLICY_FLOW_LOCAL = 128,  /* express: the other end is a pod of this node, and slot its interface index */
 };
 
 struct policy_flow {
 	__u64 seen;   /* bpf_ktime_get_boot_ns() / 2^20 of the last packet */
 	__u32 epoch;  /* of the judgement; another epoch: judge again */
 	__u32 serial; /* struct policy_endpoint */
-	struct packet_addr peer; /* whom the judgement was about: the remote address after translation */
+	union {
+		struct packet_addr peer; /* whom the judgement was about: the remote address after translation */
+		struct { /* express: the peer is the key's remote side; what else a packet needs to know */
+			__u32 ifindex;
+			__u32 slot; /* 0: none at the moment, the kernel's path */
+			__u8 mac[6]; /* of the pod */
+			__u8 zero[2];
+		} way;
+	};
 	__be16 peer_port; /* theirs in that judgement */
 	__u8 flags; /* enum policy_flow_flag */
 	__u8 zero[5];
@@ -166,6 +178,7 @@ struct policy_fragment {
 /* Frozen into each load of the programs (rodata "config"). */
 struct policy_config {
 	__u32 conntrack;
+	__u32 express; /* 1: the express path is on */
 };
 
 struct policy_state {
@@ -173,7 +186,7 @@ struct policy_state {
 	__u32 keep;  /* "established: keep": flows are not judged again */
 	__u32 watch; /* somebody wants to see drops */
 	__u32 mark_pending, mark_host; /* bits of the packet mark: egress is still to be judged; sent by this node itself */
-	__u32 zero;
+	__u32 mark_express; /* of an express flow, by the kernel's path: conntrack must not see it; 0: no such bit */
 };
 
 /* Why a packet did not pass. */

@@ -110,6 +110,7 @@ struct scene {
 	__be16 peer_port;
 	__u8 bits;
 	__u8 side; /* enum side */
+	__u8 express; /* the packet is of an express flow */
 	__u8 stray; /* in the middle of a flow of which nobody knows who began: nothing is remembered */
 	__u32 ifindex; /* of the pod whose policy it is */
 	__u32 flags;   /* of the peer's address */
@@ -158,4 +159,18 @@ static __noinline int drop(struct __sk_buff *skb, const struct scene *scene, con
 	if (now->watch)
 		tell(skb, scene, POLICY_EVENT_DROP, reason);
 	return TC_ACT_SHOT;
+}
+
+static __always_inline struct policy_state *get_state(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&state, &zero);
+}
+
+static __always_inline int count_allowed(struct __sk_buff *skb, int reason)
+{
+	if (reason == OK)
+		count_in(&counts, skb, POLICY_COUNT_ALLOWED);
+	return reason;
 }

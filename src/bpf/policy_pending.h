@@ -100,7 +100,7 @@ static __noinline struct policy_endpoint *find_sender(struct __sk_buff *skb, str
 static __always_inline int is_confirmed(const struct policy_flow *flow, const struct scene *scene,
 	const struct policy_state *now)
 {
-	return flow && !(flow->flags & POLICY_FLOW_PENDING) && !is_stale(flow, now) && !is_opening(&scene->packet) &&
+	return flow && !(flow->flags & (POLICY_FLOW_PENDING | POLICY_FLOW_EXPRESS)) && !is_stale(flow, now) && !is_opening(&scene->packet) &&
 		flow->peer_port == scene->peer_port && addr_equal(&flow->peer, &scene->peer);
 }
 

@@ -75,6 +75,16 @@ static void add_prerouting(struct buf *nft, const struct policy_nft_input *input
 	buf_printf(nft, "\t\tmeta mark set meta mark & 0x%08x comment \"nobody else's business\"\n\t}\n", ~both);
 }
 
+/* Ahead of conntrack, which sees no other packet of such a flow. */
+static void add_express(struct buf *nft, const struct policy_nft_input *input)
+{
+	buf_printf(nft,
+		"\tchain express_prerouting {\n\t\ttype filter hook prerouting priority -310; policy accept;\n"
+		"\t\tmeta mark & 0x%08x == 0x00000000 accept\n"
+		"\t\tmeta mark set meta mark & 0x%08x notrack comment \"of a flow that conntrack does not know\"\n\t}\n",
+		input->mark_express, ~input->mark_express);
+}
+
 static void add_exit(struct buf *nft, const struct policy_nft_input *input)
 {
 	buf_printf(nft,
@@ -196,6 +206,8 @@ int policy_nft_add(struct buf *nft, const struct policy_nft_input *input)
 	add_output(nft, input);
 	add_prerouting(nft, input);
 	add_exit(nft, input);
+	if (input->mark_express)
+		add_express(nft, input);
 	if (has_hosts(input)) {
 		add_input(nft, input);
 		add_forward(nft, input);

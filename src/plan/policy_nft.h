@@ -29,6 +29,7 @@ struct policy_nft_input {
 	uint16_t tunnel_port; /* UDP, between nodes; 0: none */
 	bool keep;     /* connections of host endpoints that stand are not judged again */
 	bool forwards; /* some host endpoint judges what is forwarded: connections that stand, too */
+	uint32_t mark_express; /* as struct policy_plane_options; 0: the express path is off */
 };
 
 /* Appends three chains, and three more where there are host endpoints. 0 or -ENOMEM. */

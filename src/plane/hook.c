@@ -100,7 +100,7 @@ static void tc_opts_init(const struct hook *hook, struct bpf_tc_opts *ret)
 	memset(ret, 0, sizeof(*ret));
 	ret->sz = sizeof(*ret);
 	ret->handle = FILTER_HANDLE;
-	ret->priority = hook->first ? FILTER_PRIORITY_FIRST : FILTER_PRIORITY;
+	ret->priority = hook->priority ? hook->priority : hook->first ? FILTER_PRIORITY_FIRST : FILTER_PRIORITY;
 }
 
 static void tc_hook_init(const struct hook *hook, struct bpf_tc_hook *ret)

@@ -20,6 +20,7 @@ struct hook {
 	enum hook_point point;
 	const char *pin; /* path of the link on a bpf file system; used by tcx only */
 	bool first;      /* runs before others, ours that are not first among them */
+	unsigned priority; /* of a filter; 0: by first. Several of ours at one place need different ones */
 };
 
 /* What this kernel has. */

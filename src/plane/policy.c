@@ -51,6 +51,7 @@ static int take_state(struct policy_plane *plane, struct err *err)
 	plane->state.watch = 0; /* whoever watched has gone with the former agent */
 	plane->state.mark_pending = plane->options.mark_pending;
 	plane->state.mark_host = plane->options.mark_host;
+	plane->state.mark_express = plane->options.mark_express;
 	return policy_plane_write_state(plane, err);
 }
 
@@ -154,6 +155,7 @@ void policy_plane_free(struct policy_plane *plane)
 		return;
 	policy_events_done(plane);
 	policy_hooks_done(plane);
+	policy_express_done(plane);
 	policy_pods_done(plane);
 	policy_maps_done(&plane->maps);
 	free(plane);

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "bpf/express_layout.h"
 #include "bpf/policy_layout.h"
 #include "plan/verdict.h"
 #include "plane/netlink.h"
@@ -21,6 +22,8 @@ struct policy_plane;
 struct policy_plane_options {
 	const char *bpffs;   /* "/sys/fs/bpf/tulle" */
 	uint32_t mark_pending, mark_host; /* two bits of the packet mark; the nft table of the plan uses the same */
+	uint32_t mark_express; /* another bit: conntrack is to leave the packet alone; 0: none */
+	bool express;        /* the express path; without it flows that were express go on by the kernel's path */
 	uint32_t flows_max;  /* 0: by the machine's memory */
 	bool keep_established;
 	/* Filters at pods' interfaces even where the kernel has tcx: each tcx program that is attached waits for a grace period of
@@ -80,6 +83,22 @@ bool policy_plane_check_host(const struct policy_plane *plane, uint32_t ifindex)
 /* Those that the kernel has: an earlier process may have left them. The array is the caller's. */
 int policy_plane_list_hosts(struct policy_plane *plane, uint32_t **ret, size_t *ret_count, struct err *err);
 
+/* -- the express path (docs/express.md) -- */
+
+struct policy_way {
+	struct prefix dst; /* addresses of pods elsewhere */
+	struct express_slot slot;
+};
+/* All ways of this moment. Flows follow with their next packets. -ENOSPC: those that did not fit take the kernel's path. */
+int policy_plane_set_ways(struct policy_plane *plane, const struct policy_way *ways, size_t count,
+	const struct express_config *config, struct err *err);
+/* Where packets come in: uplinks, or devices of tunnels. */
+int policy_plane_guard_express(struct policy_plane *plane, uint32_t ifindex, bool tunnel, struct err *err);
+bool policy_plane_check_express(const struct policy_plane *plane, uint32_t ifindex, bool tunnel);
+int policy_plane_release_express(struct policy_plane *plane, uint32_t ifindex, struct err *err);
+/* Interfaces that have one of these programs. */
+size_t policy_plane_list_express(const struct policy_plane *plane, uint32_t *ret, size_t max);
+
 /* -- tables -- */
 
 /* New entries, in the change's order up to its addresses. Then the caller puts the pods whose tables changed, and calls the
@@ -103,6 +122,7 @@ struct policy_count {
 	uint64_t packets, bytes;
 };
 int policy_plane_get_counts(const struct policy_plane *plane, struct policy_count ret[static POLICY_COUNT_MAX], struct err *err);
+int policy_plane_get_express_counts(const struct policy_plane *plane, struct policy_count ret[static EXPRESS_COUNT_MAX], struct err *err);
 int policy_plane_watch(struct policy_plane *plane, bool on, struct err *err);
 /* Readable when events wait; -1: none. */
 int policy_plane_event_fd(const struct policy_plane *plane);

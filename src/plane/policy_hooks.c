@@ -20,16 +20,22 @@
 #define VERIFIER_LOG_SIZE (64 * 1024)
 #define LEAVING_A_CALL 4 /* pins that are looked at while something else is done */
 
-enum role { ROLE_FROM, ROLE_TO, ROLE_EXIT, ROLE_NET, ROLE_COUNT };
+enum role { ROLE_FROM, ROLE_TO, ROLE_EXIT, ROLE_NET, ROLE_UPLINK, ROLE_TUNNEL, ROLE_COUNT };
+
+/* Filters' priorities where the guard has one, too (83): at the uplinks' ingress. */
+enum { PRIORITY_EXPRESS = 81, PRIORITY_NET = 82 };
 
 static const struct {
 	const char *name;
 	enum hook_point point;
+	unsigned priority;
 } roles[ROLE_COUNT] = {
 	[ROLE_FROM] = {"from", HOOK_INGRESS},
 	[ROLE_TO] = {"to", HOOK_EGRESS},
 	[ROLE_EXIT] = {"exit", HOOK_EGRESS},
-	[ROLE_NET] = {"net", HOOK_INGRESS},
+	[ROLE_NET] = {"net", HOOK_INGRESS, PRIORITY_NET},
+	[ROLE_UPLINK] = {"uplink", HOOK_INGRESS, PRIORITY_EXPRESS},
+	[ROLE_TUNNEL] = {"tunnel", HOOK_INGRESS, PRIORITY_EXPRESS},
 };
 
 /* One of the places, with the path that hook.pin points to. */
@@ -42,7 +48,7 @@ struct place {
 static void place_init(const struct policy_plane *plane, uint32_t ifindex, enum role role, struct place *ret)
 {
 	*ret = (struct place){.role = role, .hook = {.kind = role >= ROLE_EXIT ? plane->exit_kind : plane->pod_kind,
-		.ifindex = ifindex, .point = roles[role].point, .first = true}};
+		.ifindex = ifindex, .point = roles[role].point, .first = true, .priority = roles[role].priority}};
 	snprintf(ret->pin, sizeof(ret->pin), "%s/%u-%s", plane->links_dir, ifindex, roles[role].name);
 	ret->hook.pin = ret->pin;
 }
@@ -92,6 +98,7 @@ static int load(const struct policy_plane *plane, bool conntrack, struct policy_
 	if (!programs)
 		return err_set(err, -errno, "opening the policy programs: %s", strerror(errno));
 	((struct policy_config *)(void *)&programs->rodata->config)->conntrack = conntrack;
+	((struct policy_config *)(void *)&programs->rodata->config)->express = plane->options.express;
 	r = share_maps(programs, &plane->maps);
 	if (!r)
 		r = policy_bpf__load(programs);
@@ -125,6 +132,8 @@ static int program_for(const struct policy_plane *plane, enum role role)
 		[ROLE_TO] = plane->programs->progs.policy_to_pod,
 		[ROLE_EXIT] = plane->programs->progs.policy_exit,
 		[ROLE_NET] = plane->programs->progs.policy_from_net,
+		[ROLE_UPLINK] = plane->programs->progs.express_from_net,
+		[ROLE_TUNNEL] = plane->programs->progs.express_from_tunnel,
 	};
 
 	return bpf_program__fd(programs[role]);
@@ -409,4 +418,49 @@ int policy_hooks_release_host(struct policy_plane *plane, uint32_t ifindex, stru
 bool policy_plane_check_host(const struct policy_plane *plane, uint32_t ifindex)
 {
 	return has_all(plane, ifindex, ROLE_NET, ROLE_NET);
+}
+
+int policy_plane_guard_express(struct policy_plane *plane, uint32_t ifindex, bool tunnel, struct err *err)
+{
+	enum role role = tunnel ? ROLE_TUNNEL : ROLE_UPLINK;
+
+	return guard(plane, ifindex, role, role, err);
+}
+
+bool policy_plane_check_express(const struct policy_plane *plane, uint32_t ifindex, bool tunnel)
+{
+	enum role role = tunnel ? ROLE_TUNNEL : ROLE_UPLINK;
+
+	return has_all(plane, ifindex, role, role);
+}
+
+int policy_plane_release_express(struct policy_plane *plane, uint32_t ifindex, struct err *err)
+{
+	int r = 0;
+
+	for (int role = ROLE_UPLINK; role <= ROLE_TUNNEL && !r; role++) {
+		struct place place;
+
+		place_init(plane, ifindex, role, &place);
+		r = detach(&place, err);
+	}
+	return r;
+}
+
+size_t policy_plane_list_express(const struct policy_plane *plane, uint32_t *ret, size_t max)
+{
+	struct dirent **list;
+	int count = scandir(plane->links_dir, &list, NULL, NULL);
+	size_t n = 0;
+
+	for (int i = 0; i < count; i++) {
+		struct place place;
+
+		if (parse_place(plane, list[i]->d_name, &place) && place.role >= ROLE_UPLINK && n < max)
+			ret[n++] = place.hook.ifindex;
+		free(list[i]);
+	}
+	if (count >= 0)
+		free(list);
+	return n;
 }

@@ -7,12 +7,14 @@
  *   policy_tables.c  addresses, pairs and ports: apply and compare
  *   policy_pods.c    endpoints, locals and sources
  *   policy_hosts.c   host endpoints
+ *   policy_express.c ways to other nodes, for the express path
  *   policy_hooks.c   programs, and where they are attached
  *   policy_events.c  the ring buffer
  */
 #pragma once
 
 #include "base/hash.h"
+#include "bpf/express_layout.h"
 #include "plane/hook.h"
 #include "plane/mapbatch.h"
 #include "plane/pinned.h"
@@ -33,6 +35,10 @@ enum policy_map {
 	POLICY_MAP_STATE,
 	POLICY_MAP_EVENTS,
 	POLICY_MAP_HOSTS,
+	POLICY_MAP_SLOTS,
+	POLICY_MAP_REMOTES,
+	POLICY_MAP_EXPRESS,
+	POLICY_MAP_EXPRESS_COUNTS,
 	POLICY_MAP_COUNT,
 };
 
@@ -64,6 +70,7 @@ int policy_maps_del(struct policy_maps *maps, enum policy_map map, const struct 
 /* -- the plane -- */
 
 struct policy_local; /* a pod that has an entry */
+struct policy_slots; /* the express path's slots, as the kernel has them */
 
 struct policy_plane {
 	struct policy_plane_options options; /* bpffs is not valid any more */
@@ -82,6 +89,7 @@ struct policy_plane {
 	struct policy_bpf *programs;
 	uint32_t *leaving; /* interfaces whose pods were removed, and whose pins are still there */
 	size_t leaving_count, leaving_room;
+	struct policy_slots *slots; /* null: not read yet */
 	struct ring_buffer *ring;
 	unsigned polled; /* events of this call */
 };
@@ -111,6 +119,10 @@ bool policy_hooks_any(const struct policy_plane *plane);
 void policy_hooks_sweep(struct policy_plane *plane); /* pins of interfaces that are gone */
 void policy_hooks_leave(struct policy_plane *plane, uint32_t ifindex);
 int policy_hooks_remove(struct policy_plane *plane, struct err *err);
+
+/* -- policy_express.c -- */
+
+void policy_express_done(struct policy_plane *plane);
 
 /* -- policy_events.c -- */
 

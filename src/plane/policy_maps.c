@@ -32,6 +32,12 @@ static const struct map_shape shapes[POLICY_MAP_COUNT] = {
 	[POLICY_MAP_STATE] = {"state", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(struct policy_state), 1, 0},
 	[POLICY_MAP_HOSTS] = {"hosts", BPF_MAP_TYPE_HASH, sizeof(uint32_t), sizeof(struct policy_host), POLICY_HOSTS_MAX,
 		BPF_F_NO_PREALLOC},
+	[POLICY_MAP_SLOTS] = {"slots", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(struct express_slot), EXPRESS_SLOTS_MAX, 0},
+	[POLICY_MAP_REMOTES] = {"remotes", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct packet_prefix), sizeof(uint32_t),
+		EXPRESS_REMOTES_MAX, BPF_F_NO_PREALLOC},
+	[POLICY_MAP_EXPRESS] = {"express", BPF_MAP_TYPE_ARRAY, sizeof(uint32_t), sizeof(struct express_config), 1, 0},
+	[POLICY_MAP_EXPRESS_COUNTS] = {"express_counts", BPF_MAP_TYPE_PERCPU_ARRAY, sizeof(uint32_t),
+		sizeof(struct packet_count), EXPRESS_COUNT_MAX, 0},
 	[POLICY_MAP_EVENTS] = {"events", BPF_MAP_TYPE_RINGBUF, 0, 0, POLICY_EVENTS_BYTES, 0},
 };
 
@@ -83,7 +89,7 @@ static int open_map(struct policy_maps *maps, enum policy_map map, const char *d
 
 	if (map == POLICY_MAP_FLOWS)
 		shape.max_entries = flows_max;
-	if (entries && map != POLICY_MAP_COUNTS && map != POLICY_MAP_STATE)
+	if (entries && map != POLICY_MAP_COUNTS && map != POLICY_MAP_STATE && map < POLICY_MAP_SLOTS)
 		shape.max_entries = entries;
 	fd = pinned_open(dir, &shape, false, NULL);
 	if (fd >= 0)

@@ -127,6 +127,7 @@ int calico_plan_apply(struct calico *calico, struct err *err)
 	tell_complaints(calico, &result);
 	result.wanted.felix = !calico_not_ready(calico);
 	rc = plane_apply(calico->agent->plane, &result.wanted, err);
+	policer_ways(calico->agent->policer, &result.wanted);
 	plan_pools_result_free(&result);
 	return rc;
 }

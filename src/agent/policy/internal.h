@@ -109,6 +109,8 @@ struct exit_link {
 	char name[IFNAMSIZ];
 };
 
+struct express; /* express.c */
+
 struct policer {
 	struct agent *agent;
 	struct objects *objects;
@@ -159,6 +161,8 @@ struct policer {
 	struct auto_host *auto_hosts;
 	bool auto_hosts_due;
 	bool node_labels; /* those of Nodes are kept: automatic host endpoints have them */
+
+	struct express *express; /* null: the express path is off */
 
 	uint64_t passes, failures, last_pass_us;
 
@@ -268,6 +272,18 @@ struct addr *node_addrs(const struct node *node, size_t *ret_count);
 /* An object's, or an automatic one; null: none. */
 const struct host_endpoint *auto_hosts_find(const struct policer *policer, const char *name);
 void auto_hosts_end(struct policer *policer);
+
+/* -- express.c -- */
+int express_begin(struct policer *policer, struct err *err);
+void express_end(struct policer *policer);
+/* The plane of a policer without express path: nothing of an earlier one stays. */
+void express_clear(struct policer *policer);
+/* Devices or routes may be others. */
+void express_due(struct policer *policer);
+/* As local_check. */
+size_t express_lost(struct policer *policer);
+json_t *express_status(const struct policer *policer);
+void express_metrics(const struct policer *policer, struct buf *buf);
 
 /* -- places.c -- */
 /* By which packets leave: all that is up and not a pod's, but loopback. */

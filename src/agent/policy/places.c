@@ -107,6 +107,7 @@ const struct policy_nft_input *policer_nft(struct policer *policer)
 	policer->nft = (struct policy_nft_input){
 		.mark_pending = options_policy_mark(&policer->agent->options, 0),
 		.mark_host = options_policy_mark(&policer->agent->options, 1),
+		.mark_express = options_express_mark(&policer->agent->options),
 		.exits = policer->exit_names,
 		.exit_count = policer->exit_count,
 		.pods = pods,

@@ -127,6 +127,7 @@ static struct local_pod *local_pod_new(const struct attachment *attachment, uint
 	local->pod.ifindex = index;
 	local->pod.serial = (uint32_t)attachment->serial;
 	local->pod.mac = attachment->mac;
+	local->pod.flags = attachment->bandwidth.ingress_rate ? POLICY_ENDPOINT_SHAPED : 0;
 	memcpy(local->pod.addr, attachment->addr, sizeof(local->pod.addr));
 	local->namespace = strdup(attachment->pod_namespace);
 	local->name = strdup(attachment->pod_name);

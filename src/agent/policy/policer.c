@@ -153,7 +153,7 @@ static void on_retry(evutil_socket_t fd, short what, void *ctx)
 static void on_upkeep(evutil_socket_t fd, short what, void *ctx)
 {
 	struct policer *policer = ctx;
-	size_t pods = local_check(policer), exits = places_check(policer) + hosts_check(policer);
+	size_t pods = local_check(policer), exits = places_check(policer) + hosts_check(policer) + express_lost(policer);
 
 	if (!pods && !exits)
 		return;
@@ -232,6 +232,7 @@ static void let_go(struct policer *policer)
 	policer->verdicts = NULL; /* it borrows from all that follows */
 	local_free(policer);
 	world_end(policer);
+	express_end(policer);
 	places_free(policer);
 	hosts_end(policer);
 	auto_hosts_end(policer);
@@ -311,6 +312,8 @@ static int open_plane(struct policer *policer, struct err *err)
 		.bpffs = options->bpffs,
 		.mark_pending = options_policy_mark(options, 0),
 		.mark_host = options_policy_mark(options, 1),
+		.mark_express = options_express_mark(options),
+		.express = options_express_mark(options) != 0,
 		/* Each program by tcx would cost its ADD a grace period of RCU: some ten milliseconds, twice. */
 		.pods_by_clsact = true,
 		.keep_established = strcmp(options->policy_established, "keep") == 0,
@@ -327,6 +330,12 @@ static int open_parts(struct policer *policer, struct err *err)
 	struct event_base *base = policer->agent->base;
 	int rc = open_plane(policer, err);
 
+	if (rc < 0)
+		return rc;
+	if (options_express_mark(&policer->agent->options))
+		rc = express_begin(policer, err);
+	else
+		express_clear(policer);
 	if (rc < 0)
 		return rc;
 	policer->endpoints = endpoint_pool_new();

@@ -32,6 +32,9 @@ void policer_free(struct policer *policer); /* null is fine */
 int policer_admit(struct policer *policer, const struct attach_request *request, struct err *err);
 /* Addresses of nodes, ranges of pods, interfaces may be others. */
 void policer_follow(struct policer *policer);
+/* The plan that is in the kernel now. policer may be null. */
+struct wanted;
+void policer_ways(struct policer *policer, const struct wanted *wanted);
 /* Links or addresses of the machine may have changed. */
 void policer_links_due(struct policer *policer);
 /* The set of attachments has changed. */

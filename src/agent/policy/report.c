@@ -61,6 +61,7 @@ json_t *policer_status(const struct policer *policer)
 	json_object_set_new(json, "addresses", json_integer((json_int_t)stats.addresses));
 	json_object_set_new(json, "exits", json_exits(policer));
 	json_object_set_new(json, "packets", json_counts(policer));
+	json_object_set_new(json, "express", express_status(policer));
 	json_object_set_new(json, "watchers", json_integer((json_int_t)policer_watchers(policer)));
 	return json;
 }
@@ -100,4 +101,5 @@ void policer_metrics(const struct policer *policer, struct buf *buf)
 	agent_metric(buf, "policy_last_pass_seconds", "gauge", "From the first event to the kernel, last change.",
 		(double)policer->last_pass_us / 1e6);
 	metrics_of_packets(policer, buf);
+	express_metrics(policer, buf);
 }
