@@ -231,7 +231,6 @@ static __always_inline int renew(struct __sk_buff *skb, struct scene *scene, str
 static __noinline int go_on_express(struct __sk_buff *skb, struct scene *scene, struct policy_flow *flow,
 	const struct policy_endpoint *pod, const struct policy_state *now)
 {
-	const __u64 seen = flow->seen;
 	const __u8 flags = flow->flags;
 
 	if (flow->epoch != now->epoch) {
@@ -241,7 +240,7 @@ static __noinline int go_on_express(struct __sk_buff *skb, struct scene *scene, 
 			return reason;
 	}
 	touch(flow, &scene->packet, 1, scene->now);
-	if (flow->flags & POLICY_FLOW_LOCAL && flow->way.slot && (flow->flags != flags || flow->seen != seen))
+	if (flow->flags & POLICY_FLOW_LOCAL && flow->way.slot && (flow->flags != flags || flow->seen == scene->now))
 		tell_receiver(scene, flow, now->epoch);
 	scene->express = 1;
 	return OK;

@@ -233,7 +233,7 @@ static __always_inline int send6(struct __sk_buff *skb, const struct policy_flow
 }
 
 /* What a tc program returns, or NOT_EXPRESS: by the kernel's path, marked. */
-static __always_inline int express_send(struct __sk_buff *skb, const struct policy_flow *flow)
+static __noinline int express_send(struct __sk_buff *skb, const struct policy_flow *flow)
 {
 	return skb->protocol == bpf_htons(ETH_P_IP) ? send4(skb, flow) : send6(skb, flow);
 }

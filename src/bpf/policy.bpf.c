@@ -144,8 +144,10 @@ static __always_inline int check_link(struct __sk_buff *skb, const struct policy
 	return start(skb) + sizeof(*eth) > end(skb) || !is_mac(eth->h_source, pod) ? POLICY_COUNT_MAC : OK;
 }
 
-static __always_inline void set_mark(struct __sk_buff *skb, __u32 mine, __u32 mark)
+static __always_inline void set_mark(struct __sk_buff *skb, const struct policy_state *now, __u32 mark)
 {
+	const __u32 mine = now->mark_pending | now->mark_host | now->mark_express;
+
 	/* Nothing inside a pod can have set these. */
 	if (mark || skb->mark & mine)
 		skb->mark = (skb->mark & ~mine) | mark;
@@ -159,7 +161,6 @@ static __always_inline struct policy_flow *known_way(struct __sk_buff *skb, cons
 
 static __always_inline int policy_or_express(struct __sk_buff *skb, struct policy_state *now)
 {
-	const __u32 mine = now->mark_pending | now->mark_host | now->mark_express;
 	struct policy_endpoint *pod = find_pod(skb->ifindex);
 	struct scene scene = {.ifindex = skb->ifindex, .side = SIDE_FROM_POD};
 	__u32 pending = 0;
@@ -180,7 +181,7 @@ static __always_inline int policy_or_express(struct __sk_buff *skb, struct polic
 		if (action != NOT_EXPRESS)
 			return action;
 	}
-	set_mark(skb, mine, scene.express ? now->mark_express : pending ? now->mark_pending : 0);
+	set_mark(skb, now, scene.express ? now->mark_express : pending ? now->mark_pending : 0);
 	return PASS;
 }
 
@@ -199,7 +200,7 @@ int policy_from_pod(struct __sk_buff *skb)
 	action = express_send(skb, flow);
 	if (action != NOT_EXPRESS)
 		return action;
-	set_mark(skb, now->mark_pending | now->mark_host | now->mark_express, now->mark_express);
+	set_mark(skb, now, now->mark_express);
 	return PASS;
 }
 

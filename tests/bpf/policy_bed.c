@@ -245,6 +245,7 @@ static void make_devices(struct bed *bed)
 
 	RUN("ip", "link", "add", "pod0", "type", "veth", "peer", "name", "other0");
 	RUN("ip", "link", "add", "shut0", "type", "veth", "peer", "name", "up0");
+	RUN("ip", "link", "set", "up0", "address", "02:00:00:00:10:fe"); /* to whom all frames are */
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (names[i])
 			bed->device[i] = if_nametoindex(names[i]);
@@ -286,20 +287,21 @@ static void put_world(struct bed *bed)
 }
 
 /* What the agent does, too: without the look-up where the kernel does not have it. */
-static struct policy_bpf *load(bool conntrack)
+static struct policy_bpf *load(bool conntrack, bool express)
 {
 	struct policy_bpf *programs = policy_bpf__open();
 
 	if (!programs)
 		return NULL;
 	*(volatile uint32_t *)&programs->rodata->config.conntrack = conntrack;
+	*(volatile uint32_t *)&programs->rodata->config.express = express;
 	if (policy_bpf__load(programs) == 0)
 		return programs;
 	policy_bpf__destroy(programs);
-	return conntrack && !getenv("TEST_CONNTRACK") ? load(false) : NULL;
+	return conntrack && !getenv("TEST_CONNTRACK") ? load(false, express) : NULL;
 }
 
-int bed_setup(void **state)
+static int setup(void **state, bool express)
 {
 	struct bed *bed;
 
@@ -311,12 +313,22 @@ int bed_setup(void **state)
 	make_devices(bed);
 	if (!getenv("TEST_LOUD"))
 		libbpf_be_quiet();
-	bed->programs = load(true);
+	bed->programs = load(true, express);
 	if (!bed->programs)
 		return -1;
 	put_world(bed);
 	*state = bed;
 	return 0;
+}
+
+int bed_setup(void **state)
+{
+	return setup(state, false);
+}
+
+int bed_setup_express(void **state)
+{
+	return setup(state, true);
 }
 
 int bed_teardown(void **state)
@@ -553,4 +565,29 @@ void bed_expect(struct bed *bed, int hook, const struct wish *wish, int verdict,
 		fail_msg("hook %d: verdict %d, expected %d", hook, (int)opts.retval, verdict);
 	if (ret_mark)
 		*ret_mark = after.mark;
+}
+
+void bed_make(const struct wish *wish, struct bed_frame *ret)
+{
+	struct bytes bytes = {0};
+
+	put_frame(&bytes, wish);
+	memcpy(ret->b, bytes.b, bytes.len);
+	ret->len = bytes.len;
+}
+
+int bed_run(struct bpf_program *program, uint32_t device, struct bed_frame *frame, uint32_t *mark)
+{
+	struct __sk_buff context = {.ifindex = device, .mark = mark ? *mark : 0}, after = {0};
+	struct bed_frame out = {0};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame->b, .data_size_in = (uint32_t)frame->len, .data_out = out.b,
+		.data_size_out = sizeof(out.b), .ctx_in = &context, .ctx_size_in = sizeof(context), .ctx_out = &after,
+		.ctx_size_out = sizeof(after), .repeat = 1);
+
+	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(program), &opts), 0);
+	out.len = opts.data_size_out;
+	*frame = out;
+	if (mark)
+		*mark = after.mark;
+	return (int)opts.retval;
 }

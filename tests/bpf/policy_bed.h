@@ -67,6 +67,7 @@ struct wish {
 struct bed;
 
 int bed_setup(void **state);
+int bed_setup_express(void **state); /* with the express path */
 int bed_teardown(void **state);
 struct policy_bpf *bed_programs(struct bed *bed);
 uint32_t bed_device(const struct bed *bed, int who); /* NODE: the uplink */
@@ -88,6 +89,16 @@ const char *bed_address(bool six, int who);
 
 /* One packet through a hook. ret_mark may be null. reason: the only counter that moves, or QUIET. */
 void bed_expect(struct bed *bed, int hook, const struct wish *wish, int verdict, int reason, uint32_t *ret_mark);
+
+/* A packet as bytes, and what becomes of it in a program. mark may be null. */
+struct bed_frame {
+	uint8_t pad[2]; /* so that the headers behind Ethernet's 14 bytes are aligned */
+	uint8_t b[1024];
+	size_t len;
+};
+struct bpf_program;
+void bed_make(const struct wish *wish, struct bed_frame *ret);
+int bed_run(struct bpf_program *program, uint32_t device, struct bed_frame *frame, uint32_t *mark);
 
 /* FROM(.dst = GOOD) OPENS: a packet of POD (unless .src says otherwise), one to POD, one that leaves; and what becomes of it. */
 #define FROM(...) bed_expect(*state, HOOK_FROM_POD, &(struct wish){__VA_ARGS__}

@@ -21,7 +21,7 @@ import machine  # noqa: E402
 
 BACKENDS = ("vxlan", "host-gw", "udp")
 SETTLING = ("vxlan",)  # the one that has all of routes, neighbours, FDB entries and devices
-PROGRAMS = ("pod", "carrier", "guard", "policy", "policy_source")  # tests of tests/bpf: this kernel's verifier has its own mind
+PROGRAMS = ("pod", "carrier", "guard", "policy", "policy_source", "express")  # tests of tests/bpf: this kernel's verifier has its own mind
 SLOW = "5"  # times as slow as the machine outside, at least: the tests' deadlines are stretched by as much
 # Suites of tests/unit against the kernel, their seconds.
 SUITES = {"plane/test_plane_entries": 200, "plane/test_plane_links": 200, "plane/test_plane_nft": 200, "plane/test_plane_pools": 100,
