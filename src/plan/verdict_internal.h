@@ -526,6 +526,10 @@ const struct addr *verdict_member_addr(const struct member *member, int family);
 
 /* Does a term hold for an address? Looked up, not computed. */
 bool verdict_term_holds(const struct verdicts *v, const struct policy_term *term, const struct addr *addr);
+/* Names of ports are those of endpoints that an entity means: whom its selector selects, not who has an address in a set
+ * that it selects. */
+bool verdict_means(const struct verdicts *v, const struct policy_entity *entity, const struct addr *addr,
+	const struct endpoint *endpoint);
 /* Ports that the term's Service has there. */
 void verdict_backend_ports(const struct verdicts *v, const struct policy_term *term, const struct addr *addr,
 	struct port_set *ports);

@@ -137,7 +137,16 @@ static void add_named(struct port_set *set, const struct endpoint_shape *shape, 
 			verdict_ports_add(set, shape->ports[i].protocol, shape->ports[i].port, shape->ports[i].port);
 }
 
-/* shape null: names are left to the class. */
+static bool means_own(const struct verdicts *v, const struct attached *attached, const struct policy_entity *own, int family)
+{
+	for (int f = 0; f < FAMILY_COUNT; f++)
+		if (addr_is_set(&attached->addr[f]) && (!family || family_index(family) == f) &&
+			verdict_means(v, own, &attached->addr[f], attached->member->endpoint))
+			return true;
+	return false;
+}
+
+/* shape null: names are left to the class, or nobody has any. */
 static void add_ports(struct port_set *set, const struct policy_ports *ports, size_t count,
 	const struct endpoint_shape *shape)
 {
@@ -172,7 +181,7 @@ static void add_rule(struct verdicts *v, struct table *table, const struct attac
 {
 	const struct policy_rule *rule = &record->policy->rules[table->direction][index];
 	const struct policy_entity *own = own_of(rule, table->direction), *remote = remote_of(rule, table->direction);
-	const struct endpoint_shape *shape = attached->member->endpoint->shape;
+	const struct endpoint_shape *shape;
 	struct table_rule made = {
 		.action = rule->action,
 		.protocol_sense = rule->protocol_sense,
@@ -189,6 +198,7 @@ static void add_rule(struct verdicts *v, struct table *table, const struct attac
 		rule_done(&made);
 		return;
 	}
+	shape = means_own(v, attached, own, family) ? attached->member->endpoint->shape : NULL;
 	add_ports(&made.own, own->ports, own->port_count, shape);
 	add_ports(&made.own_not, own->not_ports, own->not_port_count, shape);
 	made.own_not_asked = own->not_port_count > 0;

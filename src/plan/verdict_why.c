@@ -129,28 +129,25 @@ static bool shape_names(const struct endpoint_shape *shape, const char *name, ui
 	return false;
 }
 
-/* A name means what endpoints there, of those that the entity is about, call so. */
+bool verdict_means(const struct verdicts *v, const struct policy_entity *entity, const struct addr *addr,
+	const struct endpoint *endpoint)
+{
+	for (size_t i = 0; i < entity->term_count; i++) {
+		const struct policy_term *term = &entity->terms[i];
+
+		if (verdict_term_holds(v, term, addr) && (!term->selector || verdict_selects(v, term->selector, endpoint)))
+			return true;
+	}
+	return !entity->term_count;
+}
+
 static bool name_holds(const struct verdicts *v, const struct policy_entity *entity, const char *name, const struct addr *addr,
 	uint8_t protocol, uint16_t port)
 {
-	for (const struct member *m = members_at(v, addr); m; m = beside(m, addr)) {
-		bool meant = !entity->term_count;
-
-		for (size_t i = 0; i < entity->term_count && !meant; i++) {
-			const struct policy_term *term = &entity->terms[i];
-
-			meant = verdict_term_holds(v, term, addr) &&
-				(!term->selector || verdict_selects(v, term->selector, m->endpoint));
-		}
-		if (meant && shape_names(m->endpoint->shape, name, protocol, port))
+	for (const struct member *m = members_at(v, addr); m; m = beside(m, addr))
+		if (verdict_means(v, entity, addr, m->endpoint) && shape_names(m->endpoint->shape, name, protocol, port))
 			return true;
-	}
 	return false;
-}
-
-static bool own_name_holds(const struct endpoint *own, const char *name, uint8_t protocol, uint16_t port)
-{
-	return shape_names(own->shape, name, protocol, port);
 }
 
 struct side {
@@ -169,7 +166,8 @@ static bool any_port(const struct verdicts *v, const struct side *side, const st
 			return true;
 		if (!ports[i].name)
 			continue;
-		if (side->own ? own_name_holds(side->own, ports[i].name, protocol, side->port)
+		if (side->own ? verdict_means(v, side->entity, side->addr, side->own) &&
+					shape_names(side->own->shape, ports[i].name, protocol, side->port)
 			      : name_holds(v, side->entity, ports[i].name, side->addr, protocol, side->port))
 			return true;
 	}

@@ -197,6 +197,7 @@ def accounts():
 def sets():
     near = made("NetworkSet", meta("near", "shop", role="friend"), {"nets": ["198.51.100.0/24", "2001:db8::/64"]})
     far = made("GlobalNetworkSet", meta("far", role="friend"), {"nets": ["203.0.113.9/32"]})
+    whole = made("GlobalNetworkSet", meta("whole", role="friend"), {"nets": ["10.244.0.0/16"]})
     slices = [{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
                "metadata": meta("ops-1", "bank", **{"kubernetes.io/service-name": "ops"}),
                "endpoints": [{"addresses": ["10.244.2.32"]}, {"addresses": ["198.51.100.7"]}],
@@ -214,6 +215,11 @@ def sets():
             allow({"namespaceSelector": "all()", "selector": "role == 'friend'"})])], [IN_A, "allow external:out -> shop/web"]),
         one("notSelector with sets", [near, far, everywhere(
             selector="app == 'db'", ingress=[allow({"notSelector": "role == 'friend'"})])], ["deny external:* -> shop/db"]),
+        one("who is in a set has no names of ports there, at the far side", [whole, everywhere(egress=[
+            rule("Deny", destination={"selector": "role == 'friend'", "ports": ["http"]}, protocol="TCP"), rule("Allow")])], [], PORTS),
+        one("nor at the own side", [whole, everywhere(ingress=[
+            rule("Allow", destination={"selector": "role == 'friend'", "notPorts": ["http"]}, protocol="TCP")])],
+            ["deny * -> */web", "allow * -> */web TCP/80 TCP/81"], PORTS),
         one("a Service as destination", [*slices, local(egress=[rule("Allow", destination=service)])],
             ["deny shop/web -> *"] + ["allow shop/web -> bank/ops TCP/81", "allow shop/web -> external:out TCP/81"],
             PORTS),
