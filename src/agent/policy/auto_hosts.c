@@ -65,15 +65,14 @@ static void take(struct policer *policer, struct host_endpoint *host)
 	host_endpoint_free(&old);
 }
 
-static void make(struct policer *policer, const struct node *node)
+static void make(struct policer *policer, const struct known_node *node)
 {
 	_cleanup_free_ struct host_endpoint **made = NULL;
-	struct auto_host_node what = {.name = node->name, .labels = node->labels};
-	_cleanup_free_ struct addr *addrs = node_addrs(node, &what.count);
+	const struct auto_host_node what = {.name = known_node_name(node), .labels = node->labels, .addrs = node->addrs,
+		.count = node->count};
 	size_t count = 0;
 
-	what.addrs = addrs;
-	policer->auto_hosts_due |= !addrs || auto_hosts_make(settings(policer), &what, &made, &count) < 0;
+	policer->auto_hosts_due |= auto_hosts_make(settings(policer), &what, &made, &count) < 0;
 	for (size_t i = 0; i < count; i++)
 		if (world_find(policer, WORLD_HOSTS, made[i]->name))
 			host_endpoint_free(&made[i]);
@@ -102,8 +101,8 @@ void auto_hosts_follow(struct policer *policer)
 	policer->auto_hosts_due = false;
 	for (item = policer->auto_hosts; item; item = item->hh.next)
 		item->seen = false;
-	for (struct world_item *node = policer->world[WORLD_NODES].items; policer->node_labels && node; node = node->hh.next)
-		make(policer, node->object);
+	for (size_t i = 0; policer->node_labels && i < world_count(policer, WORLD_NODES); i++)
+		make(policer, world_object(policer, WORLD_NODES, i));
 	HASH_ITER (hh, policer->auto_hosts, item, next)
 		if (!item->seen)
 			drop(policer, item);

@@ -106,19 +106,16 @@ static int find_pod(struct policer *policer, const char *word, struct end *ret, 
 
 static bool find_node(const struct policer *policer, const char *name, struct end *ret)
 {
-	const struct node *node = world_find(policer, WORLD_NODES, name);
+	const struct known_node *node = world_find(policer, WORLD_NODES, name);
 	const struct lease_node *lease;
 
 	HASH_FIND_STR(policer->leases, name, lease);
 	for (size_t i = policer->own_count; i-- > 0;)
 		if (strcmp(name, own_name(policer)) == 0)
 			ret->addr[family_index(addr_family(&policer->own[i]))] = policer->own[i];
-	for (int f = 0; node && f < FAMILY_COUNT; f++)
-		if (!addr_is_set(&ret->addr[f]))
-			ret->addr[f] = node->address[f].addr;
-	for (size_t i = node ? node->other_count : 0; i-- > 0;)
-		if (!addr_is_set(&node->address[family_index(addr_family(&node->others[i]))].addr))
-			ret->addr[family_index(addr_family(&node->others[i]))] = node->others[i];
+	for (int f = 0; f < FAMILY_COUNT; f++)
+		if (!addr_is_set(&ret->addr[f]) && known_node_first(node, f))
+			ret->addr[f] = *known_node_first(node, f);
 	for (size_t i = lease ? lease->count : 0; i-- > 0;)
 		ret->addr[family_index(addr_family(&lease->addrs[i]))] = lease->addrs[i];
 	return addr_is_set(&ret->addr[FAMILY_4]) || addr_is_set(&ret->addr[FAMILY_6]);

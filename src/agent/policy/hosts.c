@@ -63,9 +63,9 @@ static const struct host_endpoint **list_ours(const struct policer *policer, siz
 	const struct host_endpoint **list = calloc(room, sizeof(*list));
 
 	*ret_count = 0;
-	for (struct world_item *item = policer->world[WORLD_HOSTS].items; list && item; item = item->hh.next)
-		if (is_ours(policer, item->object))
-			list[(*ret_count)++] = item->object;
+	for (size_t i = 0; list && i < world_count(policer, WORLD_HOSTS); i++)
+		if (is_ours(policer, world_object(policer, WORLD_HOSTS, i)))
+			list[(*ret_count)++] = world_object(policer, WORLD_HOSTS, i);
 	for (struct auto_host *item = policer->auto_hosts; list && item; item = item->hh.next)
 		if (is_ours(policer, item->host))
 			list[(*ret_count)++] = item->host;
@@ -332,13 +332,13 @@ static struct felix read_felix(struct policer *policer)
 {
 	_cleanup_(buf_free) struct buf story = BUF_INIT(2048);
 	const struct calico_remarks remarks = {.remark = add_remark, .ctx = &story};
-	const struct node *own = world_find(policer, WORLD_NODES, policer->agent->options.node_name);
+	const struct known_node *own = world_find(policer, WORLD_NODES, policer->agent->options.node_name);
 	_cleanup_free_ const json_t **objects = calloc(world_count(policer, WORLD_FELIX) + 1, sizeof(*objects));
 	struct felix felix;
 	size_t count = 0;
 
-	for (struct world_item *item = policer->world[WORLD_FELIX].items; objects && item; item = item->hh.next)
-		objects[count++] = item->object;
+	for (size_t i = 0; objects && i < world_count(policer, WORLD_FELIX); i++)
+		objects[count++] = world_object(policer, WORLD_FELIX, i);
 	felix = calico_felix_merge(objects, count, policer->agent->options.node_name, own ? own->labels : NULL, &remarks);
 	policer_problem(policer, "FelixConfiguration", buf_text(&story));
 	return felix;

@@ -7,6 +7,7 @@
 #include "agent/agent.h"
 #include "agent/policy/policer.h"
 #include "base/hash.h"
+#include "base/roster.h"
 #include "model/endpoint.h"
 #include "model/felix.h"
 #include "model/node.h"
@@ -39,18 +40,19 @@ enum world_part {
 	WORLD_PART_COUNT
 };
 
+#define WORLD_KEY_MAX 512
+
+/* What stands in the roster for an object that does not know its own key. */
 struct world_item {
-	UT_hash_handle hh;
-	void *object; /* of the part's model */
-	bool seen;    /* in the list under way */
-	char key[];   /* name, or namespace/name */
+	void *object;
+	char key[];
 };
 
 struct world {
 	struct policer *policer;
 	enum world_part part;
 	struct objects_watch *watch;
-	struct world_item *items;
+	struct roster things; /* objects of the part's model, or items of them; marked: in the list under way */
 	bool complete; /* a first list has ended */
 	bool wide;     /* WORLD_NODES: all of them; without policies this one alone */
 };
@@ -62,6 +64,8 @@ struct world_traits {
 	int (*read)(struct policer *policer, const json_t *object, void **ret, struct err *err);
 	bool (*equal)(const void *a, const void *b);
 	void (*free)(struct policer *policer, void *object);
+	/* Name, or namespace/name, as the store has it. Null: the object does not know; for kinds of which there are many. */
+	void (*key)(const void *object, char ret[static WORLD_KEY_MAX]);
 	/* Into the engine, and out of it. old: whose place it takes, or null. */
 	int (*put)(struct policer *policer, const char *key, const void *object, const void *old);
 	void (*remove)(struct policer *policer, const char *key, const void *object);
@@ -189,7 +193,25 @@ void world_adjust(struct policer *policer);
 /* All first lists are there; else what is awaited, for people. */
 bool world_is_complete(struct policer *policer, char *waiting, size_t size);
 const void *world_find(const struct policer *policer, enum world_part part, const char *key);
+/* The index'th one, of world_count. */
+const void *world_object(const struct policer *policer, enum world_part part, size_t index);
 size_t world_count(const struct policer *policer, enum world_part part);
+
+/* -- nodes.c: a part -- */
+struct known_node {
+	struct labels *labels;   /* null: nobody asks for them */
+	uint32_t count, tunnels; /* the last addresses are a tunnel's */
+	struct addr addrs[];     /* its own first; then the name */
+};
+const char *known_node_name(const struct known_node *node);
+/* The first one of a family that is no tunnel's; null: none. node null: none. */
+const struct addr *known_node_first(const struct known_node *node, int family);
+int nodes_read(struct policer *policer, const json_t *object, void **ret, struct err *err);
+bool nodes_equal(const void *a, const void *b);
+void nodes_free(struct policer *policer, void *object);
+void nodes_key(const void *object, char ret[static WORLD_KEY_MAX]);
+int nodes_put(struct policer *policer, const char *key, const void *object, const void *old);
+void nodes_remove(struct policer *policer, const char *key, const void *object);
 
 /* -- parts.c -- */
 /* Backends of the Services that policies name. */
@@ -267,8 +289,6 @@ struct auto_host {
 };
 void auto_hosts_follow(struct policer *policer);
 bool auto_hosts_are_on(const struct policer *policer);
-/* The addresses of a Node, its own first; null: out of memory. The caller's. */
-struct addr *node_addrs(const struct node *node, size_t *ret_count);
 /* An object's, or an automatic one; null: none. */
 const struct host_endpoint *auto_hosts_find(const struct policer *policer, const char *name);
 void auto_hosts_end(struct policer *policer);

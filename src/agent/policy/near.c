@@ -35,7 +35,7 @@ static unsigned distance(const char *a, const char *b)
 
 struct near {
 	const char *word;
-	const char *keys[NAMES_SHOWN];
+	char keys[NAMES_SHOWN][WORLD_KEY_MAX];
 	unsigned scores[NAMES_SHOWN];
 	size_t count;
 };
@@ -56,18 +56,27 @@ static void consider(struct near *near, const char *key)
 		near->count++;
 	memmove(&near->keys[at + 1], &near->keys[at], (near->count - at - 1) * sizeof(*near->keys));
 	memmove(&near->scores[at + 1], &near->scores[at], (near->count - at - 1) * sizeof(*near->scores));
-	near->keys[at] = key;
+	snprintf(near->keys[at], sizeof(near->keys[at]), "%s", key);
 	near->scores[at] = score;
+}
+
+static void consider_all(struct near *near, const struct policer *policer, enum world_part part)
+{
+	for (size_t i = 0; i < world_count(policer, part); i++) {
+		const struct endpoint *endpoint = world_object(policer, part, i);
+		char key[WORLD_KEY_MAX];
+
+		snprintf(key, sizeof(key), "%s/%s", endpoint->namespace, endpoint->name);
+		consider(near, key);
+	}
 }
 
 void near_names(const struct policer *policer, const char *word, struct buf *text)
 {
 	struct near near = {.word = word};
 
-	for (const struct world_item *item = policer->world[WORLD_LOCAL_PODS].items; item; item = item->hh.next)
-		consider(&near, item->key);
-	for (const struct world_item *item = policer->world[WORLD_PODS].items; item; item = item->hh.next)
-		consider(&near, item->key);
+	consider_all(&near, policer, WORLD_LOCAL_PODS);
+	consider_all(&near, policer, WORLD_PODS);
 	for (size_t i = 0; i < near.count; i++)
 		buf_printf(text, "%s%s", i ? ", " : "", near.keys[i]);
 }

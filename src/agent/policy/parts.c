@@ -328,93 +328,6 @@ static void remove_account(struct policer *policer, const char *key, const void 
 	verdicts_remove_service_account(policer->verdicts, namespace, name);
 }
 
-/* -- nodes -- */
-
-static bool is_own(const struct policer *policer, const struct node *node)
-{
-	return strcmp(node->name, policer->agent->options.node_name) == 0;
-}
-
-/* Labels are kept for automatic host endpoints; those of this node choose a FelixConfiguration, too. */
-static int read_node(struct policer *policer, const json_t *object, void **ret, struct err *err)
-{
-	struct node *node = NULL;
-	int rc = calico_node_parse(object, NULL, &node, err);
-
-	if (rc < 0)
-		return rc;
-	*ret = node;
-	if (policer->node_labels || is_own(policer, node))
-		return 1;
-	labels_free(&node->labels);
-	node->labels = labels_new();
-	if (!node->labels) {
-		*ret = NULL;
-		node_free(&node);
-		return err_set(err, -ENOMEM, "out of memory");
-	}
-	return 1;
-}
-
-static bool nodes_equal(const void *a, const void *b)
-{
-	return node_equal(a, b);
-}
-
-static void free_node(struct policer *policer, void *object)
-{
-	struct node *node = object;
-
-	node_free(&node);
-}
-
-struct addr *node_addrs(const struct node *node, size_t *ret_count)
-{
-	struct addr *addrs = calloc(node->other_count + 3 * FAMILY_COUNT, sizeof(*addrs));
-	size_t count = 0;
-
-	if (!addrs)
-		return NULL;
-	for (int f = 0; f < FAMILY_COUNT; f++)
-		if (prefix_is_set(&node->address[f]))
-			addrs[count++] = node->address[f].addr;
-	for (size_t i = 0; i < node->other_count; i++)
-		addrs[count++] = node->others[i];
-	for (int f = 0; f < FAMILY_COUNT; f++)
-		if (addr_is_set(&node->vxlan_addr[f]))
-			addrs[count++] = node->vxlan_addr[f];
-	if (addr_is_set(&node->ipip_addr))
-		addrs[count++] = node->ipip_addr;
-	*ret_count = count;
-	return addrs;
-}
-
-static int put_node(struct policer *policer, const char *key, const void *object, const void *old)
-{
-	const struct node *node = object;
-	_cleanup_free_ struct addr *addrs = NULL;
-	size_t count = 0;
-
-	policer->auto_hosts_due = true;
-	if (is_own(policer, node)) {
-		policer->links_due = true; /* together with what our interfaces have */
-		if (world_count(policer, WORLD_FELIX))
-			agent_mark(policer->agent);
-		return 0;
-	}
-	addrs = node_addrs(node, &count);
-	return addrs ? verdicts_put_node(policer->verdicts, node->name, false, addrs, count) : -ENOMEM;
-}
-
-static void remove_node(struct policer *policer, const char *key, const void *object)
-{
-	const struct node *node = object;
-
-	policer->auto_hosts_due = true;
-	if (!is_own(policer, node))
-		verdicts_remove_node(policer->verdicts, node->name);
-}
-
 /* -- pods -- */
 
 static int read_local_pod(struct policer *policer, const json_t *object, void **ret, struct err *err)
@@ -454,6 +367,13 @@ static void free_endpoint(struct policer *policer, void *object)
 	struct endpoint *endpoint = object;
 
 	endpoint_free(policer->endpoints, &endpoint);
+}
+
+static void endpoint_key(const void *object, char ret[static WORLD_KEY_MAX])
+{
+	const struct endpoint *endpoint = object;
+
+	snprintf(ret, WORLD_KEY_MAX, "%s/%s", endpoint->namespace, endpoint->name);
 }
 
 static int put_local_pod(struct policer *policer, const char *key, const void *object, const void *old)
@@ -596,14 +516,17 @@ static void tell_service(struct policer *policer, const char *namespace, const c
 {
 	_cleanup_free_ struct verdict_backend *all = NULL;
 	char key[600];
-	size_t room = 1, count = 0;
+	size_t room = 1, count = 0, slices = world_count(policer, WORLD_SLICES);
 
 	snprintf(key, sizeof(key), "%s/%s", namespace, name);
-	for (struct world_item *item = policer->world[WORLD_SLICES].items; item; item = item->hh.next)
-		room += strcmp(((struct slice *)item->object)->service, key) == 0 ? ((struct slice *)item->object)->count : 0;
+	for (size_t i = 0; i < slices; i++) {
+		const struct slice *slice = world_object(policer, WORLD_SLICES, i);
+
+		room += strcmp(slice->service, key) == 0 ? slice->count : 0;
+	}
 	all = calloc(room, sizeof(*all));
-	for (struct world_item *item = policer->world[WORLD_SLICES].items; all && item; item = item->hh.next) {
-		const struct slice *slice = item->object;
+	for (size_t i = 0; all && i < slices; i++) {
+		const struct slice *slice = world_object(policer, WORLD_SLICES, i);
 
 		if (strcmp(slice->service, key) != 0)
 			continue;
@@ -621,10 +544,10 @@ static void tell_entity(struct policer *policer, const struct policy_entity *ent
 			tell_service(policer, entity->terms[i].service_namespace, entity->terms[i].service_name);
 }
 
-static void tell_policies(struct policer *policer, const struct world *world)
+static void tell_policies(struct policer *policer, enum world_part part)
 {
-	for (struct world_item *item = world->items; item; item = item->hh.next) {
-		const struct policy *policy = item->object;
+	for (size_t n = 0; n < world_count(policer, part); n++) {
+		const struct policy *policy = world_object(policer, part, n);
 
 		for (int d = 0; d < POLICY_DIRECTION_COUNT; d++)
 			for (size_t i = 0; i < policy->rule_count[d]; i++) {
@@ -638,7 +561,7 @@ void parts_tell_backends(struct policer *policer)
 {
 	policer->slices_due = false;
 	for (int i = WORLD_NETWORK_POLICIES; i <= WORLD_GLOBAL_POLICIES; i++)
-		tell_policies(policer, &policer->world[i]);
+		tell_policies(policer, i);
 }
 
 /* -- FelixConfiguration: all of them together say something -- */
@@ -681,25 +604,25 @@ static const char *const drop_node[] = {DROP_ALWAYS, "status.images", "status.co
 static const char *const drop_pod[] = {DROP_ALWAYS, "spec.volumes", "spec.affinity", "spec.tolerations", "spec.ephemeralContainers",
 	"status.conditions", "status.containerStatuses", "status.initContainerStatuses", "status.ephemeralContainerStatuses", NULL};
 
-#define POLICIES(read) read, policies_equal, free_policy, put_policy, remove_policy, drop_fields
-#define SETS(read) read, sets_equal, free_set, put_set, remove_set, drop_fields
+#define POLICIES(read) read, policies_equal, free_policy, NULL, put_policy, remove_policy, drop_fields
+#define SETS(read) read, sets_equal, free_set, NULL, put_set, remove_set, drop_fields
 
 const struct world_traits world_traits[WORLD_PART_COUNT] = {
-	[WORLD_TIERS] = {KIND_TIER, read_tier, tiers_equal, free_tier, put_tier, remove_tier, drop_fields},
+	[WORLD_TIERS] = {KIND_TIER, read_tier, tiers_equal, free_tier, NULL, put_tier, remove_tier, drop_fields},
 	[WORLD_NETWORK_POLICIES] = {KIND_NETWORK_POLICY, POLICIES(read_kubernetes)},
 	[WORLD_CLUSTER_POLICIES] = {KIND_CLUSTER_NETWORK_POLICY, POLICIES(read_cluster)},
 	[WORLD_CALICO_POLICIES] = {KIND_CALICO_NETWORK_POLICY, POLICIES(read_calico)},
 	[WORLD_GLOBAL_POLICIES] = {KIND_GLOBAL_NETWORK_POLICY, POLICIES(read_global)},
 	[WORLD_SETS] = {KIND_NETWORK_SET, SETS(read_set)},
 	[WORLD_GLOBAL_SETS] = {KIND_GLOBAL_NETWORK_SET, SETS(read_global_set)},
-	[WORLD_HOSTS] = {KIND_HOST_ENDPOINT, read_host, hosts_equal, free_host, put_host, remove_host, drop_fields},
-	[WORLD_CONTROLLERS] = {KIND_KUBE_CONTROLLERS_CONFIG, read_controllers, controllers_equal, free_controllers, put_controllers,
+	[WORLD_HOSTS] = {KIND_HOST_ENDPOINT, read_host, hosts_equal, free_host, NULL, put_host, remove_host, drop_fields},
+	[WORLD_CONTROLLERS] = {KIND_KUBE_CONTROLLERS_CONFIG, read_controllers, controllers_equal, free_controllers, NULL, put_controllers,
 		remove_controllers, drop_fields},
-	[WORLD_NAMESPACES] = {KIND_NAMESPACE, read_namespace, all_labels_equal, free_labels, put_namespace, remove_namespace, drop_owner},
-	[WORLD_NODES] = {KIND_NODE, read_node, nodes_equal, free_node, put_node, remove_node, drop_node},
-	[WORLD_LOCAL_PODS] = {KIND_POD, read_local_pod, endpoints_equal, free_endpoint, put_local_pod, remove_local_pod, drop_pod},
-	[WORLD_PODS] = {KIND_POD, read_pod, endpoints_equal, free_endpoint, put_pod, remove_pod, drop_pod},
-	[WORLD_ACCOUNTS] = {KIND_SERVICE_ACCOUNT, read_account, all_labels_equal, free_labels, put_account, remove_account, drop_owner},
-	[WORLD_SLICES] = {KIND_ENDPOINT_SLICE, read_slice, slices_equal, free_slice, put_slice, remove_slice, drop_fields},
-	[WORLD_FELIX] = {KIND_FELIX_CONFIG, read_felix, felix_objects_equal, free_felix, put_felix, remove_felix, drop_fields},
+	[WORLD_NAMESPACES] = {KIND_NAMESPACE, read_namespace, all_labels_equal, free_labels, NULL, put_namespace, remove_namespace, drop_owner},
+	[WORLD_NODES] = {KIND_NODE, nodes_read, nodes_equal, nodes_free, nodes_key, nodes_put, nodes_remove, drop_node},
+	[WORLD_LOCAL_PODS] = {KIND_POD, read_local_pod, endpoints_equal, free_endpoint, endpoint_key, put_local_pod, remove_local_pod, drop_pod},
+	[WORLD_PODS] = {KIND_POD, read_pod, endpoints_equal, free_endpoint, endpoint_key, put_pod, remove_pod, drop_pod},
+	[WORLD_ACCOUNTS] = {KIND_SERVICE_ACCOUNT, read_account, all_labels_equal, free_labels, NULL, put_account, remove_account, drop_owner},
+	[WORLD_SLICES] = {KIND_ENDPOINT_SLICE, read_slice, slices_equal, free_slice, NULL, put_slice, remove_slice, drop_fields},
+	[WORLD_FELIX] = {KIND_FELIX_CONFIG, read_felix, felix_objects_equal, free_felix, NULL, put_felix, remove_felix, drop_fields},
 };

@@ -143,12 +143,10 @@ static size_t without_doubles(struct addr *addrs, size_t count)
 
 static void add_own_node(const struct policer *policer, struct addr *addrs, size_t *count)
 {
-	const struct node *node = world_find(policer, WORLD_NODES, policer->agent->options.node_name);
+	const struct known_node *node = world_find(policer, WORLD_NODES, policer->agent->options.node_name);
 
-	for (int f = 0; node && f < FAMILY_COUNT; f++)
-		add_addr(addrs, count, &node->address[f].addr);
-	for (size_t i = 0; node && i < node->other_count; i++)
-		add_addr(addrs, count, &node->others[i]);
+	for (size_t i = 0; node && i < node->count - node->tunnels; i++)
+		add_addr(addrs, count, &node->addrs[i]);
 }
 
 /* The first of them is the one that rules speak of; the others follow it. */

@@ -3,8 +3,8 @@
  * Policy in the agent: watches what policies are made of, feeds the verdict engine (plan/verdict.h), brings its tables into
  * the kernel (plane/policy.h) and holds each ADD back until the pod's own tables are there. The same for both dialects.
  * Parts: policer.c (life cycle, the pass), world.c (watches), parts.c (what is watched, and how it is read), pods.c (pods of
- * this node, the gate), places.c (interfaces, nodes, ranges), report.c (status, metrics), events.c and drops.c (what the programs
- * tell), explain.c and who.c (why).
+ * this node, the gate), places.c (interfaces, nodes, ranges), nodes.c (what is known of nodes), report.c (status, metrics),
+ * events.c and drops.c (what the programs tell), explain.c and who.c (why).
  *
  * Life cycle: policer_new when the store has said what it speaks; policer_follow after each pass of the agent; everything else
  * comes from the loop. policer_free leaves the kernel as it is: what was in force stays.

@@ -13,13 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEY_MAX 512
-
-static void make_key(const json_t *object, char ret[static KEY_MAX])
+static void make_key(const json_t *object, char ret[static WORLD_KEY_MAX])
 {
 	const char *namespace = object_namespace(object);
 
-	snprintf(ret, KEY_MAX, "%s%s%s", namespace, *namespace ? "/" : "", object_name(object));
+	snprintf(ret, WORLD_KEY_MAX, "%s%s%s", namespace, *namespace ? "/" : "", object_name(object));
 }
 
 /* True: it is news. */
@@ -43,61 +41,134 @@ static void remark(struct world *world, const json_t *object, const char *text)
 
 /* -- one object -- */
 
-static struct world_item *find(const struct world *world, const char *key)
+static void *object_at(const struct world *world, size_t index)
 {
-	struct world_item *item;
+	void *thing = world->things.entries[index].thing;
 
-	HASH_FIND_STR(world->items, key, item);
-	return item;
+	return world_traits[world->part].key ? thing : ((struct world_item *)thing)->object;
 }
 
-static void drop(struct world *world, struct world_item *item)
+static void key_at(const struct world *world, size_t index, char ret[static WORLD_KEY_MAX])
 {
 	const struct world_traits *traits = &world_traits[world->part];
 
-	HASH_DEL(world->items, item);
-	tell(world, item->key, "");
-	traits->remove(world->policer, item->key, item->object);
-	traits->free(world->policer, item->object);
-	free(item);
+	if (traits->key)
+		traits->key(object_at(world, index), ret);
+	else
+		snprintf(ret, WORLD_KEY_MAX, "%s", ((struct world_item *)world->things.entries[index].thing)->key);
+}
+
+static uint32_t hash_of(const char *key)
+{
+	return roster_hash(0, key, strlen(key));
+}
+
+struct sought {
+	const struct world_traits *traits;
+	const char *key;
+};
+
+static bool is_sought(const void *thing, const void *ctx)
+{
+	const struct sought *sought = ctx;
+	char key[WORLD_KEY_MAX];
+
+	if (!sought->traits->key)
+		return strcmp(((const struct world_item *)thing)->key, sought->key) == 0;
+	sought->traits->key(thing, key);
+	return strcmp(key, sought->key) == 0;
+}
+
+static size_t find(const struct world *world, const char *key)
+{
+	const struct sought sought = {&world_traits[world->part], key};
+
+	return roster_find(&world->things, hash_of(key), is_sought, &sought);
+}
+
+/* Out of the roster. Returns the object, which is the caller's. */
+static void *take_out(struct world *world, size_t index)
+{
+	void *thing = world->things.entries[index].thing, *object = object_at(world, index);
+
+	roster_remove(&world->things, index);
+	if (thing != object)
+		free(thing);
+	return object;
+}
+
+static void drop(struct world *world, size_t index)
+{
+	const struct world_traits *traits = &world_traits[world->part];
+	char key[WORLD_KEY_MAX];
+	void *object;
+
+	key_at(world, index, key);
+	object = take_out(world, index);
+	tell(world, key, "");
+	traits->remove(world->policer, key, object);
+	traits->free(world->policer, object);
 	policer_mark(world->policer);
 }
 
-/* No byte more than it needs: there may be a hundred thousand. */
-static struct world_item *new_item(const char *key, size_t len)
+/* What stands in the roster for a new object. */
+static void *new_thing(const struct world *world, const char *key, void *object)
 {
-	size_t need = offsetof(struct world_item, key) + len + 1;
-	struct world_item *item = calloc(1, need > sizeof(*item) ? need : sizeof(*item));
+	size_t len = strlen(key);
+	struct world_item *item;
 
-	if (item)
-		memcpy(item->key, key, len + 1);
+	if (world_traits[world->part].key)
+		return object;
+	item = malloc(sizeof(*item) + len + 1);
+	if (!item)
+		return NULL;
+	item->object = object;
+	memcpy(item->key, key, len + 1);
 	return item;
+}
+
+static int put_new(struct world *world, const char *key, void *object)
+{
+	const struct world_traits *traits = &world_traits[world->part];
+	void *thing = new_thing(world, key, object);
+
+	if (thing && traits->put(world->policer, key, object, NULL) == 0) {
+		roster_add(&world->things, thing, hash_of(key))->marked = true;
+		return 0;
+	}
+	if (thing != object)
+		free(thing);
+	return -1;
+}
+
+static int put_over(struct world *world, size_t index, const char *key, void *object)
+{
+	const struct world_traits *traits = &world_traits[world->part];
+	struct roster_entry *entry = &world->things.entries[index];
+	void *old = object_at(world, index);
+
+	if (traits->put(world->policer, key, object, old) < 0)
+		return -1;
+	if (traits->key)
+		entry->thing = object;
+	else
+		((struct world_item *)entry->thing)->object = object;
+	entry->marked = true;
+	traits->free(world->policer, old);
+	return 0;
 }
 
 /* The engine looks at the old one no more once it has the new one. */
 static int take(struct world *world, const char *key, void *object)
 {
-	const struct world_traits *traits = &world_traits[world->part];
-	struct world_item *item = find(world, key);
-	size_t len = strlen(key);
-	void *old = item ? item->object : NULL;
+	size_t index = find(world, key);
+	int rc = index == ROSTER_NONE ? put_new(world, key, object) : put_over(world, index, key, object);
 
-	if (!item)
-		item = new_item(key, len);
-	if (!item || traits->put(world->policer, key, object, old) < 0) {
-		traits->free(world->policer, object);
-		if (item && !old)
-			free(item);
-		return -1;
-	}
-	item->object = object;
-	item->seen = true;
-	if (old)
-		traits->free(world->policer, old);
+	if (rc < 0)
+		world_traits[world->part].free(world->policer, object);
 	else
-		HASH_ADD_KEYPTR(hh, world->items, item->key, len, item);
-	policer_mark(world->policer);
-	return 0;
+		policer_mark(world->policer);
+	return rc;
 }
 
 static bool is_of_people(const struct world *world)
@@ -105,14 +176,16 @@ static bool is_of_people(const struct world *world)
 	return world->part <= WORLD_CONTROLLERS;
 }
 
-static const char *trouble_of(const struct world *world, const struct world_item *item)
+static const char *trouble_of(const struct world *world, const char *key)
 {
 	bool is_policy = world->part >= WORLD_NETWORK_POLICIES && world->part <= WORLD_GLOBAL_POLICIES;
-	const char *trouble = is_policy && item ? ((const struct policy *)item->object)->trouble : NULL;
+	size_t index = is_policy || world->part == WORLD_CONTROLLERS ? find(world, key) : ROSTER_NONE;
+	const char *trouble = NULL;
 
-	if (world->part == WORLD_CONTROLLERS && item)
-		trouble = ((const struct auto_hosts *)item->object)->trouble;
-
+	if (is_policy && index != ROSTER_NONE)
+		trouble = ((const struct policy *)object_at(world, index))->trouble;
+	if (world->part == WORLD_CONTROLLERS && index != ROSTER_NONE)
+		trouble = ((const struct auto_hosts *)object_at(world, index))->trouble;
 	return trouble ? trouble : "";
 }
 
@@ -121,25 +194,25 @@ static void on_put(void *ctx, const json_t *object)
 	struct world *world = ctx;
 	const struct world_traits *traits = &world_traits[world->part];
 	struct err err = ERR_INIT;
-	struct world_item *item;
 	const char *text;
 	void *read = NULL;
-	char key[KEY_MAX];
+	char key[WORLD_KEY_MAX];
 	int rc = traits->read(world->policer, object, &read, &err);
+	size_t index;
 
 	make_key(object, key);
-	item = find(world, key);
-	if (item)
-		item->seen = true;
-	if (rc == 1 && item && traits->equal(item->object, read)) {
+	index = find(world, key);
+	if (index != ROSTER_NONE)
+		world->things.entries[index].marked = true;
+	if (rc == 1 && index != ROSTER_NONE && traits->equal(object_at(world, index), read)) {
 		traits->free(world->policer, read);
 	} else if (rc == 1) {
 		if (take(world, key, read) < 0)
 			rc = err_set(&err, -ENOMEM, "out of memory");
-	} else if (rc == 0 && item) {
-		drop(world, item);
+	} else if (rc == 0 && index != ROSTER_NONE) {
+		drop(world, index);
 	}
-	text = rc < 0 ? err_text(&err) : rc == 1 ? trouble_of(world, find(world, key)) : "";
+	text = rc < 0 ? err_text(&err) : rc == 1 ? trouble_of(world, key) : "";
 	if (tell(world, key, text) && *text && is_of_people(world))
 		remark(world, object, text);
 	if ((world->part == WORLD_LOCAL_PODS || world->part == WORLD_NAMESPACES) && world->complete)
@@ -149,14 +222,14 @@ static void on_put(void *ctx, const json_t *object)
 static void on_gone(void *ctx, const json_t *object)
 {
 	struct world *world = ctx;
-	struct world_item *item;
-	char key[KEY_MAX];
+	char key[WORLD_KEY_MAX];
+	size_t index;
 
 	make_key(object, key);
-	item = find(world, key);
+	index = find(world, key);
 	tell(world, key, "");
-	if (item)
-		drop(world, item);
+	if (index != ROSTER_NONE)
+		drop(world, index);
 }
 
 /* -- lists -- */
@@ -165,18 +238,17 @@ static void on_begin(void *ctx, bool anew)
 {
 	struct world *world = ctx;
 
-	for (struct world_item *item = world->items; item; item = item->hh.next)
-		item->seen = false;
+	for (size_t i = 0; i < world->things.count; i++)
+		world->things.entries[i].marked = false;
 }
 
 static void on_end(void *ctx)
 {
 	struct world *world = ctx;
-	struct world_item *item, *next;
 
-	HASH_ITER (hh, world->items, item, next)
-		if (!item->seen)
-			drop(world, item);
+	for (size_t i = world->things.count; i-- > 0;)
+		if (!world->things.entries[i].marked)
+			drop(world, i);
 	world->complete = true;
 	world->policer->links_due |= world->part == WORLD_HOSTS; /* which interface has which */
 	world->policer->auto_hosts_due = true;
@@ -218,18 +290,23 @@ static void follow(struct world *world)
 
 static void forget(struct world *world)
 {
-	struct world_item *item, *next;
+	const struct world_traits *traits = &world_traits[world->part];
+	char key[WORLD_KEY_MAX];
 
 	objects_watch_free(world->watch);
 	world->watch = NULL;
 	world->complete = world->wide = false;
-	HASH_ITER (hh, world->items, item, next) {
-		HASH_DEL(world->items, item);
+	while (world->things.count) {
+		size_t last = world->things.count - 1;
+		void *object;
+
+		key_at(world, last, key);
+		object = take_out(world, last);
 		if (world->policer->verdicts)
-			world_traits[world->part].remove(world->policer, item->key, item->object);
-		world_traits[world->part].free(world->policer, item->object);
-		free(item);
+			traits->remove(world->policer, key, object);
+		traits->free(world->policer, object);
 	}
+	roster_free(&world->things);
 }
 
 void world_begin(struct policer *policer)
@@ -323,12 +400,18 @@ bool world_is_complete(struct policer *policer, char *waiting, size_t size)
 
 const void *world_find(const struct policer *policer, enum world_part part, const char *key)
 {
-	const struct world_item *item = find(&policer->world[part], key);
+	const struct world *world = &policer->world[part];
+	size_t index = find(world, key);
 
-	return item ? item->object : NULL;
+	return index == ROSTER_NONE ? NULL : object_at(world, index);
+}
+
+const void *world_object(const struct policer *policer, enum world_part part, size_t index)
+{
+	return object_at(&policer->world[part], index);
 }
 
 size_t world_count(const struct policer *policer, enum world_part part)
 {
-	return HASH_COUNT(policer->world[part].items);
+	return policer->world[part].things.count;
 }
