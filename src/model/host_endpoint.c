@@ -20,6 +20,7 @@ void host_endpoint_free(struct host_endpoint **host)
 	free(h->interface);
 	labels_free(&h->labels);
 	free(h->addrs);
+	free(h->trouble);
 	free(h);
 	*host = NULL;
 }
@@ -39,5 +40,5 @@ bool host_endpoint_equal(const struct host_endpoint *a, const struct host_endpoi
 {
 	return strcmp(a->name, b->name) == 0 && strcmp(a->node, b->node) == 0 && text_equal(a->interface, b->interface) &&
 	       labels_equal(a->labels, b->labels) && addrs_equal(a->addrs, a->addr_count, b->addrs, b->addr_count) &&
-	       same_ports(a, b) && a->open == b->open;
+	       same_ports(a, b) && a->open == b->open && text_equal(a->trouble, b->trouble);
 }

@@ -17,6 +17,7 @@ struct host_endpoint {
 	size_t addr_count;
 	struct endpoint_port *ports; /* names are its own */
 	size_t port_count;
+	char *trouble; /* what of it is not known here, for people; null: nothing */
 	bool open; /* its profile lets through what no tier decides, which is denied otherwise */
 };
 

@@ -8,6 +8,7 @@
 #include "resources/read.h"
 
 #include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 
 #define PORTS_MAX 4096
@@ -99,9 +100,13 @@ static int read_profiles(const struct calico_at *spec, struct host_endpoint *hos
 		if (strncmp(name, "ksa.", 4) == 0) /* of no rules */
 			continue;
 		host->open = strcmp(name, "projectcalico-default-allow") == 0 || strncmp(name, "kns.", 4) == 0;
-		if (!host->open)
-			calico_remark(&place, "%s is no profile that is known here; it denies", place.path);
-		return 0;
+		if (host->open)
+			return 0;
+		calico_remark(&place, "%s is no profile that is known here; it denies", place.path);
+		if (asprintf(&host->trouble, "%s: the value is \"%s\", no profile that is known here: what no policy decides is denied",
+			place.path, name) < 0)
+			host->trouble = NULL;
+		return host->trouble ? 0 : calico_no_memory(&place);
 	}
 	return rc < 0 ? rc : 0;
 }

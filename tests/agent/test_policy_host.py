@@ -210,6 +210,16 @@ def test_automatic_host_endpoints_by_templates(world, cast, eyes):
     until(lambda: "templates[1].interfacePattern" in str(eyes(node).status()["problems"]), "a problem names the template", lab)
 
 
+def test_a_profile_that_nobody_knows_denies_and_is_told(world, cast, eyes):
+    lab, node, other, web, far = cast
+    world.host(node, profiles=["mine"])
+    settles({**usual(*cast), (lab.outside, node.ip, CLOSED): False}, lab)
+    until(lambda: '"mine"' in str(eyes(node).status()["problems"]), "a problem names the profile", lab)
+    world.host(node)
+    settles({(lab.outside, node.ip, CLOSED): True}, lab)
+    until(lambda: "mine" not in str(eyes(node).status()["problems"]), "all right again", lab)
+
+
 @pytest.mark.parametrize("world", ["host-gw", "pool"], indirect=True, scope="module")
 def test_failsafe_ports_are_said_by_felix(world, cast):
     lab, node, other, web, far = cast

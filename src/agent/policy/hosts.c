@@ -210,7 +210,9 @@ static void tell_unsettled(struct policer *policer, const char *host, const stru
 	snprintf(object, sizeof(object), "rules of HostEndpoint %s", host);
 	snprintf(text, sizeof(text), "%s %s asks for addresses or names of ports of the host endpoint's own side, which cannot be told"
 		" where it has several addresses, or forwards: the policy denies there", policy ? policy->kind : "", policy ? policy->name : "");
-	policer_problem(policer, object, policy ? text : "");
+	if (policer_problem(policer, object, policy ? text : "") && policy)
+		objects_remark(policer->objects, &(struct objects_remark){.kind = KIND_GLOBAL_NETWORK_POLICY, .name = policy->name,
+			.node = policer->agent->options.node_name, .reason = "BadConfiguration", .text = text});
 }
 
 /* doNotTrack is for interfaces of their own alone (7.6). */

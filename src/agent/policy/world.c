@@ -179,11 +179,14 @@ static bool is_of_people(const struct world *world)
 static const char *trouble_of(const struct world *world, const char *key)
 {
 	bool is_policy = world->part >= WORLD_NETWORK_POLICIES && world->part <= WORLD_GLOBAL_POLICIES;
-	size_t index = is_policy || world->part == WORLD_CONTROLLERS ? find(world, key) : ROSTER_NONE;
+	bool may = is_policy || world->part == WORLD_HOSTS || world->part == WORLD_CONTROLLERS;
+	size_t index = may ? find(world, key) : ROSTER_NONE;
 	const char *trouble = NULL;
 
 	if (is_policy && index != ROSTER_NONE)
 		trouble = ((const struct policy *)object_at(world, index))->trouble;
+	if (world->part == WORLD_HOSTS && index != ROSTER_NONE)
+		trouble = ((const struct host_endpoint *)object_at(world, index))->trouble;
 	if (world->part == WORLD_CONTROLLERS && index != ROSTER_NONE)
 		trouble = ((const struct auto_hosts *)object_at(world, index))->trouble;
 	return trouble ? trouble : "";
