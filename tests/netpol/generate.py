@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Random worlds as npcase/1, the same for the same family and seed: generate.py FAMILY FIRST COUNT OUTDIR. The expected
-values are the slow evaluators'. Families: kubernetes, calico, cluster (ClusterNetworkPolicy beside NetworkPolicy)."""
+values are the slow evaluators'. Families: kubernetes, calico, cluster (ClusterNetworkPolicy beside NetworkPolicy), hosts."""
 import ipaddress
 import json
 import pathlib
@@ -11,6 +11,7 @@ import sys
 import evaluator
 import generate_calico
 import generate_cluster
+import generate_hosts
 import tiers
 
 PORTS = (53, 79, 80, 81, 82, 443, 8080, 65535)
@@ -123,9 +124,9 @@ def flow(rng, known):
     return {"protocol": protocol, "port": rng.choice(PORTS)}
 
 
-def probes(rng, world, count=60, flow_of=flow):
+def probes(rng, world, count=60, flow_of=flow, nodes=False):
     everybody, found = ends(world), []
-    subjects = [end for end in everybody if ":" not in end[0]]
+    subjects = [end for end in everybody if not end[0].startswith(("external:",) if nodes else ("external:", "node:"))]
     while len(found) < count:
         pair = [rng.choice(subjects), rng.choice(everybody)]
         if rng.random() < 0.5:
@@ -248,7 +249,13 @@ def cluster(rng):
     return world, probes(rng, world), tiers.evaluate
 
 
-FAMILIES = {"kubernetes": kubernetes, "calico": calico, "cluster": cluster}
+def hosts(rng):
+    world, _ = base(rng)
+    generate_hosts.fill(rng, world, block, POD_LABELS, SPACE_LABELS, NAMES, PORTS)
+    return world, probes(rng, world, flow_of=generate_calico.flow, nodes=True), tiers.evaluate
+
+
+FAMILIES = {"kubernetes": kubernetes, "calico": calico, "cluster": cluster, "hosts": hosts}
 
 
 def case(family, seed):

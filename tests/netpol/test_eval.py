@@ -58,7 +58,7 @@ def test_our_own_cases(name, tmp_path):
     assert check(write.write(name, tmp_path)) > 0
 
 
-@pytest.mark.parametrize("family, share", [("kubernetes", 0.4), ("calico", 0.4), ("cluster", 0.2)])
+@pytest.mark.parametrize("family, share", [("kubernetes", 0.4), ("calico", 0.4), ("cluster", 0.2), ("hosts", 0.3)])
 def test_random_worlds(family, share, tmp_path):
     """The seeds of CI are the first of the full count's."""
     count = int((100000 if SOAK else 1000) * share)
