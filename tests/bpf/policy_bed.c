@@ -125,6 +125,11 @@ void bed_remove_pod(struct bed *bed, int who)
 	assert_int_equal(bpf_map_delete_elem(bpf_map__fd(bed->programs->maps.endpoints), &bed->device[who]), 0);
 }
 
+void bed_put_host(struct bed *bed, int who, struct policy_host host)
+{
+	put(bed->programs->maps.hosts, &bed->device[who], &host);
+}
+
 void bed_put_address(struct bed *bed, const char *prefix, uint64_t class, uint32_t flags)
 {
 	struct packet_prefix key = key_of(prefix);
@@ -540,7 +545,8 @@ static uint32_t device_of(const struct bed *bed, int hook, const struct wish *wi
 void bed_expect(struct bed *bed, int hook, const struct wish *wish, int verdict, int reason, uint32_t *ret_mark)
 {
 	struct bpf_program *programs[] = {[HOOK_FROM_POD] = bed->programs->progs.policy_from_pod,
-		[HOOK_TO_POD] = bed->programs->progs.policy_to_pod, [HOOK_EXIT] = bed->programs->progs.policy_exit};
+		[HOOK_TO_POD] = bed->programs->progs.policy_to_pod, [HOOK_EXIT] = bed->programs->progs.policy_exit,
+		[HOOK_FROM_NET] = bed->programs->progs.policy_from_net};
 	struct __sk_buff context = {.ifindex = device_of(bed, hook, wish),
 		.ingress_ifindex = wish->came_by, .mark = wish->mark}, after = {0};
 	uint64_t before[POLICY_COUNT_MAX];

@@ -20,7 +20,7 @@
 
 #include <linux/pkt_cls.h>
 
-enum { HOOK_FROM_POD, HOOK_TO_POD, HOOK_EXIT };
+enum { HOOK_FROM_POD, HOOK_TO_POD, HOOK_EXIT, HOOK_FROM_NET };
 enum { POD, OTHER, SHUT, GOOD, BAD, SERVICE, OUTSIDE, NODE, NOBODY };
 enum { QUIET = -1, POLICY_COUNT_QUIET = QUIET }; /* no counter moves */
 enum { TABLE_IN = 101, TABLE_OUT = 102, TABLE_SHUT = 103, CLASS_GOOD = 11, CLASS_OUTSIDE = 12 };
@@ -75,6 +75,7 @@ void bed_set_state(struct bed *bed, struct policy_state state);
 struct policy_state bed_state(struct bed *bed);
 void bed_put_pod(struct bed *bed, int who, uint64_t in, uint64_t out, uint16_t flags, uint32_t serial);
 void bed_remove_pod(struct bed *bed, int who);
+void bed_put_host(struct bed *bed, int who, struct policy_host host); /* at who's device */
 void bed_put_address(struct bed *bed, const char *prefix, uint64_t class, uint32_t flags);
 void bed_put_pair(struct bed *bed, uint64_t table, uint64_t class, uint64_t list);
 void bed_put_port(struct bed *bed, uint64_t list, uint8_t len, uint8_t protocol, uint16_t port, uint32_t bits, uint64_t next);
