@@ -223,7 +223,7 @@ static __always_inline int renew(struct __sk_buff *skb, struct scene *scene, str
 	tell_receiver(scene, flow, stale);
 	reason = rejudge_receiver(skb, scene, way, now);
 	if (reason != OK)
-		bpf_map_delete_elem(&flows, &scene->key);
+		flow->epoch = stale;
 	return reason;
 }
 

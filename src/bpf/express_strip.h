@@ -20,7 +20,8 @@ struct arrival {
 	__u32 kind;  /* enum express_kind */
 	__u32 ifindex;
 	__u8 mac[6];
-	__u8 six, zero;
+	__u8 six;
+	__u8 marked; /* it stays, but its flow is express */
 };
 
 enum { ARRIVAL_STAYS, ARRIVAL_TAKEN, ARRIVAL_DENIED };
@@ -95,8 +96,10 @@ static __always_inline int look_at_arrival(struct __sk_buff *skb, struct scene *
 	if (reason != OK)
 		return reason;
 	touch(flow, &scene->packet, 0, scene->now);
-	if (!slot_fits(flow->way.slot, arrival))
+	if (!slot_fits(flow->way.slot, arrival)) {
+		arrival->marked = 1;
 		return NOT_EXPRESS;
+	}
 	tell_whole(flow->way.slot, 1);
 	return OK;
 }
@@ -255,6 +258,31 @@ static __always_inline int from_udp(struct __sk_buff *skb, struct arrival *arriv
 	return unwrap4(skb, arrival, OUTER_VXLAN, EXPRESS_VXLAN);
 }
 
+/* A packet of an express flow that goes the kernel's way: conntrack must not see half of it. */
+static __noinline int mark_known(struct __sk_buff *skb)
+{
+	const struct policy_state *now = get_state();
+	struct policy_flow_key key = {};
+	struct packet packet;
+
+	if (!now || parse(skb, &packet) != OK || packet.fragment == FRAGMENT_LATER ||
+		(packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP))
+		return PASS;
+	set_key(&key, &packet, 0);
+	if (is_express(bpf_map_lookup_elem(&flows, &key)))
+		skb->mark |= now->mark_express;
+	return PASS;
+}
+
+static __always_inline int stay_plain(struct __sk_buff *skb, const struct arrival *arrival)
+{
+	const struct policy_state *now = get_state();
+
+	if (arrival->marked && now)
+		skb->mark |= now->mark_express;
+	return PASS;
+}
+
 /* A packet that no tunnel carries. What is left to the kernel here comes up at this very device. */
 static __always_inline int plain(struct __sk_buff *skb, struct arrival *arrival, int six)
 {
@@ -267,7 +295,7 @@ static __always_inline int plain(struct __sk_buff *skb, struct arrival *arrival,
 	if (r == ARRIVAL_DENIED)
 		return TC_ACT_SHOT;
 	if (r != ARRIVAL_TAKEN)
-		return PASS;
+		return stay_plain(skb, arrival);
 	if (!six)
 		return deliver4(skb, arrival, 0);
 	frame = start(skb);
@@ -285,8 +313,10 @@ static __always_inline int arrive4(struct __sk_buff *skb, struct arrival *arriva
 	if (!ensure(skb, ETH_HLEN + sizeof(*ip) + L4_HEADER) || start(skb) + ETH_HLEN + sizeof(*ip) + L4_HEADER > end(skb))
 		return PASS;
 	ip = start(skb) + ETH_HLEN;
-	if (ip->version != 4 || ip->ihl != 5 || ip->frag_off & bpf_htons(IP_MORE_OR_OFFSET))
+	if (ip->version != 4)
 		return PASS;
+	if (ip->ihl != 5 || ip->frag_off & bpf_htons(IP_MORE_OR_OFFSET))
+		return ip->daddr == wanted->local[EXPRESS_PLAIN] || ip->frag_off & bpf_htons(IP_OFFSET) ? PASS : mark_known(skb);
 	if (ip->protocol == IPPROTO_UDP && (ip->daddr == wanted->local[EXPRESS_VXLAN] || ip->daddr == wanted->local[EXPRESS_UDP])) {
 		ensure(skb, ETH_HLEN + OUTER_VXLAN + sizeof(*ip) + TCP_HEADER);
 		if (start(skb) + ETH_HLEN + sizeof(*ip) + L4_HEADER > end(skb))
@@ -314,5 +344,7 @@ static __always_inline int arrive6(struct __sk_buff *skb, struct arrival *arriva
 	ip = start(skb) + ETH_HLEN;
 	if (ip->version != 6 || ip->hop_limit <= 1)
 		return PASS;
+	if (ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP)
+		return is_extension(ip->nexthdr) ? mark_known(skb) : PASS;
 	return plain(skb, arrival, 1);
 }

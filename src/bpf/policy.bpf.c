@@ -422,21 +422,10 @@ int express_from_net(struct __sk_buff *skb)
 	return skb->protocol == bpf_htons(ETH_P_IPV6) ? arrive6(skb, &arrival) : PASS;
 }
 
-/* A packet of an express flow that came by the kernel's path: conntrack must not see half of it. */
 SEC("tc")
 int express_from_tunnel(struct __sk_buff *skb)
 {
-	struct policy_state *now = get_state();
-	struct policy_flow_key key = {};
-	struct packet packet;
-
-	if (!now || parse(skb, &packet) != OK || packet.fragment == FRAGMENT_LATER ||
-		(packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP))
-		return PASS;
-	set_key(&key, &packet, 0);
-	if (is_express(bpf_map_lookup_elem(&flows, &key)))
-		skb->mark |= now->mark_express;
-	return PASS;
+	return mark_known(skb);
 }
 
 char program_license[] SEC("license") = "Dual BSD/GPL";

@@ -88,7 +88,9 @@ static __noinline int judge_again(struct __sk_buff *skb, struct scene *scene, st
 		question.sport = scene->key.echo ? 0 : egress ? scene->key.local_port : flow->peer_port;
 		classify(scene);
 		if (!judge(skb, scene, &question) && !(scene->flags & POLICY_ADDRESS_OWN && egress)) {
-			bpf_map_delete_elem(&flows, &scene->key);
+			/* Conntrack does not know who began an express flow: the entry stays, of the old epoch, and says it. */
+			if (!(flow->flags & POLICY_FLOW_EXPRESS))
+				bpf_map_delete_elem(&flows, &scene->key);
 			return reason;
 		}
 	}

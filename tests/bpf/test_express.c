@@ -376,9 +376,16 @@ static void within_the_node_both_ends_are_judged(void **state)
 		/* the receiver closes: whoever sends next is told */
 		bed_put_pod(*state, SHUT, TABLE_SHUT, TABLE_SHUT, 0, 3);
 		raise_epoch(*state);
-		assert_int_equal(SEND(.six = six, .src = OTHER, .dst = SHUT), TC_ACT_SHOT);
-		assert_int_not_equal(SEND(.six = six, .src = OTHER, .dst = SHUT), REDIRECTED);
-		assert_int_not_equal(SEND(.six = six, .src = SHUT, .dst = OTHER, .sport = PORT, .dport = 40000), REDIRECTED);
+		for (int i = 0; i < 3; i++) {
+			assert_int_equal(SEND(.six = six, .src = OTHER, .dst = SHUT), TC_ACT_SHOT);
+			assert_int_equal(SEND(.six = six, .src = SHUT, .dst = OTHER, .sport = PORT, .dport = 40000), TC_ACT_SHOT);
+		}
+		/* and opens again */
+		bed_put_pod(*state, SHUT, 0, TABLE_SHUT, 0, 3);
+		raise_epoch(*state);
+		assert_int_equal(SEND(.six = six, .src = SHUT, .dst = OTHER, .sport = PORT, .dport = 40000), REDIRECTED);
+		assert_int_equal(SEND(.six = six, .src = OTHER, .dst = SHUT), REDIRECTED);
+		bed_put_pod(*state, SHUT, TABLE_SHUT, TABLE_SHUT, 0, 3);
 		bed_forget(*state);
 	}
 }
@@ -403,8 +410,10 @@ static void a_change_counts_from_the_next_packet_on(void **state)
 		/* the policy changes */
 		bed_put_pod(bed, POD, TABLE_IN, TABLE_SHUT, 0, 1);
 		raise_epoch(bed);
-		assert_int_equal(ARRIVE(way, .src = GOOD, .dst = POD, .sport = PORT, .dport = 40000), TC_ACT_SHOT);
-		assert_int_equal(SEND(.dst = GOOD), TC_ACT_SHOT);
+		for (int i = 0; i < 3; i++) {
+			assert_int_equal(ARRIVE(way, .src = GOOD, .dst = POD, .sport = PORT, .dport = 40000), TC_ACT_SHOT);
+			assert_int_equal(SEND(.dst = GOOD), TC_ACT_SHOT);
+		}
 		/* another pod of the same address and interface */
 		bed_put_pod(bed, POD, TABLE_IN, TABLE_OUT, 0, 1);
 		raise_epoch(bed);

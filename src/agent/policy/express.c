@@ -230,7 +230,8 @@ void policer_ways(struct policer *policer, const struct wanted *wanted)
 	struct express *express = policer ? policer->express : NULL;
 	struct express_plan plan;
 
-	if (!express || express_plan_build(wanted, &plan) < 0)
+	/* Until the first full list is in, the ways of an earlier process stay. */
+	if (!express || (!express->planned && !wanted->sweep) || express_plan_build(wanted, &plan) < 0)
 		return;
 	if (express->planned && express_plan_equal(&plan, &express->plan)) {
 		express_plan_done(&plan);
