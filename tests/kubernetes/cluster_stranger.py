@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Somebody who knocks at every address of whole networks, all the time: a datagram and a TCP SYN at each.  Run as a script:
 
-    cluster_stranger.py NETNS=NETWORK,NETWORK… …
+    cluster_stranger.py SIX NETNS=NETWORK,NETWORK… …
 
-From each network namespace to the first COUNT addresses of those networks.  Prints a line when it has been round once; ends with who started it."""
+From each network namespace to all addresses of those IPv4 networks, /24, and to the first SIX of those of IPv6, which are given to one pod
+after the other and to no second one.  Prints a line when it has been round once; ends with who started it."""
 
 import array
 import ipaddress
@@ -17,7 +18,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../lab/tullelab"))  # not the package: this is a process of its own
 from kernel import in_netns  # noqa: E402
 
-COUNT, PORT = 254, 8080
+FOUR, PORT = 254, 8080
 PAUSE = 0.03  # seconds after each round of one network: the machine has other things to do
 
 
@@ -40,9 +41,9 @@ def syn(source: bytes, target: bytes) -> bytes:
 class Door:
     """The sockets of one namespace and family, and what is sent through them."""
 
-    def __init__(self, network):
+    def __init__(self, network, six: int):
         self.family = socket.AF_INET if network.version == 4 else socket.AF_INET6
-        self.targets = [str(network[n]) for n in range(1, COUNT + 1)]
+        self.targets = [str(network[n]) for n in range(1, (FOUR if network.version == 4 else six) + 1)]
         source = own_address(self.family, self.targets[0])
         self.packets = [syn(source, socket.inet_pton(self.family, target)) for target in self.targets]
         self.udp = socket.socket(self.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -60,10 +61,10 @@ class Door:
 
 
 def main() -> None:
-    doors = []
-    for word in sys.argv[1:]:
+    doors, six = [], int(sys.argv[1])
+    for word in sys.argv[2:]:
         path, _, networks = word.partition("=")
-        doors += in_netns(path, lambda: [Door(ipaddress.ip_network(one)) for one in networks.split(",")])
+        doors += in_netns(path, lambda: [Door(ipaddress.ip_network(one), six) for one in networks.split(",")])
     for door in doors:
         door.knock()
     print(f"sent {sum(door.sent for door in doors)}", flush=True)

@@ -247,13 +247,16 @@ def answering(flows: list, patience: float) -> int:
 
 # -- never late --
 
+SIX = 900 if SOAK else 254  # addresses of IPv6 that a node's pods come to have
+
+
 class Strangers:
     """They knock at every address of both nodes' pods, but for a node's own: these it always reaches."""
 
     def __init__(self, world, *places):
         networks = {node.name: list(map(str, node.subnets(node.index))) for node in world.lab.nodes}
         words = [f"{world.places[place]}=" + ",".join(one for name, each in networks.items() if name != place for one in each) for place in places]
-        command = ["setpriv", "--pdeathsig", "KILL", "--", proc.PYTHON, "-I", "-S", "-B", str(Path(__file__).with_name("cluster_stranger.py")), *words]
+        command = ["setpriv", "--pdeathsig", "KILL", "--", proc.PYTHON, "-I", "-S", "-B", str(Path(__file__).with_name("cluster_stranger.py")), str(SIX), *words]
         self._process = proc.Background(command, "strangers", proc.environment())
         world.lab.backgrounds.append(self._process)
 
