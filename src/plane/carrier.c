@@ -2,6 +2,7 @@
 #include "plane/carrier.h"
 
 #include "base/cleanup.h"
+#include "base/pages.h"
 #include "bpf/carrier_layout.h"
 #include "plane/carrier_maps.h"
 #include "plane/hook.h"
@@ -212,7 +213,11 @@ static int load(const struct carrier *carrier, const struct carrier_config *conf
 
 static void unload(struct carrier_bpf **programs)
 {
+	size_t size;
+	const void *elf = carrier_bpf__elf_bytes(&size);
+
 	carrier_bpf__destroy(*programs);
+	pages_give_back(elf, size);
 }
 
 /* -- attaching -- */

@@ -2,6 +2,7 @@
 #include "plane/guard.h"
 
 #include "base/cleanup.h"
+#include "base/pages.h"
 #include "bpf/guard_layout.h"
 #include "plane/guard_maps.h"
 #include "plane/hook.h"
@@ -139,7 +140,11 @@ static int load(const struct guard *guard, const struct guard_config *config, st
 
 static void unload(struct guard_bpf **programs)
 {
+	size_t size;
+	const void *elf = guard_bpf__elf_bytes(&size);
+
 	guard_bpf__destroy(*programs);
+	pages_give_back(elf, size);
 }
 
 /* What an earlier configuration attached elsewhere. A tcx link has gone with its pin already. */

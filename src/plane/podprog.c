@@ -6,10 +6,12 @@
 #include <arpa/inet.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "pod.skel.h"
 
@@ -17,8 +19,7 @@
 #define HANDLE 1
 
 struct podprog {
-	struct pod_bpf *programs;
-	int closed; /* borrowed from programs */
+	int closed;
 };
 
 static int be_quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
@@ -29,14 +30,20 @@ static int be_quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
 int podprog_new(struct podprog **ret, struct err *err)
 {
 	_cleanup_free_ struct podprog *podprog = calloc(1, sizeof(*podprog));
+	struct pod_bpf *programs;
+	int error;
 
 	if (!podprog)
 		return err_set(err, -ENOMEM, "no memory for the pod programs");
 	libbpf_set_print(be_quiet);
-	podprog->programs = pod_bpf__open_and_load();
-	if (!podprog->programs)
+	programs = pod_bpf__open_and_load();
+	if (!programs)
 		return err_set(err, -errno, "loading the pod programs: %s", strerror(errno));
-	podprog->closed = bpf_program__fd(podprog->programs->progs.pod_closed);
+	podprog->closed = fcntl(bpf_program__fd(programs->progs.pod_closed), F_DUPFD_CLOEXEC, 3);
+	error = errno;
+	pod_bpf__destroy(programs); /* what libbpf keeps of it is needed no more */
+	if (podprog->closed < 0)
+		return err_set(err, -error, "keeping the pod program: %s", strerror(error));
 	*ret = TAKE_PTR(podprog);
 	return 0;
 }
@@ -45,7 +52,7 @@ void podprog_free(struct podprog *podprog)
 {
 	if (!podprog)
 		return;
-	pod_bpf__destroy(podprog->programs);
+	close(podprog->closed);
 	free(podprog);
 }
 

@@ -7,13 +7,16 @@
 #include "plane/policy_internal.h"
 
 #include "base/cleanup.h"
+#include "base/pages.h"
 
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "policy.skel.h"
 
@@ -85,58 +88,92 @@ static int share_maps(struct policy_bpf *programs, const struct policy_maps *map
 	return r;
 }
 
-static int load(const struct policy_plane *plane, bool conntrack, struct policy_bpf **ret, struct err *err)
+static struct policy_bpf *open_programs(char *log, bool conntrack, bool express)
+{
+	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .kernel_log_buf = log, .kernel_log_size = VERIFIER_LOG_SIZE);
+	struct policy_bpf *programs = policy_bpf__open_opts(&opts);
+
+	if (!programs)
+		return NULL;
+	((struct policy_config *)(void *)&programs->rodata->config)->conntrack = conntrack;
+	((struct policy_config *)(void *)&programs->rodata->config)->express = express;
+	return programs;
+}
+
+static void close_all(int *fds)
+{
+	for (int role = 0; fds && role < ROLE_COUNT; role++)
+		if (fds[role] > 0)
+			close(fds[role]);
+	free(fds);
+}
+
+/* The programs alone: what libbpf keeps of an object is a megabyte, and so are the pages that it was read from. */
+static int keep_programs(const struct policy_bpf *programs, int **ret)
+{
+	const struct bpf_program *const all[ROLE_COUNT] = {
+		[ROLE_FROM] = programs->progs.policy_from_pod,
+		[ROLE_TO] = programs->progs.policy_to_pod,
+		[ROLE_EXIT] = programs->progs.policy_exit,
+		[ROLE_NET] = programs->progs.policy_from_net,
+		[ROLE_UPLINK] = programs->progs.express_from_net,
+		[ROLE_TUNNEL] = programs->progs.express_from_tunnel,
+	};
+	int *fds = calloc(ROLE_COUNT, sizeof(*fds));
+
+	for (int role = 0; fds && role < ROLE_COUNT; role++) {
+		fds[role] = fcntl(bpf_program__fd(all[role]), F_DUPFD_CLOEXEC, 3);
+		if (fds[role] < 0) {
+			int r = -errno;
+
+			close_all(fds);
+			return r;
+		}
+	}
+	*ret = fds;
+	return fds ? 0 : -ENOMEM;
+}
+
+static int load(const struct policy_plane *plane, bool conntrack, int **ret, struct err *err)
 {
 	_cleanup_free_ char *log = calloc(1, VERIFIER_LOG_SIZE);
-	DECLARE_LIBBPF_OPTS(bpf_object_open_opts, opts, .kernel_log_buf = log, .kernel_log_size = VERIFIER_LOG_SIZE);
 	struct policy_bpf *programs;
 	int r;
 
 	if (!log)
 		return err_set(err, -ENOMEM, "no memory to load the policy programs");
-	programs = policy_bpf__open_opts(&opts);
+	programs = open_programs(log, conntrack, plane->options.express);
 	if (!programs)
 		return err_set(err, -errno, "opening the policy programs: %s", strerror(errno));
-	((struct policy_config *)(void *)&programs->rodata->config)->conntrack = conntrack;
-	((struct policy_config *)(void *)&programs->rodata->config)->express = plane->options.express;
 	r = share_maps(programs, &plane->maps);
 	if (!r)
 		r = policy_bpf__load(programs);
-	if (r) {
-		policy_bpf__destroy(programs);
-		return err_set(err, r, "loading the policy programs: %s; %s", strerror(-r), verifier_words(log));
-	}
-	*ret = programs;
-	return 0;
+	if (!r)
+		r = keep_programs(programs, ret);
+	policy_bpf__destroy(programs);
+	return r ? err_set(err, r, "loading the policy programs: %s; %s", strerror(-r), verifier_words(log)) : 0;
 }
 
 int policy_hooks_load(struct policy_plane *plane, struct err *err)
 {
-	plane->conntrack = load(plane, true, &plane->programs, NULL) == 0;
-	return plane->conntrack ? 0 : load(plane, false, &plane->programs, err);
+	size_t size;
+	const void *elf = policy_bpf__elf_bytes(&size);
+	int r = load(plane, true, &plane->program_fds, NULL);
+
+	plane->conntrack = r == 0;
+	if (r)
+		r = load(plane, false, &plane->program_fds, err);
+	pages_give_back(elf, size);
+	return r;
 }
 
 void policy_hooks_done(struct policy_plane *plane)
 {
-	policy_bpf__destroy(plane->programs);
-	plane->programs = NULL;
+	close_all(plane->program_fds);
+	plane->program_fds = NULL;
 	free(plane->leaving);
 	plane->leaving = NULL;
 	plane->leaving_count = plane->leaving_room = 0;
-}
-
-static int program_for(const struct policy_plane *plane, enum role role)
-{
-	const struct bpf_program *const programs[ROLE_COUNT] = {
-		[ROLE_FROM] = plane->programs->progs.policy_from_pod,
-		[ROLE_TO] = plane->programs->progs.policy_to_pod,
-		[ROLE_EXIT] = plane->programs->progs.policy_exit,
-		[ROLE_NET] = plane->programs->progs.policy_from_net,
-		[ROLE_UPLINK] = plane->programs->progs.express_from_net,
-		[ROLE_TUNNEL] = plane->programs->progs.express_from_tunnel,
-	};
-
-	return bpf_program__fd(programs[role]);
 }
 
 /* -- attaching -- */
@@ -173,7 +210,7 @@ static int change_kind(const struct place *place, int prog_fd, struct err *err)
 static int attach(const struct policy_plane *plane, const struct place *place, struct err *err)
 {
 	enum hook_kind old = recorded_kind(place);
-	int prog = program_for(plane, place->role), r;
+	int prog = plane->program_fds[place->role], r;
 
 	if (old && old != place->hook.kind)
 		r = change_kind(place, prog, err);

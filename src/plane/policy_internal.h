@@ -86,7 +86,7 @@ struct policy_plane {
 	bool changed; /* since the epoch was raised */
 	bool conntrack;
 	struct policy_local *pods;
-	struct policy_bpf *programs;
+	int *program_fds; /* by role; null: not loaded */
 	uint32_t *leaving; /* interfaces whose pods were removed, and whose pins are still there */
 	size_t leaving_count, leaving_room;
 	struct policy_slots *slots; /* null: not read yet */
