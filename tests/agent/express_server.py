@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in a pod: hard_server.py PORT. TCP: sends back what comes. UDP: says of each datagram, as JSON, how long it was, how it began, and with
+"""Runs in a pod: express_server.py PORT. TCP: sends back what comes. UDP: says of each datagram, as JSON, how long it was, how it began, and with
 which TTL and TOS it came."""
 import asyncio
 import json
