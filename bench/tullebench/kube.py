@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Kubernetes store with a large cluster's objects in a real API server: memory, watch traffic, start to all routes, CPU under
 heartbeats, one annotation to its route; then memory with policy, first without one, then with policies that select all pods, as
-subjects and as peers. Not part of the default run: it needs scripts/kubernetes, and takes some minutes.
+subjects and as peers. Not part of the default run: it needs scripts/kubernetes, and takes some minutes. Nodes and pods are
+written into etcd.
 
 TULLE_BENCH_NODES and TULLE_BENCH_PODS choose other sizes than 5,000 and 50,000."""
 import contextlib
@@ -17,6 +18,8 @@ from ipaddress import ip_network
 from tullelab import address, wait
 from tullelab.api_lab import ApiLab
 from tullelab.kube_control import ANNOTATIONS, PORT
+
+from . import etcd_bulk
 
 NODES = int(os.environ.get("TULLE_BENCH_NODES", 5000))
 PODS = int(os.environ.get("TULLE_BENCH_PODS", 50000))
@@ -68,13 +71,14 @@ def _status(i: int) -> dict:
 
 
 def _pod(i: int) -> dict:
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pod-{i:06d}", "labels": {"app": f"app-{i % APPS}", "tier": f"tier-{i % 5}"}},
-            "spec": {"nodeName": _name(i % NODES), "containers": [{"name": "main", "image": "example"}], "terminationGracePeriodSeconds": 0}}
-
-
-def _pod_status(i: int) -> dict:
     ip = str(ip_network(_cidr(i % NODES))[2 + i // NODES])
-    return {"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "hostIP": _public(i % NODES)}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pod-{i:06d}", "namespace": "default", "labels": _labels(i)},
+            "spec": {"nodeName": _name(i % NODES), "containers": [{"name": "main", "image": "example"}], "terminationGracePeriodSeconds": 0},
+            "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "hostIP": _public(i % NODES)}}
+
+
+def _labels(i: int) -> dict:
+    return {"app": f"app-{i % APPS}", "tier": f"tier-{i % 5}"}
 
 
 def _policy(i: int) -> dict:
@@ -219,8 +223,8 @@ def _policies(lab, node, writers) -> dict:
     found["none"] = _in_force(node, 0, 0)
     for n in range(LOCAL_PODS):
         name = f"local-{n}"
-        body = {**_pod(n), "metadata": {"name": name, "labels": _pod(n)["metadata"]["labels"]}}
-        lab.api.create("/api/v1/namespaces/default/pods", {**body, "spec": {**body["spec"], "nodeName": node.name}})
+        spec = {**_pod(n)["spec"], "nodeName": node.name}
+        lab.api.create("/api/v1/namespaces/default/pods", {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": _labels(n)}, "spec": spec})
         node.pod_add(name)
     writers.each(POLICIES, lambda i: ("POST", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", _policy(i), "application/json"),
                  "policies")
@@ -243,10 +247,9 @@ def measure(options) -> dict:
         found["small_policy"] = _in_force(node, 0, 0)
         node.agent_stop()
         writers = Writers(lab)
-        writers.each(NODES, lambda i: ("POST", "/api/v1/nodes", _node(i), "application/json"), "nodes")
-        writers.each(PODS, lambda i: ("POST", "/api/v1/namespaces/default/pods", _pod(i), "application/json"), "pods")
-        writers.each(PODS, lambda i: ("PATCH", f"/api/v1/namespaces/default/pods/pod-{i:06d}/status", _pod_status(i), "application/merge-patch+json"),
-                     "pods have addresses")
+        with etcd_bulk.opened(lab) as bulk:
+            bulk.put(map(_node, range(NODES)), "nodes")
+            bulk.put(map(_pod, range(PODS)), "pods")
         node.agent_start()
         found["large"] = _settled(node, NODES)
         found["idle_large"] = _load(node, lambda: time.sleep(20) or 0)

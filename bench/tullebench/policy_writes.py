@@ -3,7 +3,7 @@
 packet that it lets through or stops, with many policies and many pods in the model; and the same while pods come and go. The agent and
 this process have real-time priority, as little as possible of what else the machine does is measured; etcd and the API server have not.
 
-TULLE_BENCH_API_PODS=100,10000 chooses other numbers of pods in the API server."""
+TULLE_BENCH_API_PODS=100,1000 chooses other numbers of pods in the API server; its pods are written into etcd."""
 import contextlib
 import json
 import os
@@ -19,11 +19,12 @@ from tullelab.api_lab import ApiLab
 from tullelab.kernel import in_netns
 from tullelab.lab import Lab
 
+from . import etcd_bulk
 from . import policy_world as world
 from .kube import NETWORK, Writers
 from .scale import memory
 
-PODS, API_PODS, POLICIES = (100, 10_000, 100_000), tuple(map(int, os.environ.get("TULLE_BENCH_API_PODS", "100,10000").split(","))), (0, 250, 5_000)
+PODS, API_PODS, POLICIES = (100, 10_000, 100_000), tuple(map(int, os.environ.get("TULLE_BENCH_API_PODS", "100,10000,100000").split(","))), (0, 250, 5_000)
 QUICK_PODS, QUICK_POLICIES = (100,), (0, 250)
 CHANGES, QUICK_CHANGES = 100, 10
 PAUSE_S = 0.03
@@ -243,11 +244,9 @@ class Server:
         return began, answered
 
     def fill(self, pods: int, policies: int) -> None:
-        first, self.pods = self.pods, max(self.pods, pods)
-        far = {i: world.far_pod(i) for i in range(first, pods)}
-        self._each(len(far), lambda i: ("POST", _pods(far[first + i]), far[first + i]), "pods")
-        self._each(len(far), lambda i: ("PATCH", f"{_pods(far[first + i])}/{far[first + i]['metadata']['name']}/status",
-                                        {"status": far[first + i]["status"]}), "pods' addresses")
+        with etcd_bulk.opened(self.lab) as bulk:
+            bulk.put(map(world.far_pod, range(self.pods, pods)), "pods")
+        self.pods = max(self.pods, pods)
         more = [world.far_policy(i) for i in range(self.policies, policies)]
         self._each(len(more), lambda i: ("POST", _policies(more[i]), more[i]), "policies")
         less = [world.far_policy(i) for i in range(policies, self.policies)]
