@@ -65,31 +65,34 @@ static __noinline int turn(struct scene *scene)
 	return 0;
 }
 
-/* Where the packets of a pod go: ifindex of another pod of this node, or a slot. 0: nowhere that we know. */
-static __noinline int find_way(const struct packet_addr *remote, __u32 own_ifindex, __u32 *ret_local)
+#define WAY_LOCAL (1U << 31) /* no interface and no slot has so high a number */
+
+/* Where the packets of a pod go: the interface of another pod of this node, or a slot. 0: nowhere that we know. */
+static __noinline __u32 find_way(const struct packet_addr *remote, __u32 own_ifindex)
 {
 	__u32 *ifindex = bpf_map_lookup_elem(&locals, remote);
 	struct policy_endpoint *pod;
 	__u32 slot;
 
-	*ret_local = 0;
 	if (!ifindex)
 		return find_remote(remote);
 	slot = *ifindex;
 	pod = find_pod(slot);
 	if (!pod || slot == own_ifindex || pod->flags & (POLICY_ENDPOINT_FREE | POLICY_ENDPOINT_SHAPED))
 		return 0;
-	*ret_local = 1;
-	return slot;
+	return slot | WAY_LOCAL;
 }
 
-static __always_inline int may_open(struct __sk_buff *skb, const struct scene *scene, const struct policy_endpoint *pod)
+/* The way that a flow takes from its first packet on; 0: it is not express. */
+static __always_inline __u32 may_open(struct __sk_buff *skb, const struct scene *scene, const struct policy_endpoint *pod)
 {
 	const struct packet *packet = &scene->packet;
-	__u32 local;
+	__u32 way;
 
-	return may_be_express(packet, pod, &packet->src) && (packet->protocol == IPPROTO_UDP || is_opening(packet)) &&
-		find_way(&packet->dst, scene->ifindex, &local) && opens_untranslated(skb, packet);
+	if (!may_be_express(packet, pod, &packet->src) || (packet->protocol == IPPROTO_TCP && !is_opening(packet)))
+		return 0;
+	way = find_way(&packet->dst, scene->ifindex);
+	return way && opens_untranslated(skb, packet) ? way : 0;
 }
 
 /* The receiver's side of a flow within this node, as if the packet came to it. The scene's own side is restored. */
@@ -123,20 +126,19 @@ static __always_inline int open_receiver(struct __sk_buff *skb, struct scene *sc
 
 /* The first packet of a flow, where it comes from the pod. NOT_EXPRESS: as it always was. */
 static __noinline int open_express(struct __sk_buff *skb, struct scene *scene, const struct policy_endpoint *pod,
-	const struct policy_state *now)
+	const struct policy_state *now, __u32 way)
 {
 	const struct packet *packet = &scene->packet;
 	struct question question = {.table = pod->table[1], .port = packet->port, .sport = packet->sport, .protocol = packet->protocol};
-	__u32 way, local = 0;
+	const __u32 local = way & WAY_LOCAL;
 	int reason = OK;
+
+	way &= ~WAY_LOCAL;
 
 	scene->peer = packet->dst;
 	scene->peer_port = packet->dport;
 	classify(scene);
 	if ((scene->flags & (POLICY_ADDRESS_FINAL | POLICY_ADDRESS_OWN)) != POLICY_ADDRESS_FINAL)
-		return NOT_EXPRESS;
-	way = find_way(&packet->dst, scene->ifindex, &local);
-	if (!way)
 		return NOT_EXPRESS;
 	if (question.table && !judge(skb, scene, &question))
 		return POLICY_COUNT_EGRESS;
@@ -211,11 +213,13 @@ static __always_inline int renew(struct __sk_buff *skb, struct scene *scene, str
 	const struct policy_state *now)
 {
 	const __u32 stale = flow->epoch;
-	__u32 local = 0, way = find_way(&scene->key.remote, scene->ifindex, &local);
+	__u32 way = find_way(&scene->key.remote, scene->ifindex);
+	const __u32 local = way & WAY_LOCAL;
 	int reason = rejudge(skb, scene, flow, pod, now);
 
 	if (reason != OK)
 		return reason;
+	way &= ~WAY_LOCAL;
 	flow->way.slot = way;
 	flow->flags = local ? flow->flags | POLICY_FLOW_LOCAL : flow->flags & ~POLICY_FLOW_LOCAL;
 	if (!local)
@@ -251,16 +255,18 @@ static __noinline int express_only(struct __sk_buff *skb, struct scene *scene, c
 	const struct policy_state *now)
 {
 	struct policy_flow *flow;
+	__u32 way;
 	int reason;
 
 	if (!may_be_express(&scene->packet, pod, &scene->packet.src) || scene->packet.fragment == FRAGMENT_LATER)
 		return OK;
 	set_key(&scene->key, &scene->packet, 1);
-	flow = find_flow(&scene->key, pod->serial, scene->now);
-	if (is_express(flow) && !is_opening(&scene->packet))
+	flow = is_opening(&scene->packet) ? NULL : find_flow(&scene->key, pod->serial, scene->now);
+	if (is_express(flow))
 		return go_on_express(skb, scene, flow, pod, now);
-	if (!may_open(skb, scene, pod))
+	way = may_open(skb, scene, pod);
+	if (!way)
 		return OK;
-	reason = open_express(skb, scene, pod, now);
+	reason = open_express(skb, scene, pod, now, way);
 	return reason == NOT_EXPRESS ? OK : reason;
 }

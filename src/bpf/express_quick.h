@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
  *
  * What nearly all packets of express flows are, read and found with the least effort: whole, without options, of a flow that is
- * of this epoch and needs no note that they were seen. Everything else takes the longer way and comes back.
+ * of this epoch and was seen a moment ago. Everything else takes the longer way and comes back.
  */
 #pragma once
 
@@ -61,15 +61,28 @@ static __always_inline int read_quick(struct __sk_buff *skb, __u32 offset, int f
 	return skb->protocol == bpf_htons(ETH_P_IPV6) && read_quick6(skb, offset, from_pod, key, tcp);
 }
 
-/* An express flow in which this packet changes nothing. The epoch being the same says that pod and policies are, too. */
-static __always_inline struct policy_flow *find_quick(const struct policy_flow_key *key, const struct policy_state *now, __u8 tcp,
-	int from_pod)
+/* 0: the other end of a flow within the node has to be told. */
+static __always_inline int note_quick(struct policy_flow *flow, __u8 protocol, __u8 tcp, int from_pod)
 {
-	struct policy_flow *flow = bpf_map_lookup_elem(&flows, key);
+	const __u8 flags = flags_after(flow->flags, protocol, tcp, from_pod);
 
+	if (flags == flow->flags)
+		return 1;
+	if (flags & POLICY_FLOW_LOCAL)
+		return 0;
+	flow->flags = flags;
+	return 1;
+}
+
+/* An express flow that this packet does not open. The epoch being the same says that pod and policies are, too. */
+static __always_inline struct policy_flow *find_quick(const struct policy_flow_key *key, const struct policy_state *now, __u8 tcp)
+{
+	struct policy_flow *flow;
+
+	if ((tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		return NULL;
+	flow = bpf_map_lookup_elem(&flows, key);
 	if (!is_express(flow) || flow->epoch != now->epoch || now_short() - flow->seen > REFRESH)
 		return NULL;
-	if (key->protocol == IPPROTO_TCP)
-		return tcp & (TCP_SYN | TCP_FIN | TCP_RST) || !(flow->flags & POLICY_FLOW_OPEN) ? NULL : flow;
-	return flow->flags & POLICY_FLOW_REPLIED || !!(flow->flags & POLICY_FLOW_FROM_POD) == !!from_pod ? flow : NULL;
+	return flow;
 }

@@ -81,8 +81,8 @@ static __always_inline int look_at_arrival(struct __sk_buff *skb, struct scene *
 	__u32 slot;
 
 	set_key(&scene->key, &scene->packet, 0);
-	flow = find_flow(&scene->key, pod->serial, scene->now);
-	if (!flow || is_opening(&scene->packet)) {
+	flow = is_opening(&scene->packet) ? NULL : find_flow(&scene->key, pod->serial, scene->now);
+	if (!flow) {
 		slot = find_remote(&scene->packet.src);
 		if (!slot_fits(slot, arrival) || !opens_untranslated(skb, &scene->packet))
 			return NOT_EXPRESS;
@@ -151,9 +151,11 @@ static __always_inline int find_arrival(struct __sk_buff *skb, struct arrival *a
 
 	if (!now || !read_quick(skb, ETH_HLEN + outer, 0, &key, &tcp))
 		return ARRIVAL_STAYS;
-	flow = find_quick(&key, now, tcp, 0);
-	if (!flow || !slot_fits(flow->way.slot, arrival))
+	flow = find_quick(&key, now, tcp);
+	if (!flow || !slot_fits(flow->way.slot, arrival) || !note_quick(flow, key.protocol, tcp, 0))
 		return take_arrival(skb, arrival);
+	if (arrival->kind == EXPRESS_UDP)
+		tell_whole(flow->way.slot, 1);
 	arrival->ifindex = flow->way.ifindex;
 	__builtin_memcpy(arrival->mac, flow->way.mac, sizeof(arrival->mac));
 	return ARRIVAL_TAKEN;

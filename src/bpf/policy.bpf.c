@@ -68,11 +68,12 @@ static __noinline int judge_from_pod(struct __sk_buff *skb, struct scene *scene,
 	struct policy_flow *flow;
 
 	set_key(&scene->key, &scene->packet, 1);
-	flow = find_flow(&scene->key, pod->serial, scene->now);
-	if (is_express(flow) && !is_opening(&scene->packet))
+	flow = is_opening(&scene->packet) ? NULL : find_flow(&scene->key, pod->serial, scene->now);
+	if (is_express(flow))
 		return go_on_express(skb, scene, flow, pod, now);
-	if (config.express && (!flow || is_opening(&scene->packet)) && may_open(skb, scene, pod)) {
-		int reason = open_express(skb, scene, pod, now);
+	if (config.express && !flow) {
+		__u32 way = may_open(skb, scene, pod);
+		int reason = way ? open_express(skb, scene, pod, now, way) : NOT_EXPRESS;
 
 		if (reason != NOT_EXPRESS)
 			return count_allowed(skb, reason);
@@ -359,11 +360,14 @@ static __always_inline int leave(struct __sk_buff *skb, struct scene *scene, con
 SEC("tc")
 int policy_exit(struct __sk_buff *skb)
 {
-	struct policy_state *now = get_state();
+	struct policy_state *now;
 	struct scene scene = {.ifindex = skb->ifindex, .side = SIDE_EXIT};
 	struct policy_host *host = NULL;
 	int reason;
 
+	if (!skb->mark)
+		return PASS;
+	now = get_state();
 	if (!now)
 		return TC_ACT_SHOT;
 	if (!(skb->mark & now->mark_pending))

@@ -78,19 +78,24 @@ static __always_inline struct policy_flow *find_flow(const struct policy_flow_ke
 	return flow;
 }
 
-/* Written to only where something changes: another CPU may have the same flow. */
-static __always_inline void touch(struct policy_flow *flow, const struct packet *packet, int from_pod, __u64 now)
+static __always_inline __u8 flags_after(__u8 flags, __u8 protocol, __u8 tcp, int from_pod)
 {
-	__u8 flags = flow->flags;
-
 	if (!!(flags & POLICY_FLOW_FROM_POD) != !!from_pod)
 		flags |= POLICY_FLOW_REPLIED;
-	if (packet->protocol == IPPROTO_TCP) {
-		if (packet->tcp & (TCP_FIN | TCP_RST))
+	if (protocol == IPPROTO_TCP) {
+		if (tcp & (TCP_FIN | TCP_RST))
 			flags = (flags | POLICY_FLOW_CLOSING) & ~POLICY_FLOW_OPEN;
 		else if ((flags & (POLICY_FLOW_REPLIED | POLICY_FLOW_CLOSING)) == POLICY_FLOW_REPLIED)
 			flags |= POLICY_FLOW_OPEN;
 	}
+	return flags;
+}
+
+/* Written to only where something changes: another CPU may have the same flow. */
+static __always_inline void touch(struct policy_flow *flow, const struct packet *packet, int from_pod, __u64 now)
+{
+	const __u8 flags = flags_after(flow->flags, packet->protocol, packet->tcp, from_pod);
+
 	if (flags != flow->flags)
 		flow->flags = flags;
 	if ((__s64)(now - flow->seen) > (__s64)REFRESH)

@@ -143,7 +143,7 @@ enum policy_flow_flag {
 };
 
 struct policy_flow {
-	__u64 seen;   /* bpf_ktime_get_boot_ns() / 2^20 of the last packet */
+	__u64 seen;   /* bpf_ktime_get_coarse_ns() / 2^20 of the last packet */
 	__u32 epoch;  /* of the judgement; another epoch: judge again */
 	__u32 serial; /* struct policy_endpoint */
 	union {
