@@ -285,8 +285,11 @@ def test_why(world, cast, watch):
     settles({(node, lab.outside.ip, OPEN): False, (lab.outside, node.ip, CLOSED): False, (lab.outside, node.ip, OPEN): True}, lab)
     until(lambda: f"egress of host endpoint gate at eth0: TCP from {node.ip}" in node.log, "a line names it", lab)
     seen = watch(node)
-    assert not reaches(node, lab.outside.ip, OPEN)
-    drop = seen.wait(lambda drop: drop["reason"] == "host")
+
+    def dropped():
+        assert not reaches(node, lab.outside.ip, OPEN)
+        return next((drop for drop in seen.drops() if drop["reason"] == "host"), None)
+    drop = wait.until(dropped, "a drop is shown", 20)
     assert drop["why"]["hostEndpoint"] == "gate" and drop["why"]["policy"] == "GlobalNetworkPolicy out" and drop["why"]["rule"] == "egress[1]"
     assert (drop["from"]["name"], drop["to"]["ip"], drop["interface"], drop["direction"]) == (node.name, lab.outside.ip, "eth0", "egress")
 
