@@ -29,7 +29,7 @@ static __noinline int ask_table(struct __sk_buff *skb, struct scene *scene, __u6
 
 /* -- what comes in -- */
 
-/* The bits of the mark: pending, denied if it is for this node; host, denied if it is forwarded. */
+/* The bits of the mark: pending, denied if it is for this node; both, also if it is forwarded; host, allowed and not to be tracked. */
 static __noinline __u32 judge_incoming(struct __sk_buff *skb, struct scene *scene, const struct policy_host *host,
 	const struct policy_state *now)
 {
@@ -40,6 +40,8 @@ static __noinline __u32 judge_incoming(struct __sk_buff *skb, struct scene *scen
 	scene->peer = scene->packet.src;
 	classify(scene);
 	early = ask_table(skb, scene, host->table[POLICY_TRAFFIC_UNTRACKED][0], sport);
+	if (early == ANSWER_ALLOWED)
+		return now->mark_host;
 	if (early == ANSWER_LEFT)
 		early = ask_table(skb, scene, host->table[POLICY_TRAFFIC_PRE_DNAT][0], sport);
 	if (early != ANSWER_LEFT)

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_name(const char *text)
+bool policy_nft_can_name(const char *text)
 {
 	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 	size_t len = strlen(text);
@@ -36,7 +36,7 @@ static bool add_names(struct buf *nft, const char *before, const char *const *al
 	size_t count = 0;
 
 	for (size_t i = 0; names && i < all_count; i++)
-		if (is_name(all[i]))
+		if (policy_nft_can_name(all[i]))
 			names[count++] = all[i];
 	if (!names)
 		nft->error = nft->error ? nft->error : -ENOMEM;
@@ -67,9 +67,9 @@ static void add_prerouting(struct buf *nft, const struct policy_nft_input *input
 	buf_printf(nft,
 		"\tchain policy_prerouting {\n\t\ttype filter hook prerouting priority -310; policy accept;\n"
 		"\t\tmeta mark & 0x%08x == 0x00000000 return\n", both);
-	add_names(nft, "\t\tiifname ", input->hosts, input->host_count, " return\n");
+	add_names(nft, "\t\tiifname ", input->hosts, input->host_count, " goto policy_raw_in\n");
 	for (size_t i = 0; i < input->pod_count; i++)
-		if (is_name(input->pods[i]))
+		if (policy_nft_can_name(input->pods[i]))
 			buf_printf(nft, "\t\tiifname \"%s*\" meta mark set meta mark & 0x%08x return\n", input->pods[i],
 				~input->mark_host);
 	buf_printf(nft, "\t\tmeta mark set meta mark & 0x%08x comment \"nobody else's business\"\n\t}\n", ~both);
@@ -91,7 +91,7 @@ static void add_exit(struct buf *nft, const struct policy_nft_input *input)
 		"\tchain policy_exit {\n\t\ttype filter hook postrouting priority 110; policy accept;\n"
 		"\t\tmeta mark & 0x%08x == 0x00000000 accept\n", input->mark_pending);
 	for (size_t i = 0; i < input->pod_count; i++)
-		if (is_name(input->pods[i]))
+		if (policy_nft_can_name(input->pods[i]))
 			buf_printf(nft, "\t\toifname \"%s*\" accept\n", input->pods[i]);
 	add_names(nft, "\t\toifname ", input->exits, input->exit_count, " accept\n");
 	buf_add_str(nft, "\t\tcounter drop comment \"egress of a pod, which nobody judges at this interface\"\n\t}\n");
@@ -142,6 +142,17 @@ static void add_answers(struct buf *nft, bool standing, const char *verdict)
 	}
 	buf_printf(nft, "\t\tct state related %s\n", verdict);
 	buf_printf(nft, "\t\tct direction reply %s\n", verdict);
+}
+
+/* The programs mark what doNotTrack policies allow. Failsafe ports are tracked, so that answers pass without a policy. */
+static void add_raw_in(struct buf *nft, const struct policy_nft_input *input)
+{
+	buf_printf(nft,
+		"\tchain policy_raw_in {\n\t\tmeta mark & 0x%08x != 0x%08x return\n\t\tmeta mark set meta mark & 0x%08x\n",
+		input->mark_pending | input->mark_host, input->mark_host, ~input->mark_host);
+	add_failsafes(nft, &input->failsafes[POLICY_INGRESS], "th dport", "saddr", "return");
+	add_failsafes(nft, &input->failsafes[POLICY_EGRESS], "th sport", "saddr", "return");
+	buf_add_str(nft, "\t\tnotrack\n\t}\n");
 }
 
 static void add_input(struct buf *nft, const struct policy_nft_input *input)
@@ -196,7 +207,7 @@ static void add_leave(struct buf *nft, const struct policy_nft_input *input)
 static bool has_hosts(const struct policy_nft_input *input)
 {
 	for (size_t i = 0; i < input->host_count; i++)
-		if (is_name(input->hosts[i]))
+		if (policy_nft_can_name(input->hosts[i]))
 			return true;
 	return false;
 }
@@ -209,6 +220,9 @@ int policy_nft_add(struct buf *nft, const struct policy_nft_input *input)
 	if (input->mark_express)
 		add_express(nft, input);
 	if (has_hosts(input)) {
+		add_raw_in(nft, input);
+		if (input->untracked)
+			buf_add_str(nft, input->untracked);
 		add_input(nft, input);
 		add_forward(nft, input);
 		add_leave(nft, input);

@@ -27,10 +27,12 @@ struct policy_nft_input {
 	size_t host_count;
 	struct failsafes failsafes[POLICY_DIRECTION_COUNT];
 	uint16_t tunnel_port; /* UDP, between nodes; 0: none */
+	const char *untracked; /* chains of policy_untracked_add; null: all that leaves is tracked */
 	bool keep;     /* connections of host endpoints that stand are not judged again */
 	bool forwards; /* some host endpoint judges what is forwarded: connections that stand, too */
 	uint32_t mark_express; /* as struct policy_plane_options; 0: the express path is off */
 };
 
+bool policy_nft_can_name(const char *link);
 /* Appends three chains, and three more where there are host endpoints. 0 or -ENOMEM. */
 int policy_nft_add(struct buf *nft, const struct policy_nft_input *input);

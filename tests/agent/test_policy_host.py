@@ -159,9 +159,12 @@ def test_before_translation(world, cast):
 def test_early_and_by_name(world, cast):
     lab, node, other, web, far = cast
     world.host(node, "eth0", profiles=())
-    world.rules("raw", applyOnForward=True, doNotTrack=True, ingress=[
-        {"action": "Allow", "source": {"nets": [f"{lab.outside.ip}/32"]}}])
-    settles({**usual(*cast), (lab.outside, node.ip, OPEN): True, (other, node.ip, OPEN): False}, lab)
+    outside = {"nets": [f"{lab.outside.ip}/32"]}
+    world.rules("raw", applyOnForward=True, doNotTrack=True, ingress=[{"action": "Allow", "source": outside}])
+    settles({**usual(*cast), (lab.outside, node.ip, OPEN): False}, lab)  # its answers are nobody's
+    world.rules("raw", applyOnForward=True, doNotTrack=True, ingress=[{"action": "Allow", "source": outside}],
+                egress=[{"action": "Allow", "destination": outside}])
+    settles({**usual(*cast), (lab.outside, node.ip, OPEN): True, (other, node.ip, OPEN): False, (node, lab.outside.ip, OPEN): True}, lab)
 
 
 def controllers(world, autoCreate="Enabled", **more):
@@ -305,6 +308,42 @@ def test_why(world, cast, watch):
     assert said["allowed"] and said["ingress"]["reason"] == "failsafe"
     assert "host endpoint gate: tier default" in tullectl(node, "policy", "explain", lab.outside.ip, f"node:{node.name}", f"tcp/{CLOSED}",
                                                           check=False).stdout
+
+
+WATCH = """table inet watch {
+    chain in { type filter hook input priority 0; tcp dport 7001 ct state untracked counter; tcp dport 7001 ct state != untracked counter; }
+    chain out { type filter hook output priority 0; tcp sport 7001 ct state untracked counter; tcp sport 7001 ct state != untracked counter; }
+}"""
+
+
+def counted(node):
+    rules = json.loads(node.run(["nft", "-j", "list", "table", "inet", "watch"]).stdout)["nftables"]
+    return [part["counter"]["packets"] for rule in rules for part in rule.get("rule", {}).get("expr", ()) if "counter" in part]
+
+
+def test_what_is_allowed_untracked_is_not_tracked(world, cast):
+    """Both directions, if both are allowed; failsafe ports are."""
+    lab, node, other, web, far = cast
+    world.host(node, "eth0")
+    outside = {"nets": [f"{lab.outside.ip}/32"]}
+    world.rules("raw", applyOnForward=True, doNotTrack=True, ingress=[
+        {"action": "Allow", "protocol": "TCP", "source": outside, "destination": {"ports": [OPEN, FAILSAFE]}}], egress=[
+        {"action": "Allow", "protocol": "TCP", "destination": outside, "source": {"ports": [OPEN]}}])
+    node.run(["nft", "-f", "-"], input=WATCH)
+
+    def untracked():
+        node.run(["nft", "-f", "-"], input="delete table inet watch\n" + WATCH)
+        ask(lab.outside, node.ip, OPEN, "tcp", 1, 0)
+        counts = counted(node)
+        return counts[0] and counts[2] and not counts[1] and not counts[3]
+    try:
+        settles({**usual(*cast), (lab.outside, node.ip, OPEN): True, (lab.outside, node.ip, FAILSAFE): True}, lab)
+        wait.until(untracked, "nothing of it is tracked", 20, detail=lambda: str(counted(node)) + node.run(["nft", "list", "table", "inet", "tulle"]).stdout)
+        assert reaches(lab.outside, node.ip, OPEN) and reaches(other, node.ip, OPEN) and reaches(node, lab.outside.ip, OPEN)
+        ask(other, node.ip, OPEN, "tcp", 1, 0)
+        assert counted(node)[1] > 0, "what others send is tracked"
+    finally:
+        node.run(["nft", "delete", "table", "inet", "watch"])
 
 
 def test_a_host_endpoint_is_a_peer(world, cast):

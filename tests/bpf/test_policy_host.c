@@ -71,6 +71,15 @@ static void what_is_denied_early_has_both_marks(void **state)
 	IN(.src = OUTSIDE, .tcp = SYN) MARKS(BOTH);
 }
 
+static void what_is_not_to_be_tracked_has_the_hosts_mark(void **state)
+{
+	HOST({[POLICY_TRAFFIC_UNTRACKED] = {TABLE_IN, 0}, [POLICY_TRAFFIC_LOCAL] = {TABLE_SHUT, 0}});
+	BOTH_FAMILIES(six) {
+		IN(.six = six, .src = OUTSIDE, .tcp = SYN) MARKS(MARK_HOST);
+		IN(.six = six, .src = BAD, .tcp = SYN) MARKS(BOTH);
+	}
+}
+
 /* What is allowed early may go to the node whatever its other policies say; what nobody decides early they decide. */
 static void early_policies_decide_or_leave_it(void **state)
 {
@@ -148,7 +157,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(without_a_host_endpoint_nothing_is_looked_at), CASE(what_is_denied_to_the_node_is_pending),
 		CASE(nobody_outside_can_mark_his_packets), CASE(what_is_denied_early_has_both_marks),
-		CASE(early_policies_decide_or_leave_it), CASE(of_fragments_the_first_one_counts),
+		CASE(what_is_not_to_be_tracked_has_the_hosts_mark), CASE(early_policies_decide_or_leave_it), CASE(of_fragments_the_first_one_counts),
 		CASE(neighbours_are_found_whatever_policy_says), CASE(what_cannot_be_read_is_denied),
 		CASE(what_leaves_is_judged_by_its_kind), CASE(what_is_forwarded_is_judged_at_both_ends),
 	};

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "model/felix.h"
+#include "plan/policy_untracked.h"
 #include "resources/resources.h"
 
 #include <errno.h>
@@ -195,6 +196,8 @@ void hosts_end(struct policer *policer)
 	places_done(policer->hosts, policer->host_count);
 	free(policer->host_names);
 	free(policer->host_ports);
+	free(policer->untracked);
+	policer->untracked = NULL;
 	policer->hosts = NULL;
 	policer->host_names = NULL;
 	policer->host_ports = NULL;
@@ -240,6 +243,41 @@ static void note_forwards(struct policer *policer, const struct policy_host_port
 	policer->host_forwards = forwards;
 }
 
+static char *list_untracked(struct policer *policer, const struct policy_host_port *ports, size_t count, int *ret_left_out)
+{
+	_cleanup_free_ struct policy_untracked *all = calloc(count + 1, sizeof(*all));
+	_cleanup_(buf_free) struct buf text = BUF_INIT(4 << 20);
+	_cleanup_(verdict_tables_done) struct verdict_tables tables = {0};
+	struct felix felix = hosts_felix(policer);
+	size_t found = 0;
+
+	for (size_t i = 0; all && i < count; i++) {
+		const struct host_place *place = hosts_at(policer, ports[i].ifindex);
+		uint64_t table = ports[i].host.table[POLICY_TRAFFIC_UNTRACKED][POLICY_EGRESS];
+
+		if (place && table && policy_nft_can_name(place->link))
+			all[found++] = (struct policy_untracked){place->link, table};
+	}
+	if (!found || verdicts_all(policer->verdicts, &tables) < 0)
+		return NULL;
+	*ret_left_out = policy_untracked_add(&text, all, found, &tables, felix.failsafes);
+	return *ret_left_out < 0 ? NULL : strdup(buf_text(&text));
+}
+
+/* What the programs judge again all the same. */
+static void note_untracked(struct policer *policer, const struct policy_host_port *ports, size_t count)
+{
+	int left_out = 0;
+	char *text = list_untracked(policer, ports, count, &left_out);
+
+	policer_problem(policer, "doNotTrack", left_out > 0 ? "egress tells apart more addresses than netfilter is told of: what leaves is tracked"
+		: left_out < 0 ? "chains for what is not to be tracked could not be made: what leaves is tracked" : "");
+	if ((text || policer->untracked) && (!text || !policer->untracked || strcmp(text, policer->untracked) != 0))
+		agent_mark(policer->agent);
+	free(policer->untracked);
+	policer->untracked = text;
+}
+
 int hosts_put(struct policer *policer, bool all, struct err *err)
 {
 	struct policy_host_port *ports = calloc(policer->host_count + 1, sizeof(*ports));
@@ -254,6 +292,7 @@ int hosts_put(struct policer *policer, bool all, struct err *err)
 		if (policer->hosts[i].host && verdicts_host_tables(policer->verdicts, policer->hosts[i].host, &tables))
 			add_port(policer, &policer->hosts[i], &tables, &ports[count++]);
 	}
+	note_untracked(policer, ports, count);
 	if (!all && !policer->hosts_due && count == policer->host_port_count &&
 		(count == 0 || memcmp(ports, policer->host_ports, count * sizeof(*ports)) == 0)) {
 		free(ports);
@@ -360,6 +399,7 @@ void hosts_nft(struct policer *policer, struct policy_nft_input *ret)
 	ret->host_count = policer->host_names ? policer->host_count : 0;
 	ret->keep = strcmp(agent->options.policy_established, "keep") == 0;
 	ret->forwards = policer->host_forwards;
+	ret->untracked = policer->untracked;
 	ret->tunnel_port = agent->calico ? felix.vxlan_port : agent->have_network ? network_port(&agent->network) : 0;
 	memcpy(ret->failsafes, felix.failsafes, sizeof(ret->failsafes));
 }

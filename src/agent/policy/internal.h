@@ -159,6 +159,7 @@ struct policer {
 	struct policy_host_port *host_ports; /* as the kernel was told */
 	size_t host_port_count;
 	bool hosts_due; /* to be told again */
+	char *untracked;    /* what of theirs is not to be tracked, as chains; null: nothing */
 	bool host_forwards; /* some of them judge what is forwarded */
 
 	/* auto_hosts.c */

@@ -123,7 +123,16 @@ static void test_host_endpoints(void **state)
 	assert_int_equal(policy_nft_add(&buf, &with), 0);
 	assert_string_equal(strstr(buf_text(&buf), "\tchain policy_input"), expected);
 	/* what their program says of a packet is not taken away */
-	assert_non_null(strstr(buf_text(&buf), "\t\tiifname { \"eth0\", \"eth1\" } return\n\t\tiifname \"tul*\""));
+	assert_non_null(strstr(buf_text(&buf), "\t\tiifname { \"eth0\", \"eth1\" } goto policy_raw_in\n\t\tiifname \"tul*\""));
+	assert_non_null(strstr(buf_text(&buf),
+		"\tchain policy_raw_in {\n"
+		"\t\tmeta mark & 0x00300000 != 0x00200000 return\n"
+		"\t\tmeta mark set meta mark & 0xffdfffff\n"
+		"\t\tmeta l4proto tcp th dport 22 return\n"
+		"\t\tmeta l4proto udp ip saddr 192.0.2.0/24 th dport 68 return\n"
+		"\t\tmeta l4proto udp th sport 53 return\n"
+		"\t\tnotrack\n"
+		"\t}\n"));
 }
 
 static size_t count_of(const struct policy_nft_input *what, const char *word)
