@@ -333,14 +333,13 @@ def test_what_is_allowed_untracked_is_not_tracked(world, cast):
 
     def untracked():
         node.run(["nft", "-f", "-"], input="delete table inet watch\n" + WATCH)
-        ask(lab.outside, node.ip, OPEN, "tcp", 1, 0)
+        reaches(lab.outside, node.ip, OPEN)
         counts = counted(node)
         return counts[0] and counts[2] and not counts[1] and not counts[3]
     try:
         settles({**usual(*cast), (lab.outside, node.ip, OPEN): True, (lab.outside, node.ip, FAILSAFE): True}, lab)
         wait.until(untracked, "nothing of it is tracked", 20, detail=lambda: str(counted(node)) + node.run(["nft", "list", "table", "inet", "tulle"]).stdout)
-        assert reaches(lab.outside, node.ip, OPEN) and reaches(other, node.ip, OPEN) and reaches(node, lab.outside.ip, OPEN)
-        ask(other, node.ip, OPEN, "tcp", 1, 0)
+        settles({(lab.outside, node.ip, OPEN): True, (other, node.ip, OPEN): True, (node, lab.outside.ip, OPEN): True}, lab)
         assert counted(node)[1] > 0, "what others send is tracked"
     finally:
         node.run(["nft", "delete", "table", "inet", "watch"])
