@@ -265,3 +265,20 @@ def test_uplink_down_and_up(world):
     node.run(["ip", "link", "set", "eth0", "up"])
     wait.until(lambda: talks(world.a, world.b, family), "the other node again", 15)
     wait.until(lambda: world.eyes[0].status()["policy"]["express"].get("ways"), "ways again", 10)
+
+
+def test_nothing_goes_round_a_host_endpoint(world):
+    node = world.lab.nodes[0]
+    family = families(world)[0]
+    assert talks(world.a, world.b, family)
+    world.lab.store.put("host.json", manifest("HostEndpoint", "uplink", None, "projectcalico.org/v3",
+                                              spec={"node": node.name, "interfaceName": "eth0"}))
+    try:
+        wait.until(lambda: world.eyes[0].status()["policy"]["express"]["ways"] == 0, "no ways by that interface", 10)
+        before = world.counts(0)
+        assert talks(world.a, world.b, family) and talks(world.b, world.a, family) and talks(world.a, world.c, family)
+        moved = world.moved(0, before)
+        assert "local" in moved and not {"in", "out"} & set(moved)
+    finally:
+        world.lab.store.delete("host.json")
+    wait.until(lambda: world.eyes[0].status()["policy"]["express"]["ways"], "ways again", 10)

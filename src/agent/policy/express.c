@@ -215,6 +215,12 @@ void express_due(struct policer *policer)
 		event_add(policer->express->due, &settle);
 }
 
+void express_now(struct policer *policer)
+{
+	if (policer->express && policer->express->planned)
+		apply(policer->express);
+}
+
 static void on_heard(evutil_socket_t fd, short what, void *ctx)
 {
 	struct express *express = ctx;

@@ -298,6 +298,7 @@ int hosts_put(struct policer *policer, bool all, struct err *err)
 		free(ports);
 		return 0;
 	}
+	express_now(policer); /* round such an interface goes nothing */
 	rc = policy_plane_set_hosts(policer->plane, ports, count, err);
 	if (rc < 0) {
 		free(ports);

@@ -301,6 +301,8 @@ void express_end(struct policer *policer);
 void express_clear(struct policer *policer);
 /* Devices or routes may be others. */
 void express_due(struct policer *policer);
+/* Before host endpoints are told to the kernel. */
+void express_now(struct policer *policer);
 /* As local_check. */
 size_t express_lost(struct policer *policer);
 json_t *express_status(const struct policer *policer);
