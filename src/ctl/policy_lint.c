@@ -108,6 +108,8 @@ static int read_file(struct lint *lint, const char *path, struct err *err)
 		if (rc < 0)
 			err_wrap(err, "%s", path);
 	}
+	for (size_t i = 0; rc >= 0 && i < manifest.staged_count; i++)
+		add_finding(lint, path, manifest.staged[i], NULL, "staged", "is staged: not enforced");
 	manifest_free(&manifest);
 	return rc < 0 ? rc : 0;
 }

@@ -24,6 +24,8 @@ void lint_rules(struct lint *lint, size_t index);
 void lint_selectors(struct lint *lint, size_t index);
 void lint_pairs(struct lint *lint);
 
+/* outer selects whatever inner does. False also where that cannot be told, or where one is null: nothing is asked for. */
+bool lint_selects_more(const struct selector *outer, const struct selector *inner);
 /* Does a match whatever b matches? False also where that cannot be told. */
 bool lint_rule_covers(const struct policy_rule *a, const struct policy_rule *b);
 /* Where the parts of the rule that begins at this one end. */

@@ -6,17 +6,18 @@
 
 #include "base/cleanup.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const direction_names[] = {[POLICY_INGRESS] = "ingress", [POLICY_EGRESS] = "egress"};
 
 /* -- one policy beside another -- */
 
-/* a applies wherever b does, to the same traffic. */
+/* a applies wherever b does, to the same traffic. Asked once of each two: selectors take long to compare. */
 static bool applies_wherever(const struct policy *a, const struct policy *b, int d)
 {
 	return a->types[d] && !a->staged && a->do_not_track == b->do_not_track && a->pre_dnat == b->pre_dnat &&
-	       a->apply_on_forward == b->apply_on_forward && selector_covers(a->selector, b->selector);
+	       a->apply_on_forward == b->apply_on_forward && lint_selects_more(a->selector, b->selector);
 }
 
 static bool comes_before(const struct policy *a, const struct policy *b)
@@ -40,10 +41,10 @@ static bool only_allows(const struct policy *policy, int d)
 	return !policy->denies[d];
 }
 
-/* Both only allow: whatever b allows, a allows. */
+/* Both only allow: whatever b allows where a applies, a allows. */
 static bool allows_all_of(const struct policy *a, const struct policy *b, int d)
 {
-	if (a->denies[d] || b->denies[d] || !only_allows(a, d) || !only_allows(b, d) || !applies_wherever(a, b, d))
+	if (a->denies[d] || b->denies[d] || !only_allows(a, d) || !only_allows(b, d))
 		return false;
 	for (size_t i = 0; i < b->rule_count[d]; i++)
 		if (!lint_covering(a->rules[d], a->rule_count[d], &b->rules[d][i], 1))
@@ -68,17 +69,23 @@ static bool makes_needless(const struct lint *lint, const struct policy *a, cons
 {
 	if (strcmp(a->tier, b->tier) != 0 || !allows_all_of(a, b, d))
 		return false;
-	return comes_before(a, b) || (!allows_all_of(b, a, d) && !is_parted(lint, b, a, d));
+	return comes_before(a, b) || (!(applies_wherever(b, a, d) && allows_all_of(b, a, d)) && !is_parted(lint, b, a, d));
 }
 
 static bool decides_all(const struct policy *a, const struct policy *b, int d)
 {
 	const struct policy_rule *last = last_word(a, d);
 
-	if (!last || a->denies[d] || !comes_before(a, b) || !applies_wherever(a, b, d))
+	if (!last || a->denies[d] || !comes_before(a, b))
 		return false;
 	return last->action != POLICY_ALLOW || !only_allows(a, d) || !only_allows(b, d);
 }
+
+/* Those that apply wherever the one in question does. */
+struct wider {
+	const struct policy **policies;
+	size_t count;
+};
 
 static bool lint_pair(struct lint *lint, const struct policy *a, size_t index, int d)
 {
@@ -121,7 +128,7 @@ static bool ends_before(const struct lint *lint, const struct policy *a, const s
 {
 	const struct tier *first = tier_of(lint->world, a->tier), *second = tier_of(lint->world, b->tier);
 
-	if (!first || !second || first->order >= second->order || a->do_not_track || a->pre_dnat || !applies_wherever(a, b, d))
+	if (!first || !second || first->order >= second->order || a->do_not_track || a->pre_dnat)
 		return false;
 	return (!first->default_pass || a->denies[d] || last_word(a, d)) && !passes_on(lint->world, a->tier, d);
 }
@@ -142,17 +149,16 @@ static bool lint_tiers(struct lint *lint, const struct policy *a, size_t index, 
 /* -- rules of it -- */
 
 /* Whatever it matches, a rule of an earlier policy has decided. */
-static void lint_written_rule(struct lint *lint, size_t index, int d, size_t at, size_t parts)
+static void lint_written_rule(struct lint *lint, const struct wider *wider, size_t index, int d, size_t at, size_t parts)
 {
-	const struct policy_world *world = lint->world;
-	const struct policy *b = world->policies[index];
+	const struct policy *b = lint->world->policies[index];
 
-	for (size_t i = 0; i < world->policy_count; i++) {
-		const struct policy *a = world->policies[i];
+	for (size_t i = 0; i < wider->count; i++) {
+		const struct policy *a = wider->policies[i];
 		_cleanup_(buf_free) struct buf name = BUF_INIT(1024);
 		const struct policy_rule *rule;
 
-		if (a->denies[d] || !comes_before(a, b) || !applies_wherever(a, b, d))
+		if (a->denies[d] || !comes_before(a, b))
 			continue;
 		rule = lint_covering(a->rules[d], a->rule_count[d], &b->rules[d][at], parts);
 		if (!rule)
@@ -164,37 +170,46 @@ static void lint_written_rule(struct lint *lint, size_t index, int d, size_t at,
 	}
 }
 
-static void lint_written_rules(struct lint *lint, size_t index, int d)
+static void lint_written_rules(struct lint *lint, const struct wider *wider, size_t index, int d)
 {
 	const struct policy *b = lint->world->policies[index];
 
 	for (size_t at = 0, end; at < b->rule_count[d]; at = end) {
 		end = lint_rule_end(b, d, at);
-		lint_written_rule(lint, index, d, at, end - at);
+		lint_written_rule(lint, wider, index, d, at, end - at);
 	}
 }
 
 /* -- all of them -- */
 
-static void lint_direction(struct lint *lint, size_t index, int d)
+static void find_wider(const struct policy_world *world, size_t index, int d, struct wider *wider)
 {
-	const struct policy_world *world = lint->world;
+	wider->count = 0;
+	for (size_t i = 0; i < world->policy_count; i++)
+		if (i != index && applies_wherever(world->policies[i], world->policies[index], d))
+			wider->policies[wider->count++] = world->policies[i];
+}
 
-	for (size_t i = 0; i < world->policy_count; i++)
-		if (i != index && !world->policies[i]->staged && lint_pair(lint, world->policies[i], index, d))
+static void lint_direction(struct lint *lint, struct wider *wider, size_t index, int d)
+{
+	find_wider(lint->world, index, d, wider);
+	for (size_t i = 0; i < wider->count; i++)
+		if (lint_pair(lint, wider->policies[i], index, d))
 			return;
-	for (size_t i = 0; i < world->policy_count; i++)
-		if (i != index && !world->policies[i]->staged && lint_tiers(lint, world->policies[i], index, d))
+	for (size_t i = 0; i < wider->count; i++)
+		if (lint_tiers(lint, wider->policies[i], index, d))
 			return;
-	lint_written_rules(lint, index, d);
+	lint_written_rules(lint, wider, index, d);
 }
 
 void lint_pairs(struct lint *lint)
 {
 	const struct policy_world *world = lint->world;
+	_cleanup_free_ const struct policy **policies = calloc(world->policy_count + 1, sizeof(*policies));
+	struct wider wider = {.policies = policies};
 
-	for (size_t j = 0; j < world->policy_count; j++)
+	for (size_t j = 0; policies && j < world->policy_count; j++)
 		for (int d = 0; d < POLICY_DIRECTION_COUNT; d++)
 			if (!world->policies[j]->staged && world->policies[j]->types[d] && !world->policies[j]->denies[d])
-				lint_direction(lint, j, d);
+				lint_direction(lint, &wider, j, d);
 }

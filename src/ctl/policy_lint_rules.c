@@ -32,18 +32,36 @@ static bool all_inside(const struct prefix *inner, size_t inner_count, const str
 	return true;
 }
 
-/* outer selects whatever inner does; null: nothing is asked for. */
-static bool selects_more(const struct selector *outer, const struct selector *inner)
+/* Of a label that inner must have, outer asks for another value. */
+static bool contradicts(const struct selector *inner, const char *outer_key, const char *outer_value)
 {
-	return outer && inner && selector_covers(outer, inner);
+	const char *key, *value;
+
+	for (size_t i = 0; selector_requires(inner, i, &key, &value); i++)
+		if (strcmp(key, outer_key) == 0 && strcmp(value, outer_value) != 0)
+			return true;
+	return false;
+}
+
+bool lint_selects_more(const struct selector *outer, const struct selector *inner)
+{
+	const char *key, *value;
+
+	if (!outer || !inner)
+		return false;
+	/* Most of two that have nothing in common are told apart by this, a proof takes long. */
+	for (size_t i = 0; selector_requires(outer, i, &key, &value); i++)
+		if (contradicts(inner, key, value))
+			return false;
+	return selector_covers(outer, inner);
 }
 
 static bool term_covers(const struct policy_term *a, const struct policy_term *b)
 {
-	if (a->selector && !selects_more(a->selector, b->selector))
+	if (a->selector && !lint_selects_more(a->selector, b->selector))
 		return false;
 	/* What a leaves out, b leaves out too. */
-	if (a->not_selector && !selects_more(b->not_selector, a->not_selector))
+	if (a->not_selector && !lint_selects_more(b->not_selector, a->not_selector))
 		return false;
 	if (a->service_name && (!same_text(a->service_name, b->service_name) || !same_text(a->service_namespace, b->service_namespace)))
 		return false;
@@ -95,13 +113,13 @@ static bool leaves_out_by_name(const struct policy_entity *entity)
 	return false;
 }
 
-static bool entity_covers(const struct policy_entity *a, const struct policy_entity *b)
+static bool entity_ports_cover(const struct policy_entity *a, const struct policy_entity *b)
 {
 	if (a->port_count && (!b->port_count || !ports_among(b->ports, b->port_count, a->ports, a->port_count)))
 		return false;
 	if (leaves_out_by_name(a) && (a->term_count || b->term_count))
 		return false;
-	return ports_among(a->not_ports, a->not_port_count, b->not_ports, b->not_port_count) && terms_cover(a, b);
+	return ports_among(a->not_ports, a->not_port_count, b->not_ports, b->not_port_count);
 }
 
 static bool icmp_covers(const struct policy_icmp *a, const struct policy_icmp *b)
@@ -120,7 +138,8 @@ bool lint_rule_covers(const struct policy_rule *a, const struct policy_rule *b)
 {
 	return (a->family == 0 || a->family == b->family) && protocol_covers(a, b) &&
 	       icmp_covers(&a->icmp[0], &b->icmp[0]) && icmp_covers(&a->icmp[1], &b->icmp[1]) &&
-	       entity_covers(&a->source, &b->source) && entity_covers(&a->destination, &b->destination);
+	       entity_ports_cover(&a->source, &b->source) && entity_ports_cover(&a->destination, &b->destination) &&
+	       terms_cover(&a->source, &b->source) && terms_cover(&a->destination, &b->destination);
 }
 
 static bool entity_says_nothing(const struct policy_entity *entity)

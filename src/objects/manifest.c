@@ -8,6 +8,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -24,6 +25,9 @@ void manifest_free(struct manifest *manifest)
 	for (size_t i = 0; i < manifest->count; i++)
 		json_decref(manifest->objects[i].object);
 	free(manifest->objects);
+	for (size_t i = 0; i < manifest->staged_count; i++)
+		free(manifest->staged[i]);
+	free(manifest->staged);
 	*manifest = (struct manifest){0};
 }
 
@@ -105,6 +109,28 @@ static const char *expected_version(const char *version, const char *name)
 	return strstr(version, "projectcalico.org/") && kind_find(CALICO_V3, name) != KIND_COUNT ? CALICO_V3 : NULL;
 }
 
+static bool is_staged(const char *version, const char *name)
+{
+	return strncmp(name, "Staged", strlen("Staged")) == 0 && strstr(version, "projectcalico.org/");
+}
+
+static int note_staged(struct reading *reading, const json_t *object, struct err *err)
+{
+	struct manifest *manifest = &reading->manifest;
+	const char *namespace = object_namespace(object);
+	char **more = NULL;
+
+	if (manifest->staged_count < OBJECTS_MAX)
+		more = reallocarray(manifest->staged, manifest->staged_count + 1, sizeof(*more));
+	if (!more)
+		return err_set(err, -ENOMEM, "%s: no memory", reading->where);
+	manifest->staged = more;
+	if (asprintf(&more[manifest->staged_count], "%s %s%s%s", text_of(object, "kind"), namespace, *namespace ? "/" : "", object_name(object)) < 0)
+		return err_set(err, -ENOMEM, "%s: no memory", reading->where);
+	manifest->staged_count++;
+	return 0;
+}
+
 static int take_object(struct reading *reading, const json_t *object, struct err *err)
 {
 	const char *version = text_of(object, "apiVersion"), *name = text_of(object, "kind");
@@ -117,7 +143,7 @@ static int take_object(struct reading *reading, const json_t *object, struct err
 		return err_set(err, -EINVAL, "%s: %s: apiVersion is \"%.100s\", expected %s", reading->where, name, version,
 			expected);
 	if (kind == KIND_COUNT)
-		return 0;
+		return is_staged(version, name) ? note_staged(reading, object, err) : 0;
 	rc = check_metadata(reading, kind, object, err);
 	if (rc < 0)
 		return rc;

@@ -18,6 +18,8 @@ struct manifest {
 	size_t documents; /* of any kind; only a file with one can be written back */
 	struct manifest_object *objects;
 	size_t count;
+	char **staged; /* policies of staged kinds, "KIND NAMESPACE/NAME": accepted, and passed over, too */
+	size_t staged_count;
 };
 
 /* -EINVAL names the file with line and column, or document, field and value. */

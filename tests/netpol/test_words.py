@@ -255,6 +255,29 @@ def test_what_cannot_be_understood(tmp_path):
     assert [kind for _, _, kind in lint(tmp_path, calico.local(ingress=[calico.rule("Sometimes")]))] == ["trouble"]
 
 
+def test_staged_kinds(tmp_path):
+    staged = [{**calico.local(ingress=[calico.rule("Deny")]), "kind": "StagedNetworkPolicy"},
+              {**calico.everywhere("b", ingress=[calico.rule("Deny")]), "kind": "StagedGlobalNetworkPolicy"},
+              {"apiVersion": "projectcalico.org/v3", "kind": "StagedKubernetesNetworkPolicy", "metadata": {"name": "c", "namespace": "shop"},
+               "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}]
+    found = lint(tmp_path, *staged)
+    assert [kind for _, _, kind in found] == ["staged"] * 3
+    assert found[2][0] == "StagedKubernetesNetworkPolicy shop/c"
+
+
+def test_many_policies(tmp_path):
+    """All of one namespace, ten rules each; every other one applies to all pods, the last two say the same."""
+    def rule(i, n):
+        return {"from": [{**table.pod(app=f"app-{(10 * i + n) % 997}"), **table.space(team=f"t{(i + n) % 37}")}],
+                "ports": [{"protocol": "TCP", "port": 1000 + n}]}
+    policies = [table.netpol("shop", f"p-{i:04}", {"app": f"app-{i % 50}"} if i % 2 else {}, ingress=[rule(i, n) for n in range(10)]) for i in range(300)]
+    twin = table.netpol("shop", "twin", {"app": "app-49"}, ingress=[rule(299, n) for n in range(10)])
+    path = tmp_path / "many.json"
+    path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [*policies, twin]}))
+    done = tullectl("lint", path, "-o", "json")
+    assert [(item["object"], item["kind"]) for item in json.loads(done.stdout)["findings"]] == [("NetworkPolicy shop/twin", "shadowed")], done.stderr
+
+
 @pytest.mark.parametrize("text", ["a: [", "kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata: {}\n"])
 def test_bad_manifests(text, tmp_path):
     path = tmp_path / "bad.yaml"
