@@ -128,10 +128,11 @@ static bool has(const struct numbers *numbers, uint64_t number)
 
 static int note(struct numbers *numbers, uint64_t number)
 {
-	uint64_t *more = number && !has(numbers, number) ? reallocarray(numbers->items, numbers->count + 1, sizeof(*more)) : NULL;
+	uint64_t *more;
 
 	if (!number || has(numbers, number))
 		return 0;
+	more = reallocarray(numbers->items, numbers->count + 1, sizeof(*more));
 	if (!more)
 		return -ENOMEM;
 	numbers->items = more;
