@@ -492,6 +492,25 @@ def test_an_address_goes_to_another_pod(vxlan, clean):
             vxlan.store.delete("pod-new.json")
 
 
+def test_a_host_endpoint_ends_the_path_at_its_interface(vxlan, clean):
+    """Its policies judge what the node forwards; they are on the kernel's path, so everything goes there."""
+    one = vxlan.nodes[0]
+
+    def put(kind, name, **spec):
+        vxlan.store.put(f"policy-{name}.json", manifest(kind, name, None, "projectcalico.org/v3", labels={"where": "edge"}, spec=spec))
+    with datagram(vxlan.a, vxlan.b) as connection:
+        express_way(one, lambda: ask(connection))
+        put("GlobalNetworkPolicy", "forward", selector="where == 'edge'", types=["Ingress", "Egress"], applyOnForward=True, ingress=[{"action": "Allow"}],
+            egress=[{"action": "Allow", "protocol": "UDP"}, {"action": "Deny"}])
+        put("HostEndpoint", "edge", node=one.name, interfaceName="*", profiles=["projectcalico-default-allow"])
+        wait.until(lambda: refused(vxlan.a, vxlan.b, PORT), "the host endpoint's policy denies TCP", 10)
+        kernel_way(one, lambda: ask(connection))
+        for name in ("edge", "forward"):
+            vxlan.store.delete(f"policy-{name}.json")
+        wait.until(lambda: not refused(vxlan.a, vxlan.b, PORT), "nobody denies TCP", 10)
+    express_way(one, lambda: ping_once(vxlan))
+
+
 def ask_once(pod, to):
     with datagram(pod, to) as connection:
         ask(connection)
