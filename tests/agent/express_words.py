@@ -43,7 +43,7 @@ class Watch:
 
 def serve(pod, port=PORT):
     daemon = pod.daemon([proc.PYTHON, "-I", "-S", "-B", SERVER, str(port)])
-    wait.until(lambda: "listening" in daemon.log, f"{pod.name}: server on port {port}", detail=lambda: daemon.log)
+    wait.until(lambda: f"listening on port {port}\n" in daemon.log, f"{pod.name}: server on port {port}", detail=lambda: daemon.log)
     return daemon
 
 

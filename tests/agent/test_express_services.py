@@ -5,7 +5,7 @@ import itertools
 import socket
 
 import pytest
-from express_words import KINDS, ON, PORT, ask, bulk, datagram, express_way, kernel_way, ping_once, ready, serve
+from express_words import KINDS, ON, OTHER, PORT, ask, bulk, datagram, express_way, kernel_way, ping_once, ready, serve
 from tullelab import wait
 from tullelab.kernel import in_netns
 
@@ -27,9 +27,9 @@ def iptables(lab, node):
     for protocol in ("tcp", "udp"):
         for name, pod in (("far", lab.b), ("near", lab.c)):
             for chain in ("PREROUTING", "OUTPUT"):
-                lines.append(f"-A {chain} -d {SERVICES[name]}/32 -p {protocol} --dport {PORT} -j DNAT --to-destination {pod.ip}:{PORT}")
+                lines.append(f"-A {chain} -d {SERVICES[name]}/32 -p {protocol} --dport {PORT} -j DNAT --to-destination {pod.ip}:{OTHER}")
         lines += [f"-A PREROUTING -p {protocol} --dport {NODE_PORT} -m addrtype --dst-type LOCAL -j MARK --set-xmark 0x4000/0x4000",
-                  f"-A PREROUTING -p {protocol} --dport {NODE_PORT} -m addrtype --dst-type LOCAL -j DNAT --to-destination {lab.b.ip}:{PORT}",
+                  f"-A PREROUTING -p {protocol} --dport {NODE_PORT} -m addrtype --dst-type LOCAL -j DNAT --to-destination {lab.b.ip}:{OTHER}",
                   # a pod that reaches itself by its Service
                   f"-A POSTROUTING -p {protocol} -s {lab.b.ip} -d {lab.b.ip} -j MASQUERADE"]
     lines.append("-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully")
@@ -42,13 +42,13 @@ def iptables(lab, node):
 
 def nftables(lab, node):
     """The same in the way of kube-proxy's younger mode: maps from address and port to where it leads."""
-    to = {f"{SERVICES[name]} . {protocol} . {PORT}": f"{pod.ip} . {PORT}" for protocol in ("tcp", "udp") for name, pod in (("far", lab.b), ("near", lab.c))}
+    to = {f"{SERVICES[name]} . {protocol} . {PORT}": f"{pod.ip} . {OTHER}" for protocol in ("tcp", "udp") for name, pod in (("far", lab.b), ("near", lab.c))}
     services = ", ".join(f"{key} : {value}" for key, value in to.items())
     node.run(["nft", "-f", "-"], input=f"""table ip kube-proxy {{
         map services {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; elements = {{ {services} }}; }}
         chain translate {{
             dnat ip to ip daddr . meta l4proto . th dport map @services
-            meta l4proto {{ tcp, udp }} th dport {NODE_PORT} fib daddr type local meta mark set meta mark or 0x4000 dnat ip to {lab.b.ip}:{PORT}
+            meta l4proto {{ tcp, udp }} th dport {NODE_PORT} fib daddr type local meta mark set meta mark or 0x4000 dnat ip to {lab.b.ip}:{OTHER}
         }}
         chain in {{ type nat hook prerouting priority dstnat; jump translate; }}
         chain out {{ type nat hook output priority -100; jump translate; }}
@@ -65,10 +65,11 @@ def lab(request, built, make_lab):
     """a and c on node 1, b on node 2; the nodes know the Services' range, which leads nowhere."""
     lab = make_lab(nodes=2, agent_args=[*ON, "--address-rest=0"], **KINDS[request.param])
     one, two = lab.nodes
-    ports = [{"hostPort": HOST_PORT, "containerPort": PORT, "protocol": protocol} for protocol in ("tcp", "udp")]
+    ports = [{"hostPort": HOST_PORT, "containerPort": OTHER, "protocol": protocol} for protocol in ("tcp", "udp")]
     lab.a, lab.c, lab.b = one.pod_add("a"), one.pod_add("c"), two.pod_add("b", ports=ports)
     for pod in (lab.a, lab.b, lab.c):
         serve(pod)
+        serve(pod, OTHER)  # to which everything leads that is translated: no flow there is also a direct one
     wait.until(lambda: lab.a.ping(lab.b.ip, timeout=1), "pods talk", 10)
     ready(lab)
     return lab
