@@ -81,12 +81,13 @@ static int find_places(const struct verdict_tables *tables, uint64_t table, stru
 
 static void add_ports(struct buf *nft, const struct verdict_port *entry, const char *side)
 {
-	uint16_t rest = (uint16_t)(0xffffu >> (entry->len - 80));
-
 	if (entry->len > 64)
 		buf_printf(nft, "meta l4proto %u ", entry->protocol);
-	if (entry->len > 80)
+	if (entry->len > 80) {
+		uint16_t rest = (uint16_t)(0xffffu >> (entry->len - 80));
+
 		buf_printf(nft, "th %s %u-%u ", side, entry->port & (uint16_t)~rest, entry->port | rest);
+	}
 }
 
 static bool is_icmp(const struct verdict_port *entry)
