@@ -10,6 +10,7 @@ from .capture import Capture
 from .errors import LabError
 from .etcd import EtcdStore
 from .host import Host
+from .interrupt import held_off
 from .node import Node
 from .pod import Pod, serve
 from .router import Router
@@ -89,11 +90,14 @@ class Lab:
         if os.geteuid() != 0:
             raise LabError("the lab needs root (network and mount namespaces)")
         proc.allow_watchers()
-        self.state = State.create(self.name, self.options, self._held)
+        made = None
         try:
+            with held_off():
+                self.state = made = State.create(self.name, self.options, self._held)
             self._build()
         except BaseException:
-            self.down()
+            if made:
+                self.down()
             raise
         return self
 
