@@ -46,6 +46,8 @@ int policy_plane_remove(const char *bpffs, struct err *err);
 /* Both programs onto the host side of a pod that is being made: from now on nothing passes, until policy_plane_put_pod. nl is
  * of the interface's namespace. Again for one that has them: brings them up to date. */
 int policy_plane_guard_pod(struct policy_plane *plane, uint32_t ifindex, struct err *err);
+/* The same for one that has packets under way, after policy_plane_put_pod: none is lost, where the kernel has tcx. */
+int policy_plane_guard_running_pod(struct policy_plane *plane, uint32_t ifindex, struct err *err);
 struct policy_pod {
 	uint32_t ifindex, serial;
 	struct addr addr[FAMILY_COUNT];

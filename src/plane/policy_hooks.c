@@ -192,8 +192,17 @@ static int detach(const struct place *place, struct err *err)
 	return r;
 }
 
+/* Nothing goes by a device while it gets its clsact qdisc. A pod that has packets under way gets none, if there is another way,
+ * and keeps that. */
+static enum hook_kind kind_for(const struct policy_plane *plane, const struct place *place, enum hook_kind old, bool running)
+{
+	if (place->role < ROLE_EXIT && plane->exit_kind == HOOK_TCX && (old == HOOK_TCX || (running && !old)))
+		return HOOK_TCX;
+	return place->hook.kind;
+}
+
 /* The other way than the one that is recorded: the new one stands before the old one goes. */
-static int change_kind(const struct place *place, int prog_fd, struct err *err)
+static int change_kind(const struct place *place, const struct hook *hook, int prog_fd, struct err *err)
 {
 	struct hook old = place->hook;
 	int r;
@@ -201,24 +210,26 @@ static int change_kind(const struct place *place, int prog_fd, struct err *err)
 	old.kind = recorded_kind(place);
 	if (old.kind == HOOK_CLSACT)
 		rmdir(place->pin);
-	r = hook_attach(&place->hook, prog_fd, err);
+	r = hook_attach(hook, prog_fd, err);
 	if (!r)
 		r = hook_detach(&old, err);
 	return r;
 }
 
-static int attach(const struct policy_plane *plane, const struct place *place, struct err *err)
+static int attach(const struct policy_plane *plane, const struct place *place, bool running, struct err *err)
 {
 	enum hook_kind old = recorded_kind(place);
 	int prog = plane->program_fds[place->role], r;
+	struct hook hook = place->hook;
 
-	if (old && old != place->hook.kind)
-		r = change_kind(place, prog, err);
+	hook.kind = kind_for(plane, place, old, running);
+	if (old && old != hook.kind)
+		r = change_kind(place, &hook, prog, err);
 	else
-		r = hook_attach(&place->hook, prog, err);
+		r = hook_attach(&hook, prog, err);
 	if (r)
 		return err_wrap(err, "policy"), r;
-	if (place->hook.kind == HOOK_CLSACT && mkdir(place->pin, 0700) && errno != EEXIST)
+	if (hook.kind == HOOK_CLSACT && mkdir(place->pin, 0700) && errno != EEXIST)
 		return err_set(err, -errno, "%s: cannot be made: %s", place->pin, strerror(errno));
 	return 0;
 }
@@ -283,7 +294,7 @@ static void drop_pin(const struct place *place)
 static int update_place(const struct policy_plane *plane, const struct place *place, struct err *err)
 {
 	if (is_attached(place))
-		return attach(plane, place, err);
+		return attach(plane, place, true, err);
 	drop_pin(place);
 	return 0;
 }
@@ -376,7 +387,7 @@ void policy_hooks_leave(struct policy_plane *plane, uint32_t ifindex)
 
 /* -- the door -- */
 
-static int guard(struct policy_plane *plane, uint32_t ifindex, enum role first, enum role last, struct err *err)
+static int guard(struct policy_plane *plane, uint32_t ifindex, enum role first, enum role last, bool running, struct err *err)
 {
 	int r = 0;
 
@@ -384,7 +395,7 @@ static int guard(struct policy_plane *plane, uint32_t ifindex, enum role first, 
 		struct place place;
 
 		place_init(plane, ifindex, role, &place);
-		r = attach(plane, &place, err);
+		r = attach(plane, &place, running, err);
 	}
 	return r;
 }
@@ -403,15 +414,25 @@ static bool has_all(const struct policy_plane *plane, uint32_t ifindex, enum rol
 
 int policy_hooks_update_pod(struct policy_plane *plane, uint32_t ifindex, struct err *err)
 {
-	return has_all(plane, ifindex, ROLE_FROM, ROLE_TO) ? guard(plane, ifindex, ROLE_FROM, ROLE_TO, err) : 0;
+	return has_all(plane, ifindex, ROLE_FROM, ROLE_TO) ? guard(plane, ifindex, ROLE_FROM, ROLE_TO, true, err) : 0;
 }
 
-int policy_plane_guard_pod(struct policy_plane *plane, uint32_t ifindex, struct err *err)
+static int guard_pod(struct policy_plane *plane, uint32_t ifindex, bool running, struct err *err)
 {
 	sweep_leaving(plane);
 	if (plane->behind && !policy_pods_has(plane, ifindex) && has_all(plane, ifindex, ROLE_FROM, ROLE_TO))
 		return 0;
-	return guard(plane, ifindex, ROLE_FROM, ROLE_TO, err);
+	return guard(plane, ifindex, ROLE_FROM, ROLE_TO, running, err);
+}
+
+int policy_plane_guard_pod(struct policy_plane *plane, uint32_t ifindex, struct err *err)
+{
+	return guard_pod(plane, ifindex, false, err);
+}
+
+int policy_plane_guard_running_pod(struct policy_plane *plane, uint32_t ifindex, struct err *err)
+{
+	return guard_pod(plane, ifindex, true, err);
 }
 
 bool policy_plane_check_pod(const struct policy_plane *plane, uint32_t ifindex)
@@ -423,7 +444,7 @@ int policy_plane_guard_exit(struct policy_plane *plane, uint32_t ifindex, struct
 {
 	if (plane->behind && has_all(plane, ifindex, ROLE_EXIT, ROLE_EXIT))
 		return 0;
-	return guard(plane, ifindex, ROLE_EXIT, ROLE_EXIT, err);
+	return guard(plane, ifindex, ROLE_EXIT, ROLE_EXIT, false, err);
 }
 
 bool policy_plane_check_exit(const struct policy_plane *plane, uint32_t ifindex)
@@ -441,7 +462,7 @@ int policy_plane_release_exit(struct policy_plane *plane, uint32_t ifindex, stru
 
 int policy_hooks_guard_host(struct policy_plane *plane, uint32_t ifindex, struct err *err)
 {
-	return guard(plane, ifindex, ROLE_NET, ROLE_NET, err);
+	return guard(plane, ifindex, ROLE_NET, ROLE_NET, false, err);
 }
 
 int policy_hooks_release_host(struct policy_plane *plane, uint32_t ifindex, struct err *err)
@@ -461,7 +482,7 @@ int policy_plane_guard_express(struct policy_plane *plane, uint32_t ifindex, boo
 {
 	enum role role = tunnel ? ROLE_TUNNEL : ROLE_UPLINK;
 
-	return guard(plane, ifindex, role, role, err);
+	return guard(plane, ifindex, role, role, false, err);
 }
 
 bool policy_plane_check_express(const struct policy_plane *plane, uint32_t ifindex, bool tunnel)

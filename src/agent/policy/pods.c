@@ -173,7 +173,7 @@ static int put(struct policer *policer, struct local_pod *local, const uint64_t 
 	local->put = true;
 	if (local->guarded)
 		return 0;
-	rc = policy_plane_guard_pod(policer->plane, local->pod.ifindex, err);
+	rc = policy_plane_guard_running_pod(policer->plane, local->pod.ifindex, err);
 	local->guarded = rc == 0;
 	return rc;
 }

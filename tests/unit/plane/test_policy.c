@@ -225,6 +225,31 @@ static void test_exits_use_tcx_even_if_pods_do_not(void **state)
 	scene_restart(scene);
 }
 
+/* While a device gets its clsact qdisc, what is sent by it is lost. */
+static void test_a_running_pod_gets_no_qdisc(void **state)
+{
+	struct scene *scene = *state;
+	const struct policy_plane_options options = scene->options;
+
+	if (is_clsact(scene))
+		skip();
+	scene->options.pods_by_clsact = true;
+	scene_restart(scene);
+	scene_ok(scene, policy_plane_guard_pod(scene->plane, scene->pod[0], &scene->err));
+	scene_ok(scene, policy_plane_guard_running_pod(scene->plane, scene->pod[1], &scene->err));
+	assert_int_equal(bed_count(" bpf ", "tc filter show dev tul0 ingress") > 0, 1);
+	for (int i = 0; i < 2; i++) { /* nor from whoever comes after */
+		assert_true(policy_plane_check_pod(scene->plane, scene->pod[1]));
+		assert_int_not_equal(program_id(scene, scene->pod[1], "from"), 0);
+		assert_int_equal(bed_count("clsact", "tc qdisc show dev tul1"), 0);
+		scene_restart(scene);
+		scene_ok(scene, policy_plane_guard_pod(scene->plane, scene->pod[1], &scene->err));
+	}
+	assert_int_equal(count_links(), 4);
+	scene->options = options;
+	scene_restart(scene);
+}
+
 /* -- packets -- */
 
 struct sent {
@@ -453,7 +478,7 @@ int main(void)
 		T(test_programs_are_attached), T(test_successor_replaces_programs), T(test_gone_interfaces_leave_no_pins),
 		T(test_pins_do_not_pile_up), T(test_exit_comes_and_goes), T(test_exit_of_a_device_without_ethernet),
 		T(test_other_layout_judges_until_ours_is_filled), T(test_a_pod_can_be_closed), T(test_drops_are_counted_and_told),
-		T(test_exits_use_tcx_even_if_pods_do_not), T(test_other_way_of_attaching), T(test_cleanup_takes_all_away),
+		T(test_exits_use_tcx_even_if_pods_do_not), T(test_a_running_pod_gets_no_qdisc), T(test_other_way_of_attaching), T(test_cleanup_takes_all_away),
 	};
 
 	return cmocka_run_group_tests_name("as the kernel can", tests, scene_setup, scene_teardown) +
