@@ -19,7 +19,7 @@ def greet(peer, data):
 
 
 def push(last):
-    """A line of input goes to the connection that spoke last."""
+    """A line of input goes to the connection that came last: an older one may still repeat what a policy kept from it."""
     line = sys.stdin.readline()
     if not line:
         sys.exit()
@@ -41,20 +41,19 @@ def answer(port, *addrs):
             if key.data == "input":
                 push(last)
             elif key.data == "server":
-                conn, _ = key.fileobj.accept()
-                chooser.register(conn, selectors.EVENT_READ, "conn")
+                last["conn"], _ = key.fileobj.accept()
+                chooser.register(last["conn"], selectors.EVENT_READ, "conn")
             elif key.data == "datagrams":
                 data, peer = key.fileobj.recvfrom(2000)
                 key.fileobj.sendto(greet(peer, data), peer)
             else:
-                serve(chooser, key.fileobj, last)
+                serve(chooser, key.fileobj)
 
 
-def serve(chooser, conn, last):
+def serve(chooser, conn):
     try:
         data = conn.recv(2000)
         if data:
-            last["conn"] = conn
             conn.send(greet(conn.getpeername(), data))
             return
     except OSError:
