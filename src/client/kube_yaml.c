@@ -184,7 +184,7 @@ int kube_yaml_each(const char *text, size_t len, const char *where,
 	json_t *value;
 	int rc;
 
-	if (start < len && text[start] == '{') {
+	if (start < len && text[start] == '{' && !memmem(text, len, "\n---", 4)) { /* which no JSON holds: one document */
 		rc = json_parse(text, len, where, &value, err);
 		return rc < 0 ? rc : document(ctx, value, err);
 	}

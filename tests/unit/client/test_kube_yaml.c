@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <cmocka.h>
 #include <string.h>
 
@@ -66,11 +67,31 @@ static void unfolding_is_limited(void **state)
 	buf_free(&text);
 }
 
+static int add(void *ctx, json_t *document, struct err *err)
+{
+	return json_array_append_new(ctx, document);
+}
+
+static void documents_may_begin_with_a_brace(void **state)
+{
+	static const char text[] = "{kind: A}\n---\n{\"kind\": \"B\", \"n\": 2}\n---\nkind: C\n";
+	static const char *const kinds[] = {"A", "B", "C"};
+	json_t *documents = json_array();
+	struct err err = ERR_INIT;
+
+	assert_int_equal(kube_yaml_each(text, strlen(text), "mixed.yaml", add, documents, &err), 0);
+	assert_int_equal(json_array_size(documents), 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_string_equal(json_string_value(json_object_get(json_array_get(documents, i), "kind")), kinds[i]);
+	json_decref(documents);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(long_lists_are_whole),
 		cmocka_unit_test(unfolding_is_limited),
+		cmocka_unit_test(documents_may_begin_with_a_brace),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
