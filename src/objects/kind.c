@@ -57,6 +57,11 @@ const char *kind_name(enum kind kind)
 	return kinds[kind].name;
 }
 
+const char *kind_title(enum kind kind)
+{
+	return kind == KIND_CALICO_NETWORK_POLICY ? "Calico NetworkPolicy" : kinds[kind].name;
+}
+
 const char *kind_folder(enum kind kind)
 {
 	return kinds[kind].folder ? kinds[kind].folder : kinds[kind].plural;

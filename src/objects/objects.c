@@ -14,7 +14,7 @@
 const char *objects_title(enum kind kind, const char *namespace, const char *name,
 	char ret[static OBJECT_TITLE_MAX])
 {
-	snprintf(ret, OBJECT_TITLE_MAX, "%s %.260s%s%.260s", kind_name(kind), namespace, *namespace ? "/" : "", name);
+	snprintf(ret, OBJECT_TITLE_MAX, "%s %.260s%s%.260s", kind_title(kind), namespace, *namespace ? "/" : "", name);
 	return ret;
 }
 

@@ -56,6 +56,7 @@ enum kind {
 
 /* "IPPool", "BGPPeer", …: as in the v3 group. */
 const char *kind_name(enum kind kind);
+const char *kind_title(enum kind kind); /* for people: no two kinds have the same */
 bool kind_is_namespaced(enum kind kind);
 
 struct objects;

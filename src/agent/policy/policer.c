@@ -275,7 +275,7 @@ static void on_probed(void *ctx, const struct objects_answer *answer)
 	if (*policer->off)
 		return;
 	if (answer->rc == -EACCES && !is_demanded(policer)) {
-		snprintf(why, sizeof(why), "this agent may not list %ss: %.200s", kind_name(world_traits[world->part].kind), answer->text);
+		snprintf(why, sizeof(why), "this agent may not list %ss: %.200s", kind_title(world_traits[world->part].kind), answer->text);
 		log_warning("policy: off: %s", why);
 		turn_off(policer, why);
 		return;

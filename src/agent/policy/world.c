@@ -25,7 +25,7 @@ static bool tell(struct world *world, const char *key, const char *text)
 {
 	char object[600];
 
-	snprintf(object, sizeof(object), "%s%s%s", kind_name(world_traits[world->part].kind), *key ? " " : "", key);
+	snprintf(object, sizeof(object), "%s%s%s", kind_title(world_traits[world->part].kind), *key ? " " : "", key);
 	return policer_problem(world->policer, object, text);
 }
 
@@ -392,7 +392,7 @@ bool world_is_complete(struct policer *policer, char *waiting, size_t size)
 	for (int i = 0; i < WORLD_PART_COUNT; i++) {
 		if (policer->world[i].complete || !is_needed(policer, i))
 			continue;
-		snprintf(waiting, size, "the first list of %ss is not complete", kind_name(world_traits[i].kind));
+		snprintf(waiting, size, "the first list of %ss is not complete", kind_title(world_traits[i].kind));
 		return false;
 	}
 	if (policer->node_labels == auto_hosts_are_on(policer))
