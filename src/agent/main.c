@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -92,7 +93,7 @@ static int validate_express(const struct options *options, struct err *err)
 	unsigned long bit;
 	char *end;
 
-	if (strcmp(options->express_path, "enabled") != 0 && strcmp(options->express_path, "disabled") != 0)
+	if (strcasecmp(options->express_path, "enabled") != 0 && strcasecmp(options->express_path, "disabled") != 0)
 		return err_set(err, -EINVAL, "--express-path: the value is \"%s\", expected enabled or disabled", options->express_path);
 	errno = 0;
 	bit = strtoul(options->express_mark, &end, 0);

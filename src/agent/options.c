@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum option_type { OPTION_STRING, OPTION_LIST, OPTION_BOOL, OPTION_INT };
 
@@ -31,7 +32,7 @@ struct option_spec {
 	{n, OPTION_STRING, offsetof(struct options, field), def, 0, 0, "TEXT", text, true}
 
 static const struct option_spec specs[] = {
-	S("config", config, "", "FILE", "YAML file with these flags as keys (name: value)"),
+	S("config", config, "", "FILE", "YAML file with these flags as keys (express-path: disabled, or as Kubernetes spells, expressPath: Disabled)"),
 	S("store", store, "", "KIND",
 		"where the cluster's state lives: directory, etcd or kubernetes (default: kubernetes with --kube-subnet-mgr, etcd if an "
 		"etcd flag is given, else directory)"),
@@ -77,8 +78,8 @@ static const struct option_spec specs[] = {
 	S("policy-established", policy_established, "cut", "HOW",
 		"flows that stand when a policy comes to deny them: cut or keep"),
 	S("policy-marks", policy_marks, "0x00300000", "MASK", "the two bits of the packet mark that policy uses"),
-	S("express-path", express_path, "disabled", "HOW",
-		"let packets between pods go round the host's network stack where that is safe: enabled or disabled; needs policy"),
+	S("express-path", express_path, "enabled", "HOW",
+		"let packets between pods go round the host's network stack where that is safe: enabled or disabled; works where policy does"),
 	S("express-mark", express_mark, "0x00400000", "MASK", "the bit of the packet mark that the express path uses"),
 	S("host-local-dir", host_local_dir, "/var/lib/cni/networks", "DIR",
 		"host-local's files: addresses in them count as taken"),
@@ -215,7 +216,7 @@ uint32_t options_policy_mark(const struct options *options, int which)
 
 uint32_t options_express_mark(const struct options *options)
 {
-	return strcmp(options->express_path, "enabled") == 0 ? (uint32_t)strtoul(options->express_mark, NULL, 0) : 0;
+	return strcasecmp(options->express_path, "enabled") == 0 ? (uint32_t)strtoul(options->express_mark, NULL, 0) : 0;
 }
 
 void options_init(struct options *options)
@@ -323,10 +324,26 @@ struct file_reader {
 	uint64_t given; /* by the file; a list may have several entries */
 };
 
+/* expressPath is express-path. */
+static const struct option_spec *spec_find_key(const char *key)
+{
+	char name[64];
+	size_t len = 0;
+
+	for (; *key && len < sizeof(name) - 1; key++) {
+		bool capital = *key >= 'A' && *key <= 'Z';
+
+		if (capital && len)
+			name[len++] = '-';
+		name[len++] = capital ? (char)(*key - 'A' + 'a') : *key;
+	}
+	return *key ? NULL : spec_find(name, len);
+}
+
 static int file_entry(void *ctx, const char *name, const char *value, struct err *err)
 {
 	struct file_reader *reader = ctx;
-	const struct option_spec *spec = spec_find(name, strlen(name));
+	const struct option_spec *spec = spec_find_key(name);
 
 	if (!spec || strcmp(name, "config") == 0 || strcmp(name, "help") == 0 || strcmp(name, "version") == 0)
 		return err_set(err, -EINVAL, "key \"%s\" is no flag of tulled", name);

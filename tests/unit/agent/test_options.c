@@ -131,9 +131,24 @@ static void file_stands_behind_both(void **state)
 	options_free(&options);
 }
 
+static void file_may_spell_as_kubernetes_does(void **state)
+{
+	struct options options;
+	struct err err = ERR_INIT;
+
+	assert_int_equal(parse_file("expressPath: Disabled\netcdPrefix: /file\n", &options, &err), 0);
+	assert_string_equal(options.etcd_prefix, "/line");
+	assert_int_equal(options_express_mark(&options), 0);
+	options_free(&options);
+	assert_int_equal(parse_file("expressPath: Enabled\n", &options, &err), 0);
+	assert_int_equal(options_express_mark(&options), 0x00400000);
+	options_free(&options);
+}
+
 static void bad_files_name_line_and_key(void **state)
 {
 	static const struct { const char *text, *says; } cases[] = {
+		{"Store: etcd\nstoRe: 1\n", "line 2: key \"stoRe\" is no flag"},
 		{"store: etcd\nnonsense: 1\n", "line 2: key \"nonsense\" is no flag"},
 		{"v: many\n", "line 1: --v: the value is \"many\""},
 		{"- a\n", "a list is only taken as the value of a flag"},
@@ -161,6 +176,7 @@ int main(void)
 		cmocka_unit_test(bad_words_are_usage_errors),
 		cmocka_unit_test(environment_stands_behind_the_command_line),
 		cmocka_unit_test(file_stands_behind_both),
+		cmocka_unit_test(file_may_spell_as_kubernetes_does),
 		cmocka_unit_test(bad_files_name_line_and_key),
 	};
 
