@@ -279,7 +279,7 @@ def test_a_reset_is_no_connection(lab):
 def test_a_node_speaks_from_its_own_address(lab):
     """And pods and outside hosts from theirs: nothing is masqueraded."""
     b = lab.made["one/b"]
-    with lab.capture(b.node, b.result["interfaces"][0]["name"], "tcp[tcpflags] == tcp-syn or ip6[53] == 2") as seen:
+    with lab.capture(b.node, "eth0", "tcp[tcpflags] == tcp-syn or ip6[53] == 2", netns=b.netns_path) as seen:
         ask(lab)
         for source in ("172.30.0.11", "172.30.0.12", "10.244.1.10", "198.51.100.10"):
             seen.wait_line(f"{source}.", "> 10.244.2.10.80")
