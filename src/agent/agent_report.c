@@ -229,7 +229,14 @@ static void begin_explain(void *ctx, struct http_request *request)
 {
 	struct agent *agent = ctx;
 
-	policer_explain(agent->policer, request);
+	policer_explain(agent->policer, request, false);
+}
+
+static void begin_path(void *ctx, struct http_request *request)
+{
+	struct agent *agent = ctx;
+
+	policer_explain(agent->policer, request, true);
 }
 
 const struct http_route agent_health_routes[] = {
@@ -254,5 +261,6 @@ const struct http_route agent_control_routes[] = {
 	{"/v1/policy/drops", get_drops},
 	{"/v1/policy/drops/watch", .begin = begin_drops},
 	{"/v1/policy/explain", .begin = begin_explain},
+	{"/v1/path", .begin = begin_path},
 	{NULL, NULL},
 };

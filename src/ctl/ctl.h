@@ -31,6 +31,7 @@ int ctl_config(const struct ctl *ctl);
 int ctl_cleanup(const struct ctl *ctl);
 int ctl_bpffs(const struct ctl *ctl);
 int ctl_bgp(const struct ctl *ctl);
+int ctl_path(const struct ctl *ctl);
 int ctl_policy(const struct ctl *ctl);
 int ctl_drops(const struct ctl *ctl);
 

@@ -17,6 +17,7 @@ static const struct ctl_verb verbs[] = {
 	{"bgp", "status|routes|run", "BIRD's sessions, its routes; run: be BIRD once it is configured", ctl_bgp},
 	{"metrics", "", "the agent's Prometheus metrics", ctl_metrics},
 	{"config", "check FILE...", "check net-conf.json, a CNI configuration or a ConfigMap holding them", ctl_config},
+	{"path", "FROM TO [PROTOCOL[/PORT]]", "which way a flow takes from here, by which path, and why", ctl_path},
 	{"policy", "eval|explain|lint", "who may reach whom, and why: by the agent, or from cases and manifests", ctl_policy},
 	{"drops", "[--follow] [FLAG]...", "packets that policy dropped: counted by reason, or each as it happens", ctl_drops},
 	{"cleanup", "[FLAG]...", "remove every trace of Tulle from this node; --dry-run shows it", ctl_cleanup},

@@ -26,6 +26,19 @@ int policy_show_flows(const struct ctl *ctl, const json_t *answer);
 /* Is argv[*at] "flag VALUE" or "flag=VALUE"? *at moves on to the value; an empty one: it is missing. */
 bool policy_flag(const struct ctl *ctl, int *at, const char *flag, const char **ret);
 
+/* -- PROTOCOL[/PORT] -- */
+
+struct policy_protocol {
+	uint8_t number;
+	uint16_t port; /* ICMP: type << 8 | code */
+	char name[16];
+};
+/* CTL_OK, or CTL_USAGE with what is wrong told. */
+int policy_protocol_parse(const char *word, struct policy_protocol *ret);
+bool policy_protocol_has_ports(const struct policy_protocol *protocol);
+/* 0 or -EINVAL. */
+int policy_number(const char *text, unsigned max, unsigned *ret);
+
 /* -- the engine -- */
 
 struct policy_engine;

@@ -20,9 +20,7 @@ static const char usage[] =
 struct question {
 	const char *word[3]; /* from, to, protocol and port */
 	const char *file, *directory, *step;
-	uint8_t protocol;
-	uint16_t port; /* ICMP: type << 8 | code */
-	char protocol_name[16];
+	struct policy_protocol protocol;
 };
 
 struct place { /* a world, and what holds it */
@@ -33,55 +31,6 @@ struct place { /* a world, and what holds it */
 };
 
 /* -- the question -- */
-
-static int bad_protocol(const char *word)
-{
-	return ctl_fail(CTL_USAGE, "PROTOCOL[/PORT]: the value is \"%s\", expected TCP/80, UDP/53, SCTP/9, ICMP, ICMPv6/128 (a type) or "
-				   "a number of a protocol", word);
-}
-
-static bool has_ports(uint8_t protocol)
-{
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP || protocol == IPPROTO_UDPLITE;
-}
-
-static int parse_number(const char *text, unsigned max, unsigned *ret)
-{
-	char *end;
-	unsigned long value = strtoul(text, &end, 10);
-
-	if (*text < '0' || *text > '9' || *end || value > max)
-		return -EINVAL;
-	*ret = (unsigned)value;
-	return 0;
-}
-
-static int parse_protocol(struct question *question)
-{
-	static const char *const names[] = {"TCP", "UDP", "SCTP", "UDPLite", "ICMP", "ICMPv6"};
-	const char *word = question->word[2], *slash = strchr(word, '/');
-	size_t len = slash ? (size_t)(slash - word) : strlen(word);
-	bool icmp, six;
-	unsigned number;
-
-	if (len >= sizeof(question->protocol_name))
-		return bad_protocol(word);
-	memcpy(question->protocol_name, word, len);
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (strcasecmp(question->protocol_name, names[i]) == 0)
-			strcpy(question->protocol_name, names[i]);
-	if (netpol_protocol_parse(question->protocol_name, &question->protocol) < 0)
-		return bad_protocol(word);
-	six = question->protocol == IPPROTO_ICMPV6;
-	icmp = six || question->protocol == IPPROTO_ICMP;
-	number = six ? 128 : 8;
-	if (slash && parse_number(slash + 1, icmp ? 255 : UINT16_MAX, &number) < 0)
-		return bad_protocol(word);
-	if (has_ports(question->protocol) ? !slash : slash && !icmp)
-		return bad_protocol(word);
-	question->port = icmp ? (uint16_t)(number << 8) : slash ? (uint16_t)number : 0;
-	return CTL_OK;
-}
 
 static int parse(const struct ctl *ctl, struct question *question)
 {
@@ -99,7 +48,7 @@ static int parse(const struct ctl *ctl, struct question *question)
 	}
 	if (words < ARRAY_SIZE(question->word) || (question->file && question->directory))
 		return ctl_fail(CTL_USAGE, "%s", usage);
-	return parse_protocol(question);
+	return policy_protocol_parse(question->word[2], &question->protocol);
 }
 
 /* -- the world -- */
@@ -120,7 +69,7 @@ static int open_case(const struct question *question, struct place *place, struc
 
 	if (policy_read_case(question->file, &file) != CTL_OK)
 		return -EALREADY;
-	if (question->step && (parse_number(question->step, UINT16_MAX, &step) < 0 || step >= netpol_case_step_count(file)))
+	if (question->step && (policy_number(question->step, UINT16_MAX, &step) < 0 || step >= netpol_case_step_count(file)))
 		return err_set(err, -EINVAL, "--step: the value is \"%s\", expected a number below %zu", question->step,
 			netpol_case_step_count(file));
 	if (netpol_case_step(file, step, place->pool, &policy_remarks_on_stderr, &place->step, err) < 0)
@@ -231,8 +180,8 @@ static json_t *flow_json(const struct place *place, const struct question *quest
 	addr_format(&probe->src, src);
 	addr_format(&probe->dst, dst);
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:o, s:o, s:o}", "from", probe->from->name, "from_ip", src,
-		"to", probe->to->name, "to_ip", dst, "protocol", question->protocol_name, "port",
-		has_ports(question->protocol) ? question->port : question->port >> 8, "allowed", allowed,
+		"to", probe->to->name, "to_ip", dst, "protocol", question->protocol.name, "port",
+		policy_protocol_has_ports(&question->protocol) ? question->protocol.port : question->protocol.port >> 8, "allowed", allowed,
 		"egress", egress, "ingress", ingress, "path", path_json(place->world, probe));
 }
 
@@ -244,10 +193,10 @@ static json_t *answer(const struct place *place, const struct question *question
 
 	for (int f = 0; f < FAMILY_COUNT; f++) {
 		struct netpol_probe probe = {.from = from, .to = to, .src = from->addr[f], .dst = to->addr[f],
-			.protocol = question->protocol, .dport = question->port, .sport = NETPOL_SOURCE_PORT};
+			.protocol = question->protocol.number, .dport = question->protocol.port, .sport = NETPOL_SOURCE_PORT};
 
 		if (!addr_is_set(&probe.src) || !addr_is_set(&probe.dst) ||
-			(question->protocol == IPPROTO_ICMP && f == FAMILY_6) || (question->protocol == IPPROTO_ICMPV6 && f == FAMILY_4))
+			(question->protocol.number == IPPROTO_ICMP && f == FAMILY_6) || (question->protocol.number == IPPROTO_ICMPV6 && f == FAMILY_4))
 			continue;
 		netpol_probe_exempt(place->world, &probe);
 		json_array_append_new(flows, flow_json(place, question, &probe));
@@ -267,7 +216,7 @@ static int ask_agent(const struct ctl *ctl, const struct question *question)
 	client_add_query(&path, question->word[0]);
 	buf_add_str(&path, "&to=");
 	client_add_query(&path, question->word[1]);
-	buf_printf(&path, "&protocol=%u&port=%u", question->protocol, question->port);
+	buf_printf(&path, "&protocol=%u&port=%u", question->protocol.number, question->protocol.port);
 	if (path.error)
 		return ctl_fail(CTL_USAGE, "FROM and TO: expected names of pods or nodes, or addresses");
 	if (client_get(ctl->socket_path, buf_text(&path), &answer, &err) < 0)

@@ -84,7 +84,7 @@ static void print_flow(const json_t *flow)
 	json_array_foreach(path, i, step)
 		printf("%s %s", i ? " ->" : "", json_string_value(step));
 	print_way(json_object_get(flow, "way"));
-	putchar('\n');
+	puts(strcmp(member(json_object_get(flow, "data_path"), "path"), "express") == 0 ? ", by the express path" : "");
 }
 
 int policy_show_flows(const struct ctl *ctl, const json_t *answer)

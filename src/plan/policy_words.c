@@ -200,6 +200,7 @@ void policy_words_side(const json_t *side, struct buf *text)
 	} texts[] = {{"self", "a pod always reaches itself"}, {"own-node", "a pod and its own node always reach each other"},
 		{"no-pod", "not a pod that policy is about"}, {"no-policy", "no policy applies"},
 		{"passed", "all tiers pass it on"}, {"unknown", "the pod is not known"},
+		{"other-node", "nothing is known here of a pod there, nor of its policies"},
 		{"profile", "no tier decides, and no profile allows it"}, {"undecided", "left to what comes later"},
 		{"failsafe", "a failsafe port, which always passes"}};
 	const char *reason = member(side, "reason"), *host = member(side, "hostEndpoint");

@@ -17,7 +17,8 @@ void policy_words_rule(const struct policy_rule *rule, struct buf *text);
 const char *policy_words_protocol(uint8_t protocol); /* "TCP"; null: it has no name here */
 
 /* {"allowed", "reason"}, "hostEndpoint" if its policies are asked, and, where a policy decides, "tier", "policy", "selector", "rule", "says", "trouble". reason: "rule",
- * "tier-end", "no-policy", "passed", "trouble", "unknown", "profile", "undecided", "failsafe". A new object; null without memory. */
+ * "tier-end", "no-policy", "passed", "trouble", "unknown", "profile", "undecided", "failsafe"; who asks about
+ * others' pods adds "self", "own-node", "no-pod", "other-node". A new object; null without memory. */
 json_t *policy_words_why(const struct verdict_why *why);
 
 /* -- the same for a screen: what is printed is read from the JSON -- */

@@ -79,16 +79,16 @@ struct reader {
 	uint8_t *keys, *values, *position; /* one allocation */
 };
 
-static int add_all(const struct reader *reader, uint32_t count, struct image *image)
+static int tell_all(const struct reader *reader, const struct map_walk *walk, uint32_t count)
 {
 	int r = 0;
 
 	for (uint32_t i = 0; i < count && !r; i++)
-		r = image_add(image, at(reader->keys, image->key_size, i), at(reader->values, image->value_size, i));
+		r = walk->each(walk->ctx, at(reader->keys, walk->key_size, i), at(reader->values, walk->value_size, i));
 	return r;
 }
 
-static int read_batches(int map_fd, const struct reader *reader, struct image *image)
+static int walk_batches(int map_fd, const struct reader *reader, const struct map_walk *walk)
 {
 	void *from = NULL;
 
@@ -98,25 +98,36 @@ static int read_batches(int map_fd, const struct reader *reader, struct image *i
 
 		if (r && r != -ENOENT)
 			return r;
-		s = add_all(reader, count, image);
+		s = tell_all(reader, walk, count);
 		if (s || r == -ENOENT)
 			return s;
 		from = reader->position;
 	}
 }
 
-int map_read_all(int map_fd, struct image *image, struct err *err)
+int map_walk(int map_fd, const struct map_walk *walk)
 {
-	size_t position = image->key_size < sizeof(uint32_t) ? sizeof(uint32_t) : image->key_size;
-	_cleanup_free_ uint8_t *room = malloc((image->key_size + image->value_size) * READ_ENTRIES + position);
+	size_t position = walk->key_size < sizeof(uint32_t) ? sizeof(uint32_t) : walk->key_size;
+	_cleanup_free_ uint8_t *room = malloc((walk->key_size + walk->value_size) * READ_ENTRIES + position);
 	struct reader reader = {.keys = room};
-	int r;
 
 	if (!room)
-		return err_set(err, -ENOMEM, "no memory to read a BPF map");
-	reader.values = reader.keys + image->key_size * READ_ENTRIES;
-	reader.position = reader.values + image->value_size * READ_ENTRIES;
-	r = read_batches(map_fd, &reader, image);
+		return -ENOMEM;
+	reader.values = reader.keys + walk->key_size * READ_ENTRIES;
+	reader.position = reader.values + walk->value_size * READ_ENTRIES;
+	return walk_batches(map_fd, &reader, walk);
+}
+
+static int add_one(void *ctx, const void *key, const void *value)
+{
+	return image_add(ctx, key, value);
+}
+
+int map_read_all(int map_fd, struct image *image, struct err *err)
+{
+	const struct map_walk walk = {image->key_size, image->value_size, add_one, image};
+	int r = map_walk(map_fd, &walk);
+
 	if (has_no_batches(r)) {
 		image->count = 0;
 		return image_read(map_fd, image, err);

@@ -125,6 +125,19 @@ struct policy_count {
 };
 int policy_plane_get_counts(const struct policy_plane *plane, struct policy_count ret[static POLICY_COUNT_MAX], struct err *err);
 int policy_plane_get_express_counts(const struct policy_plane *plane, struct policy_count ret[static EXPRESS_COUNT_MAX], struct err *err);
+/* What the programs find for an address that a pod of this node sends to: another pod's interface (ret_ifindex), or the slot of a
+ * way to another node (*ret_ifindex 0). -ENOENT: neither, the kernel's path. */
+int policy_plane_find_way(const struct policy_plane *plane, const struct addr *to, uint32_t *ret_ifindex, struct express_slot *ret_slot);
+/* Flows that the programs remember between an address of a pod of this node and another one. */
+struct policy_flow_seen {
+	uint16_t local_port, remote_port; /* host order */
+	uint8_t protocol, flags;          /* enum policy_flow_flag */
+	bool has_way; /* of an express one: its packets have somewhere to go round the host's stack */
+	bool current; /* judged since policy, pods or ways last changed; else that happens with its next packet */
+	uint64_t idle_ms; /* since its last packet, in steps of a second */
+};
+int policy_plane_each_flow(const struct policy_plane *plane, const struct addr *local, const struct addr *remote,
+	void (*each)(void *ctx, const struct policy_flow_seen *flow), void *ctx, struct err *err);
 int policy_plane_watch(struct policy_plane *plane, bool on, struct err *err);
 /* Readable when events wait; -1: none. */
 int policy_plane_event_fd(const struct policy_plane *plane);

@@ -10,6 +10,7 @@
  *   policy_express.c ways to other nodes, for the express path
  *   policy_hooks.c   programs, and where they are attached
  *   policy_events.c  the ring buffer
+ *   policy_look.c    what the programs would find, and what they remember
  */
 #pragma once
 

@@ -264,6 +264,34 @@ bool calico_masquerades(const struct calico *calico, const struct addr *src, con
 		!(node && calico->felix.nat_exclusions == NAT_EXCLUDE_POOLS_AND_HOSTS);
 }
 
+/* An address that a node has borrowed is that node's. */
+const char *calico_holder(const struct calico *calico, const struct addr *addr)
+{
+	size_t count = 0;
+	_cleanup_free_ const void **blocks = collection_list(cluster_part(calico->store, CLUSTER_BLOCKS), &count);
+
+	for (size_t i = 0; blocks && i < count; i++) {
+		const struct block *block = blocks[i];
+
+		if (!prefix_contains(&block->cidr, addr))
+			continue;
+		for (size_t n = 0; n < block->guest_count; n++)
+			if (addr_equal(&block->guests[n].addr, addr))
+				return block->guests[n].node;
+		return block->node;
+	}
+	return NULL;
+}
+
+void calico_node_addrs(const struct calico *calico, const char *name, struct addr *ret)
+{
+	const struct node *node = collection_find(cluster_part(calico->store, CLUSTER_NODES), name);
+
+	for (int f = 0; node && f < FAMILY_COUNT; f++)
+		if (prefix_is_set(&node->address[f]))
+			ret[f] = node->address[f].addr;
+}
+
 static const char *because(struct calico *calico, const char *what)
 {
 	const char *problem = problems_any(calico->agent->problems, "store");

@@ -49,6 +49,11 @@ const struct felix *calico_felix(const struct calico *calico);
 struct addr;
 bool calico_masquerades(const struct calico *calico, const struct addr *src, const struct addr *dst, bool node, const char *device);
 
+/* The node whose pods have such an address, by its blocks; null: nobody's, as far as is known. Borrowed. */
+const char *calico_holder(const struct calico *calico, const struct addr *addr);
+/* Those of a node that is known; ret is untouched otherwise. */
+void calico_node_addrs(const struct calico *calico, const char *name, struct addr *ret);
+
 /* For "tullectl bgp": null where no BGP is spoken; a new object. */
 json_t *calico_bgp_status(const struct calico *calico);
 struct http_request;

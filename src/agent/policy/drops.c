@@ -101,18 +101,10 @@ struct drop {
 	struct who from, to;
 };
 
-static struct addr addr_of(const struct packet_addr *at)
-{
-	struct addr addr;
-
-	memcpy(&addr, at, sizeof(addr));
-	return addr;
-}
-
 /* Whose table has decided is known by its number; the judgement was about who sends what comes in, and whom what goes out is for. */
 static void read_host_event(const struct policer *policer, const struct policy_event *event, struct drop *ret)
 {
-	*ret = (struct drop){.event = event, .src = addr_of(&event->src), .dst = addr_of(&event->dst), .peer = addr_of(&event->peer)};
+	*ret = (struct drop){.event = event, .src = who_addr(&event->src), .dst = who_addr(&event->dst), .peer = who_addr(&event->peer)};
 	ret->host = hosts_find_table(policer, event->table, event->ifindex, &ret->traffic, &ret->direction);
 	ret->from_pod = ret->direction == POLICY_EGRESS;
 	if (addr_is_set(&ret->peer))
@@ -133,7 +125,7 @@ static void read_event(const struct policer *policer, const struct policy_event 
 	}
 
 	*ret = (struct drop){.event = event, .local = who_has_interface(policer, event->ifindex), .from_pod = event->direction,
-		.src = addr_of(&event->src), .dst = addr_of(&event->dst), .peer = addr_of(&event->peer)};
+		.src = who_addr(&event->src), .dst = who_addr(&event->dst), .peer = who_addr(&event->peer)};
 	if (!addr_is_set(&ret->peer))
 		ret->peer = ret->from_pod ? ret->dst : ret->src;
 	else if (!ret->from_pod)

@@ -31,12 +31,10 @@ static const char *protocol_name(uint8_t protocol, char text[static 16])
 /* "shop/web (10.244.1.2) port 80" */
 static void name_end(const struct policer *policer, const struct packet_addr *at, uint16_t port, char ret[static WHO_MAX])
 {
-	struct addr addr;
-	const struct endpoint *endpoint;
+	const struct addr addr = who_addr(at);
+	const struct endpoint *endpoint = verdicts_endpoint_at(policer->verdicts, &addr);
 	char text[ADDR_TEXT_MAX], behind[16] = "";
 
-	memcpy(&addr, at, sizeof(addr));
-	endpoint = verdicts_endpoint_at(policer->verdicts, &addr);
 	if (port)
 		snprintf(behind, sizeof(behind), " port %u", port);
 	if (endpoint && endpoint->host)

@@ -251,12 +251,46 @@ struct who {
 };
 void who_at(const struct policer *policer, const struct addr *addr, struct who *ret);
 json_t *who_json(const struct who *who, const struct addr *addr); /* {"kind", "name", "ip"} */
+struct addr who_addr(const struct packet_addr *at); /* as the programs write it */
 const struct local_pod *who_has_interface(const struct policer *policer, uint32_t ifindex);
 
 /* -- explain.c -- */
 /* policy_words_why, and the policies that apply where none of them allows it. */
 json_t *explain_why(const struct policer *policer, const char *namespace, const char *name, enum policy_direction direction,
 	const struct verdict_flow *flow);
+
+/* -- ends.c -- */
+struct flow_end {
+	struct who who;
+	struct addr addr[FAMILY_COUNT];
+	const char *node; /* null: none, or not known */
+	bool here;        /* on this node, or this node itself */
+	const char *interface; /* of a pod of this node */
+	char text[600], node_text[ADDR_TEXT_MAX];
+};
+/* word: NAMESPACE/POD, node:NAME, NAME of a node, or an address. Borrowed from policer but for text. -ENOENT says what is near. */
+int ends_find(struct policer *policer, const char *word, struct flow_end *ret, struct err *err);
+/* Addresses of the node of that name; false: it is not known. */
+bool ends_find_node(const struct policer *policer, const char *name, struct flow_end *ret);
+json_t *ends_json(const struct flow_end *end); /* {"kind", "name", "node", "interface"}, what there is of these */
+bool ends_is_pod(const struct flow_end *end);
+bool ends_are_same_pod(const struct flow_end *a, const struct flow_end *b);
+
+/* -- way.c -- */
+/* {"kind": "route", "none", "same-node", "from-outside" or "elsewhere", and what there is to say of it}. */
+json_t *way_json(const struct policer *policer, const struct flow_end *from, const struct flow_end *to, const struct addr *src,
+	const struct addr *dst);
+json_t *way_nodes(const struct flow_end *from, const struct flow_end *to, const json_t *way);
+
+/* -- path.c -- */
+struct path_question {
+	const struct flow_end *from, *to;
+	const struct verdict_flow *flow;
+	bool allowed, masqueraded;
+};
+/* {"path": "express", "kernel", "none" or "elsewhere", "why", and for an express one how it leaves}; now: and the flows that there
+ * are at this moment. */
+json_t *path_json(const struct policer *policer, const struct path_question *question, bool now);
 
 /* -- near.c -- */
 /* Known pods with names like word, "a/b, c/d"; nothing: none. */

@@ -4,7 +4,7 @@
  * the kernel (plane/policy.h) and holds each ADD back until the pod's own tables are there. The same for both dialects.
  * Parts: policer.c (life cycle, the pass), world.c (watches), parts.c (what is watched, and how it is read), pods.c (pods of
  * this node, the gate), places.c (interfaces, nodes, ranges), nodes.c (what is known of nodes), report.c (status, metrics),
- * events.c and drops.c (what the programs tell), explain.c and who.c (why).
+ * events.c and drops.c (what the programs tell), explain.c, ends.c, way.c, path.c and who.c (why).
  *
  * Life cycle: policer_new when the store has said what it speaks; policer_follow after each pass of the agent; everything else
  * comes from the loop. policer_free leaves the kernel as it is: what was in force stays.
@@ -53,5 +53,6 @@ void policer_metrics(const struct policer *policer, struct buf *buf);
 json_t *policer_drops(const struct policer *policer);
 void policer_watch_drops(struct policer *policer, struct http_request *request);
 size_t policer_watchers(const struct policer *policer);
-/* For "tullectl policy explain" (explain.c). Answers the request. policer may be null. */
-void policer_explain(struct policer *policer, struct http_request *request);
+/* For "tullectl policy explain" and, with path, "tullectl path" (explain.c, path.c): also without policy, and with the flows that
+ * there are. Answers the request. policer may be null. */
+void policer_explain(struct policer *policer, struct http_request *request, bool path);

@@ -12,6 +12,14 @@ const struct local_pod *who_has_interface(const struct policer *policer, uint32_
 	return NULL;
 }
 
+struct addr who_addr(const struct packet_addr *at)
+{
+	struct addr addr;
+
+	memcpy(&addr, at, sizeof(addr));
+	return addr;
+}
+
 static bool is_pods_range(const struct policer *policer, const struct addr *addr)
 {
 	for (size_t i = 0; i < policer->range_count; i++)
