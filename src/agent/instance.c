@@ -9,9 +9,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 
 /* In the abstract: such names belong to the network namespace, whatever directories its processes see. */
 #define NAME "tulle/agent"
+#define PATIENCE_MS 1000
+#define PAUSE_MS 10
 
 static socklen_t make_name(struct sockaddr_un *name)
 {
@@ -57,16 +60,29 @@ static int listen_there(struct event_base *base, int fd, struct event **ret, str
 	return 0;
 }
 
+/* Of an agent that was killed while it started a program the child has the socket until it has become that program. */
+static int bind_soon(int fd)
+{
+	static const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000};
+	struct sockaddr_un name;
+	socklen_t len = make_name(&name);
+
+	for (int waited = 0; bind(fd, (const struct sockaddr *)&name, len) < 0; waited += PAUSE_MS) {
+		if (errno != EADDRINUSE || waited >= PATIENCE_MS)
+			return -errno;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 int instance_claim(struct event_base *base, struct event **ret, struct err *err)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un name;
-	socklen_t len = make_name(&name);
 	pid_t other;
 
 	if (fd < 0)
 		return err_set(err, -errno, "claim of the network namespace: %s", strerror(errno));
-	if (bind(fd, (const struct sockaddr *)&name, len) == 0)
+	if (bind_soon(fd) == 0)
 		return listen_there(base, TAKE_FD(fd), ret, err); /* open as long as the process lives */
 	other = holder();
 	if (!other)

@@ -13,6 +13,6 @@
 struct event;
 struct event_base;
 
-/* -EBUSY when another agent runs; the story names its process. Nobody but root can keep us from starting: *ret stays null
+/* -EBUSY when another agent runs, and still does after a second; the story names its process. Nobody but root can keep us from starting: *ret stays null
  * when somebody else sits on the name. The event, by which others can ask, is the caller's. */
 int instance_claim(struct event_base *base, struct event **ret, struct err *err);

@@ -97,6 +97,24 @@ def test_nobody_else_keeps_the_agent_from_starting(built, make_lab):
     squatter.stop()
 
 
+def test_an_agent_that_was_killed_may_hold_on_for_a_moment(built, make_lab):
+    """While it started nft: the child has all that the agent had, until it has become nft."""
+    lab = make_lab(nodes=1, agents=False)
+    node = lab.nodes[0]
+    late = node.spawn(["/usr/bin/python3", "-c", """
+import glob, socket, time
+s = socket.socket(socket.AF_UNIX)
+s.bind(chr(0) + "tulle/agent")
+s.listen(1)
+print("there", flush=True)
+while not any(open(name).read() == "tulled\\n" for name in glob.glob("/proc/[0-9]*/comm")):
+    time.sleep(0.01)
+time.sleep(0.2)
+"""])
+    wait.until(lambda: "there" in late.output, "the name is held")
+    node.agent_start()
+
+
 @pytest.mark.parametrize("change", [
     {"Backend": {"Type": "vxlan", "VNI": 42}}, {"Backend": {"Type": "vxlan", "Port": 4789}},
     {"SubnetLen": 26}, {"Network": "10.99.0.0/16"}, {"Backend": {"Type": "vxlan", "GBP": True}},
